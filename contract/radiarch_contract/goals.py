@@ -1,0 +1,160 @@
+"""Goals: the written grammar by which a plan is judged; computing their values is the worker's business.
+
+``STRUCTURE: METRIC OP VALUE`` with METRIC one of ``D95%`` ``D2cc`` ``V20Gy`` ``V95%`` ``Dmean`` ``Dmin``
+``Dmax`` ``Dmax(0.03cc)`` ``CI`` ``HI``, OP ``≥ >= ≤ <=``, VALUE in ``Gy``, ``%`` or ``cc`` (CI, HI: bare numbers).
+
+>>> g = Goal.parse("PTV: D95% >= 95%")
+>>> g.metric.kind, g.metric.argument, g.metric.argument_unit, g.limit, g.limit_unit
+('D', 95.0, '%', 95.0, '%')
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from .errors import InvalidRequestError
+from .states import GoalStatus
+
+MetricKind = Literal["D", "V", "Dmean", "Dmin", "Dmax", "CI", "HI"]
+Unit = Literal["%", "Gy", "cc", ""]
+
+_NUMBER = r"\d+(?:\.\d+)?"
+_METRIC = re.compile(
+    rf"(?P<kind>Dmean|Dmin|Dmax|CI|HI|D|V)"
+    rf"(?:(?P<arg>{_NUMBER})(?P<unit>%|Gy|cc)|\((?P<cc>{_NUMBER})cc\))?"
+)
+_OP = re.compile(r"≥|≤|>=|<=")
+_VALUE = re.compile(rf"(?P<num>{_NUMBER})\s*(?P<unit>%|Gy|cc)?")
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A dose-volume metric.
+
+    ``D`` takes a volume (``%`` or ``cc``), ``V`` a dose (``Gy``, or ``%`` of the prescription),
+    ``Dmax`` optionally a volume in ``cc`` (the near-maximum).
+    """
+
+    kind: MetricKind
+    argument: float | None = None
+    argument_unit: Unit = ""
+
+    def __str__(self) -> str:
+        if self.argument is None:
+            return self.kind
+        if self.kind == "Dmax":
+            return f"Dmax({self.argument:g}cc)"
+        return f"{self.kind}{self.argument:g}{self.argument_unit}"
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A parsed goal; ``limit`` in ``limit_unit``: ``%`` of the prescription for doses, of the structure for volumes."""
+
+    structure: str
+    metric: Metric
+    at_least: bool
+    limit: float
+    limit_unit: Unit
+
+    @property
+    def text(self) -> str:
+        op = "≥" if self.at_least else "≤"
+        unit = f" {self.limit_unit}" if self.limit_unit in ("Gy", "cc") else self.limit_unit
+        return f"{self.structure}: {self.metric} {op} {self.limit:g}{unit}"
+
+    @classmethod
+    def parse(cls, text: str) -> Goal:
+        """Parse a goal.
+
+        Raises
+        ------
+        InvalidRequestError
+            Naming the character at which the text stops making sense.
+        """
+        name, colon, _ = text.partition(":")
+        if not colon or not name.strip():
+            raise _at(text, len(name), "a structure's name and ':' in front")
+        pos = _skip(text, len(name) + 1)
+        m = _METRIC.match(text, pos)
+        if m is None:
+            raise _at(text, pos, "a metric such as D95%, D2cc, V20Gy, Dmean, Dmax(0.03cc), CI or HI")
+        metric = _metric(text, pos, m)
+        pos = _skip(text, m.end())
+        op = _OP.match(text, pos)
+        if op is None:
+            raise _at(text, pos, "≥ or ≤ (also >= or <=)")
+        pos = _skip(text, op.end())
+        v = _VALUE.match(text, pos)
+        if v is None:
+            raise _at(text, pos, "a number")
+        end = _skip(text, v.end())
+        if end != len(text):
+            raise _at(text, end, "the end of the goal")
+        unit: Unit = v["unit"] or ""  # type: ignore[assignment]
+        allowed: tuple[Unit, ...]
+        if metric.kind in ("CI", "HI"):
+            allowed = ("",)
+        elif metric.kind == "V":
+            allowed = ("%", "cc")
+        else:
+            allowed = ("%", "Gy")
+        if unit not in allowed:
+            raise _at(text, v.end(), f"the unit {' or '.join(u or 'none' for u in allowed)} for {metric}")
+        return cls(name.strip(), metric, op[0] in ("≥", ">="), float(v["num"]), unit)
+
+
+def _metric(text: str, pos: int, m: re.Match[str]) -> Metric:
+    kind: MetricKind = m["kind"]  # type: ignore[assignment]
+    if m["cc"] is not None:
+        if kind != "Dmax":
+            raise _at(text, pos, "no parentheses: only Dmax(0.03cc) has them")
+        return Metric(kind, float(m["cc"]), "cc")
+    if kind in ("D", "V"):
+        if m["arg"] is None:
+            raise _at(text, m.end(), f"a number and unit after {kind}, as in D95% or V20Gy")
+        unit: Unit = m["unit"]  # type: ignore[assignment]
+        if (kind == "D" and unit == "Gy") or (kind == "V" and unit == "cc"):
+            raise _at(text, m.end() - len(unit), "D of a volume (% or cc), V of a dose (Gy or %)")
+        if kind == "D" and unit == "%" and not 0 < float(m["arg"]) <= 100:
+            raise _at(text, pos + 1, "a percentage above 0 and up to 100")
+        return Metric(kind, float(m["arg"]), unit)
+    if m["arg"] is not None:
+        raise _at(text, pos + len(kind), f"nothing directly after {kind}")
+    return Metric(kind)
+
+
+def _skip(text: str, pos: int) -> int:
+    while pos < len(text) and text[pos].isspace():
+        pos += 1
+    return pos
+
+
+def _at(text: str, pos: int, expected: str) -> InvalidRequestError:
+    found = repr(text[pos]) if pos < len(text) else "the end"
+    return InvalidRequestError(
+        f"goal {text!r}: character {pos + 1} is {found}, expected {expected}",
+        remedy="Write goals like 'PTV: D95% ≥ 95%' or 'Rectum: V50Gy ≤ 30%'.",
+        position=pos,
+    )
+
+
+class GoalResult(BaseModel):
+    """A goal with its value on the final dose, in the unit of its limit.
+
+    ``status`` is None (and ``value`` None) where the structure does not exist in this patient;
+    ``note`` then says so.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    structure: str
+    value: float | None
+    unit: str
+    status: GoalStatus | None
+    note: str | None = None

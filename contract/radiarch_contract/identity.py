@@ -1,0 +1,61 @@
+"""A hash of a data set's content that survives re-encoding; reads pydicom data sets without importing pydicom."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+
+def dataset_sha256(dataset: Any) -> str:
+    """Hash of a DICOM data set's elements, equal for equal content in any transfer syntax with little-endian values.
+
+    Orthanc may store other bytes than were sent (another transfer syntax, another file meta
+    group), so the file's hash does not tell whether the content changed.
+
+    Parameters
+    ----------
+    dataset
+        A ``pydicom.Dataset``; values not yet decoded are hashed as their raw bytes.
+
+    Returns
+    -------
+    str
+        64 hexadecimal characters.
+    """
+    digest = hashlib.sha256()
+    _update(digest, dataset)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, dataset: Any) -> None:
+    for tag in sorted(dataset.keys()):
+        if tag.element == 0 or tag.group == 2:  # group lengths and file meta are encoding
+            continue
+        raw = dataset.get_item(tag)
+        # explicit encodings give the VR in the raw element, implicit ones do not
+        is_sequence = raw.VR == "SQ" or (raw.VR in (None, "UN") and dataset[tag].VR == "SQ")
+        digest.update(int(tag).to_bytes(4, "big"))
+        if is_sequence:
+            items = dataset[tag].value or []
+            digest.update(b"S%d" % len(items))
+            for item in items:
+                _update(digest, item)
+                digest.update(b"E")
+        else:
+            value = raw.value
+            if not isinstance(value, bytes):
+                value = b"\\".join(str(v).encode() for v in _flat(value))
+            value = value.rstrip(b" \0")
+            digest.update(b"V%d:" % len(value))
+            digest.update(value)
+
+
+def _flat(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, str):
+        return [value]
+    try:
+        return list(value)
+    except TypeError:
+        return [value]

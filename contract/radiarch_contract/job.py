@@ -1,0 +1,147 @@
+"""What plugin and worker say to each other about one attempt at a plan; REST's own models live in the plugin."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from .errors import ErrorInfo
+from .goals import GoalResult
+from .states import OutputKind, Stage
+from .structures import StructureRef
+from .workflows import Prescription
+
+
+class _Wire(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobSpec(_Wire):
+    """Everything that a worker needs to plan; the same for every attempt but for ``attempt``."""
+
+    plan_id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    attempt: int = Field(ge=1)
+    created_at: datetime = Field(description="UTC; written as the results' dates, so that a repeat is bit-identical.")
+    rtstruct_sop_instance_uid: str = Field(max_length=64)
+    rtstruct_sha256: str = Field(description="`identity.dataset_sha256` of the RTSTRUCT the plan was made for.")
+    patient_id: str
+    study_instance_uid: str
+    workflow_id: str
+    protocol_id: str | None = None
+    protocol_sha256: str | None = None
+    prescription: Prescription
+    parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
+    goals: tuple[str, ...] = ()
+    structures: tuple[StructureRef, ...] = Field(
+        default=(), description="What the names in prescription, objectives and goals stand for."
+    )
+    plan_label: str = Field(default="RADIARCH", max_length=16)
+
+
+class AttemptStatus(_Wire):
+    """Progress of a running attempt."""
+
+    plan_id: str
+    attempt: int
+    stage: Stage
+    progress: float = Field(ge=0, le=1, description="Of the whole plan; never falls.")
+    eta_s: float | None
+    message: str = ""
+    worker: str
+    started_at: datetime
+    heartbeat_at: datetime
+    solver: dict[str, Any] | None = Field(default=None, description="Latest iteration: number, objective value.")
+
+
+class Output(_Wire):
+    """One stored result."""
+
+    kind: OutputKind
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    orthanc_id: str
+
+
+class DvhCurve(_Wire):
+    """Cumulative DVH of one structure on the final dose, total Gy as reported."""
+
+    structure: str
+    roi_number: int
+    volume_cc: float
+    dose_gy: tuple[float, ...] = Field(description="Rising bin edges.")
+    volume_percent: tuple[float, ...] = Field(description="Volume with at least that dose; same length.")
+
+
+class StructureMetrics(_Wire):
+    """Metrics of one structure; doses in Gy, total over all fractions."""
+
+    structure: str
+    roi_number: int
+    volume_cc: float
+    d_mean_gy: float
+    d_min_gy: float
+    d_max_gy: float
+    d98_gy: float
+    d95_gy: float
+    d50_gy: float
+    d2_gy: float
+
+
+class BeamResult(_Wire):
+    """What was planned for one beam."""
+
+    number: int
+    name: str
+    gantry_deg: float
+    couch_deg: float
+    isocenter_mm: tuple[float, float, float]
+    layers: int
+    spots: int
+    energy_min_mev: float
+    energy_max_mev: float
+    meterset_mu: float = Field(description="For one fraction.")
+
+
+class JobResult(_Wire):
+    """End of an attempt: ``error`` is None exactly when it succeeded."""
+
+    plan_id: str
+    attempt: int
+    error: ErrorInfo | None = None
+    retryable: bool = False
+    outputs: tuple[Output, ...] = ()
+    beams: tuple[BeamResult, ...] = ()
+    dvh: tuple[DvhCurve, ...] = ()
+    metrics: tuple[StructureMetrics, ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+    uncertainty_percent: float | None = Field(
+        default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="What the user should know, such as a BODY found from the CT."
+    )
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    solver_trace: tuple[dict[str, Any], ...] = ()
+    timings_s: dict[str, float] = Field(default_factory=dict)
+    worker: str = ""
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class WorkerStatus(_Wire):
+    """Heartbeat of a worker, with what it can really run."""
+
+    name: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    heartbeat_at: datetime
+    state: str = Field(description="idle or busy")
+    plan_id: str | None = None
+    engines: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="By engine: {available: bool, version, reason}; available means it was run."
+    )

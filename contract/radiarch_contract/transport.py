@@ -1,0 +1,46 @@
+"""Names of what travels through Redis between plugin and worker; Redis is transport only."""
+
+from __future__ import annotations
+
+QUEUE_NAME = "radiarch"
+JOB_FUNCTION = "radiarch_worker.job.run_plan"
+"""The one function that a worker will run; its single argument is `JobSpec` as a JSON-able dict."""
+
+ALLOWED_FUNCTIONS = frozenset({JOB_FUNCTION})
+
+FENCE_CANCELLED = "cancelled"
+HEARTBEAT_INTERVAL_S = 1.0
+"""A running attempt rewrites its `attempt_key` at least this often."""
+LOST_AFTER_S = 15.0
+"""An attempt with no heartbeat for this long, and no RQ job that is going to run, is lost."""
+TRANSPORT_TTL_S = 7 * 24 * 3600
+
+
+def job_id(plan_id: str, attempt: int) -> str:
+    """RQ's job id of one attempt."""
+    return f"{plan_id}-{attempt}"
+
+
+def fence_key(plan_id: str) -> str:
+    """String: the number of the only attempt that may go on, or `FENCE_CANCELLED`. Written by the plugin."""
+    return f"radiarch:fence:{plan_id}"
+
+
+def attempt_key(plan_id: str, attempt: int) -> str:
+    """String: `job.AttemptStatus` as JSON, with `heartbeat_at`. Written by the worker."""
+    return f"radiarch:attempt:{plan_id}:{attempt}"
+
+
+def result_key(plan_id: str, attempt: int) -> str:
+    """String: `job.JobResult` as JSON. Written by the worker, once, at the end."""
+    return f"radiarch:result:{plan_id}:{attempt}"
+
+
+def log_key(plan_id: str, attempt: int) -> str:
+    """List of log lines of one attempt, appended by the worker (RPUSH), bounded."""
+    return f"radiarch:log:{plan_id}:{attempt}"
+
+
+def worker_key(name: str) -> str:
+    """String: `job.WorkerStatus` as JSON, expiring. Written by the worker."""
+    return f"radiarch:worker:{name}"

@@ -1,0 +1,180 @@
+"""The registry of workflows and their parameters with defaults; how a workflow plans is the worker's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .errors import ErrorCode, InvalidRequestError
+from .objectives import Objective
+
+Vector3 = tuple[float, float, float]
+
+
+class Prescription(BaseModel):
+    """What is prescribed: total dose over all fractions, RBE-weighted for protons."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: str = Field(min_length=1, max_length=64, description="Name of the target structure.")
+    dose_gy: float = Field(gt=0, le=120, description="Total dose over all fractions in Gy (RBE-weighted for protons).")
+    fractions: int = Field(ge=1, le=60)
+
+
+class Beam(BaseModel):
+    """A static beam; angles are IEC 61217, degrees."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    gantry_deg: float = Field(ge=0, lt=360)
+    couch_deg: float = Field(default=0.0, ge=0, lt=360)
+    name: str | None = Field(default=None, max_length=16)
+
+
+class ProtonParameters(BaseModel):
+    """Parameters that all proton workflows share."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beam_count: int | None = Field(
+        default=None, ge=1, le=9, description="Evenly spaced beams from gantry 0; give this or beams."
+    )
+    beams: tuple[Beam, ...] = Field(default=(), max_length=9)
+    spot_spacing_mm: float = Field(default=5.0, ge=2, le=15)
+    layer_spacing_mm: float = Field(default=5.0, ge=1, le=20, description="Between energy layers, in water.")
+    target_margin_mm: float = Field(
+        default=5.0, ge=0, le=30, description="Spots are placed in the target grown by this."
+    )
+    scoring_spacing_mm: float = Field(
+        default=3.0,
+        ge=1,
+        le=6,
+        description="Wanted spacing of the dose grid; made a whole multiple of the CT's on each axis, on CT voxel centres.",
+    )
+    beamlet_primaries: int = Field(default=1000, ge=50, le=100_000, description="Protons simulated for each spot.")
+    final_primaries: int | None = Field(
+        default=None,
+        ge=10_000,
+        le=1_000_000_000,
+        description="Protons simulated for the final dose; null: as many as uncertainty_percent needs.",
+    )
+    uncertainty_percent: float = Field(
+        default=2.0,
+        ge=0.3,
+        le=10,
+        description="Wanted statistical uncertainty of the final dose, 1 sigma, mean over the target's voxels.",
+    )
+    max_iterations: int = Field(default=150, ge=1, le=5000)
+    method: Literal["L-BFGS-B", "projected-gradient"] = "L-BFGS-B"
+    seed: int = Field(default=1, ge=1, le=2_000_000_000)
+    machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    isocenter_mm: Vector3 | None = Field(
+        default=None, description="Patient LPS, mm; null: the target's centre of mass."
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_give_beams(self) -> Self:
+        if self.beams and self.beam_count is not None:
+            raise ValueError("give beams or beam_count, not both")
+        return self
+
+    @property
+    def planned_beams(self) -> tuple[Beam, ...]:
+        """The beams as given, else ``beam_count`` (default 2) evenly spaced from gantry 0."""
+        if self.beams:
+            return self.beams
+        n = self.beam_count or 2
+        return tuple(Beam(gantry_deg=360.0 * i / n) for i in range(n))
+
+
+class ImptBasicParameters(ProtonParameters):
+    """`proton-impt-basic`: one uniform objective on the target, and a fall-off outside."""
+
+
+class ImptOptimizedParameters(ProtonParameters):
+    """`proton-impt-optimized`: objectives as given."""
+
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """One way of planning, as clients see it."""
+
+    id: str
+    title: str
+    description: str
+    modality: Literal["proton", "photon"]
+    parameters: type[ProtonParameters]
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema of the parameters, with defaults."""
+        return self.parameters.model_json_schema()
+
+
+WORKFLOWS: Mapping[str, Workflow] = {
+    w.id: w
+    for w in (
+        Workflow(
+            "proton-impt-basic",
+            "Proton IMPT, one uniform target objective",
+            "Beams evenly spaced or given; spots optimised to a uniform dose in the target.",
+            "proton",
+            ImptBasicParameters,
+        ),
+        Workflow(
+            "proton-impt-optimized",
+            "Proton IMPT with objectives",
+            "Spots optimised to dose and dose-volume objectives on any structure.",
+            "proton",
+            ImptOptimizedParameters,
+        ),
+    )
+}
+
+
+def get_workflow(workflow_id: str) -> Workflow:
+    """Raises `InvalidRequestError` (unknown_workflow) naming the known ones."""
+    try:
+        return WORKFLOWS[workflow_id]
+    except KeyError:
+        raise InvalidRequestError(
+            f"workflow {workflow_id!r} is not known; known are {', '.join(WORKFLOWS)}",
+            remedy="Ask GET /workflows for the list.",
+            code=ErrorCode.UNKNOWN_WORKFLOW,
+        ) from None
+
+
+def parse_parameters(workflow_id: str, parameters: Mapping[str, Any]) -> ProtonParameters:
+    """Validate parameters against the workflow's model.
+
+    Raises
+    ------
+    InvalidRequestError
+        With ``details["errors"] = [{"field": "objectives.0.weight", "message": …}, …]``.
+    """
+    workflow = get_workflow(workflow_id)
+    try:
+        return workflow.parameters.model_validate(dict(parameters))
+    except ValidationError as e:
+        raise validation_error(e, f"parameters of {workflow_id}") from None
+
+
+def validation_error(
+    e: ValidationError, subject: str, code: ErrorCode = ErrorCode.INVALID_REQUEST
+) -> InvalidRequestError:
+    """Pydantic's findings as our error; values are not repeated (they may hold patient data)."""
+    errors = [
+        {"field": ".".join(str(p) for p in item["loc"]), "message": item["msg"]} for item in e.errors(include_url=False)
+    ]
+    first = "; ".join(f"{x['field']}: {x['message']}" for x in errors[:3])
+    return InvalidRequestError(
+        f"{subject}: {first}",
+        remedy="Correct the named fields; GET /workflows/{id} shows the schema.",
+        code=code,
+        errors=errors,
+    )

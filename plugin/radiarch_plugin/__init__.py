@@ -1,0 +1,1 @@
+"""The plugin inside Orthanc: it decides and records; it never computes dose."""

@@ -1,0 +1,189 @@
+"""The frozen types that flow through the worker, from patient to results; no behaviour beyond geometry lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from radiarch_contract.states import Stage
+
+Vector3 = tuple[float, float, float]
+FloatVolume = npt.NDArray[np.float32]
+BoolVolume = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A regular axial grid in patient LPS millimetres; arrays on it are (Z, Y, X).
+
+    Attributes
+    ----------
+    origin_mm : (x, y, z) of the centre of voxel [0, 0, 0], the lowest slice
+    spacing_mm : (x, y, z), all positive
+    shape : (nz, ny, nx)
+    """
+
+    origin_mm: Vector3
+    spacing_mm: Vector3
+    shape: tuple[int, int, int]
+
+    @property
+    def voxel_cc(self) -> float:
+        x, y, z = self.spacing_mm
+        return x * y * z / 1000.0
+
+    def axis_mm(self, axis: int) -> npt.NDArray[np.float64]:
+        """Voxel centres along ``axis`` (0 = x, 1 = y, 2 = z)."""
+        return self.origin_mm[axis] + self.spacing_mm[axis] * np.arange(self.shape[2 - axis])
+
+
+@dataclass(frozen=True)
+class PatientStudy:
+    """Identity of patient and study as the CT has it, copied into results; never logged."""
+
+    patient_id: str
+    patient_name: str
+    patient_birth_date: str
+    patient_sex: str
+    study_instance_uid: str
+    study_id: str
+    study_date: str
+    study_time: str
+    study_description: str
+    accession_number: str
+    referring_physician_name: str
+
+
+@dataclass(frozen=True)
+class CtVolume:
+    """A CT on its grid.
+
+    Attributes
+    ----------
+    hu : (Z, Y, X) float32, rescaled, padding replaced by air
+    sop_instance_uids : one a slice, in the order of Z
+    patient_position : DICOM's code, HFS for all that is planned without further thought
+    """
+
+    hu: FloatVolume
+    grid: Grid
+    frame_of_reference_uid: str
+    series_instance_uid: str
+    sop_class_uid: str
+    sop_instance_uids: tuple[str, ...]
+    patient_position: str
+    study: PatientStudy
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A structure on the CT's grid.
+
+    Attributes
+    ----------
+    mask : (Z, Y, X) bool on the CT's grid: voxel centre inside
+    contours : closed planar contours as (z_mm, (n, 2) xy mm) pairs, as drawn, even-odd within a slice
+    """
+
+    roi_number: int
+    name: str
+    interpreted_type: str
+    mask: BoolVolume
+    contours: tuple[tuple[float, npt.NDArray[np.float64]], ...] = ()
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is planned on: settled coordinates, one frame of reference."""
+
+    ct: CtVolume
+    structures: Mapping[int, Structure]  # by ROI number; only those with contours
+    body: Structure  # of the RTSTRUCT, or found from the CT (then `notes` says so)
+    rtstruct_sop_instance_uid: str
+    rtstruct_sop_class_uid: str
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One energy layer; positions at the isocenter plane, IEC gantry (beam's eye) coordinates.
+
+    Attributes
+    ----------
+    x_mm, y_mm : (n,) float64
+    meterset_mu : (n,) float64, for one fraction
+    """
+
+    energy_mev: float
+    x_mm: npt.NDArray[np.float64]
+    y_mm: npt.NDArray[np.float64]
+    meterset_mu: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IonBeam:
+    """A deliverable pencil-beam scanning beam; layers from the highest energy down."""
+
+    number: int
+    name: str
+    gantry_deg: float
+    couch_deg: float
+    isocenter_mm: Vector3
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True)
+class Dose:
+    """Dose as reported: total over all fractions.
+
+    Attributes
+    ----------
+    dose_gy : (Z, Y, X) float32, RBE-weighted for protons
+    rbe : the constant factor that is in ``dose_gy``, once
+    """
+
+    dose_gy: FloatVolume
+    grid: Grid
+    rbe: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What of the machine is written into a plan."""
+
+    name: str
+    virtual_source_axis_distance_mm: tuple[float, float]
+    snout_position_mm: float
+
+
+@dataclass(frozen=True)
+class PlanResult:
+    """What a workflow hands to evaluation and DICOM writing."""
+
+    beams: tuple[IonBeam, ...]
+    dose: Dose
+    uncertainty_percent: float
+    machine: Machine
+    provenance: Mapping[str, Any]  # engine and version, machine data and calibration with sha256, seed, primaries …
+    notes: tuple[str, ...] = ()
+    solver_trace: tuple[Mapping[str, Any], ...] = ()
+    timings_s: Mapping[str, float] = field(default_factory=dict)
+
+
+class Reporter(Protocol):
+    """How planning tells of its progress; the job's runtime implements it."""
+
+    def stage(self, stage: Stage, message: str = "") -> None:
+        """A stage begins."""
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Fraction of the present stage, 0 to 1."""
+
+    def log(self, line: str) -> None:
+        """One line of the job's log, the engine's own lines included."""
+
+    def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
+        """One iteration of the optimiser, with the value by structure."""

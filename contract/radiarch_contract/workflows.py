@@ -52,7 +52,7 @@ class ProtonParameters(BaseModel):
         default=3.0,
         ge=1,
         le=6,
-        description="Wanted spacing of the dose grid; made a whole multiple of the CT's on each axis, on CT voxel centres.",
+        description="Wanted spacing of the dose grid; made a whole multiple of the CT's, on CT voxel centres.",
     )
     beamlet_primaries: int = Field(default=1000, ge=50, le=100_000, description="Protons simulated for each spot.")
     final_primaries: int | None = Field(

@@ -47,8 +47,8 @@ class Metric:
         if self.argument is None:
             return self.kind
         if self.kind == "Dmax":
-            return f"Dmax({self.argument:g}cc)"
-        return f"{self.kind}{self.argument:g}{self.argument_unit}"
+            return f"Dmax({self.argument:.12g}cc)"
+        return f"{self.kind}{self.argument:.12g}{self.argument_unit}"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Goal:
     def text(self) -> str:
         op = "≥" if self.at_least else "≤"
         unit = f" {self.limit_unit}" if self.limit_unit in ("Gy", "cc") else self.limit_unit
-        return f"{self.structure}: {self.metric} {op} {self.limit:g}{unit}"
+        return f"{self.structure}: {self.metric} {op} {self.limit:.12g}{unit}"
 
     @classmethod
     def parse(cls, text: str) -> Goal:

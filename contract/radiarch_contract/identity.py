@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+from collections.abc import MutableSequence
 from typing import Any
+
+_BINARY = {"US": "<H", "SS": "<h", "UL": "<L", "SL": "<l", "UV": "<Q", "SV": "<q", "FL": "<f", "FD": "<d"}
 
 
 def dataset_sha256(dataset: Any) -> str:
@@ -42,20 +46,24 @@ def _update(digest: Any, dataset: Any) -> None:
                 _update(digest, item)
                 digest.update(b"E")
         else:
-            value = raw.value
-            if not isinstance(value, bytes):
-                value = b"\\".join(str(v).encode() for v in _flat(value))
-            value = value.rstrip(b" \0")
+            value = _encoded(raw.VR, raw.value).rstrip(b" \0")
             digest.update(b"V%d:" % len(value))
             digest.update(value)
 
 
-def _flat(value: Any) -> list[Any]:
+def _encoded(vr: str | None, value: Any) -> bytes:
+    """The bytes an element has before it is decoded, from either form."""
+    if isinstance(value, bytes):
+        return value
+    values: list[Any]
     if value is None:
-        return []
-    if isinstance(value, str):
-        return [value]
-    try:
-        return list(value)
-    except TypeError:
-        return [value]
+        values = []
+    elif isinstance(value, MutableSequence):
+        values = list(value)
+    else:
+        values = [value]
+    if vr in _BINARY:
+        return b"".join(struct.pack(_BINARY[vr], v) for v in values)
+    if vr == "AT":
+        return b"".join(struct.pack("<HH", v >> 16, v & 0xFFFF) for v in map(int, values))
+    return b"\\".join(str(v).encode() for v in values)

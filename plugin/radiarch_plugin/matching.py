@@ -1,0 +1,141 @@
+"""Which protocol an RTSTRUCT is planned with, and if none, why; pure functions, no I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.structures import StructureRef, resolve
+
+from .rtstruct import RtstructFacts
+
+MAX_NAMED = 40
+"""ROI names repeated in an error's details."""
+
+
+@dataclass(frozen=True)
+class LoadedProtocol:
+    """A protocol with the file that it came from; ``sha256`` is of the file's bytes, as ``sha256sum`` prints it."""
+
+    protocol: Protocol
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one protocol does not fit: ``code`` is no_target where only the target is missing, else no_protocol."""
+
+    protocol_id: str
+    code: ErrorCode
+    reason: str
+
+
+@dataclass(frozen=True)
+class Matched:
+    """The protocol that fits, and which ROI each of its names stands for.
+
+    ``missing`` lists names used by objectives or goals for which this structure set has no ROI;
+    the protocol says that the plan may be made without them.
+    """
+
+    loaded: LoadedProtocol
+    structures: tuple[StructureRef, ...]
+    missing: tuple[str, ...]
+    refusals: tuple[Refusal, ...] = ()
+    """Of the protocols that come before it."""
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.loaded.protocol
+
+
+@dataclass(frozen=True)
+class NotMatched:
+    """No protocol fits; ``error`` says why, for each protocol."""
+
+    error: InputRefusedError
+    refusals: tuple[Refusal, ...]
+
+
+MatchResult = Matched | NotMatched
+
+
+def by_priority(protocols: Sequence[LoadedProtocol]) -> list[LoadedProtocol]:
+    """In the order in which they are tried: highest priority first, then by id."""
+    return sorted(protocols, key=lambda p: (-p.protocol.priority, p.protocol.id))
+
+
+def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts) -> MatchResult:
+    """The first enabled protocol by priority whose conditions all hold.
+
+    Conditions are the patterns and AE titles of ``match``, and that the target, ``match.structures`` and
+    every selector with ``required`` are found among the ROIs. BODY may be missing: it is found from the CT.
+    """
+    refusals: list[Refusal] = []
+    for loaded in by_priority(protocols):
+        if not loaded.protocol.enabled:
+            continue
+        found = _try(loaded, facts)
+        if isinstance(found, Matched):
+            return Matched(found.loaded, found.structures, found.missing, tuple(refusals))
+        refusals.append(found)
+    return NotMatched(_error(refusals, facts), tuple(refusals))
+
+
+def _try(loaded: LoadedProtocol, facts: RtstructFacts) -> Matched | Refusal:
+    protocol = loaded.protocol
+    reason = _conditions(protocol, facts)
+    if reason:
+        return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, reason)
+    refs, missing = resolve(protocol.structure_names(), protocol.structures, facts.rois)
+    target = protocol.prescription.target
+    needed = [*protocol.match.structures, *(n for n, s in protocol.structures.items() if s.required)]
+    absent = [n for n in dict.fromkeys(needed) if n in missing and n not in (target, "BODY")]
+    if absent:
+        return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, f"no ROI stands for {', '.join(absent)}")
+    if target in missing:
+        return Refusal(protocol.id, ErrorCode.NO_TARGET, f"no ROI stands for the target {target}")
+    return Matched(loaded, tuple(refs.values()), tuple(missing))
+
+
+def _conditions(protocol: Protocol, facts: RtstructFacts) -> str | None:
+    """The first condition that does not hold, in words; descriptions are not repeated: they may hold names."""
+    m = protocol.match
+    for pattern, value, what in (
+        (m.study_description, facts.study_description, "study description"),
+        (m.series_description, facts.series_description, "series description"),
+        (m.structure_set_label, facts.structure_set_label, "structure set label"),
+    ):
+        if pattern is not None and re.search(pattern, value, re.IGNORECASE) is None:
+            return f"the {what} does not match {pattern!r}"
+    if m.calling_ae and (facts.calling_ae or "").strip() not in m.calling_ae:
+        return f"the calling AE is {facts.calling_ae or 'unknown'}, expected {' or '.join(m.calling_ae)}"
+    return None
+
+
+def _error(refusals: Sequence[Refusal], facts: RtstructFacts) -> InputRefusedError:
+    roi_names = [r.name for r in facts.rois][:MAX_NAMED]
+    details = {
+        "protocols": [{"protocol_id": r.protocol_id, "reason": r.reason} for r in refusals],
+        "structures": roi_names,
+    }
+    for refusal in refusals:
+        if refusal.code is ErrorCode.NO_TARGET:
+            return InputRefusedError(
+                f"protocol {refusal.protocol_id} fits, but {refusal.reason} "
+                f"(found: {', '.join(roi_names) or 'no ROI at all'})",
+                remedy="Contour the target or name it as the protocol expects, or ask for a plan with POST /plans.",
+                code=ErrorCode.NO_TARGET,
+                **details,
+            )
+    reasons = "; ".join(f"{r.protocol_id}: {r.reason}" for r in refusals) or "no protocol is enabled"
+    return InputRefusedError(
+        f"no protocol fits this structure set: {reasons}",
+        remedy="Add a protocol that fits, or ask for a plan with POST /plans.",
+        code=ErrorCode.NO_PROTOCOL,
+        **details,
+    )

@@ -1,0 +1,208 @@
+"""What the plugin needs to know of an RTSTRUCT, read from its bytes; contours' geometry is the worker's business."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian, RTStructureSetStorage
+from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.identity import dataset_sha256
+from radiarch_contract.structures import Roi
+
+MAX_BYTES = 256 * 1024 * 1024
+MAX_ROIS = 2_000
+MAX_ROI_NAME = 256  # LO allows 64; some systems write more
+MAX_REFERENCED_IMAGES = 20_000
+MAX_CONTOURS = 500_000
+MAX_TEXT = 1_024
+
+# pydicom's warnings repeat the values it dislikes; a patient's name must not reach the log that way.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+
+
+@dataclass(frozen=True)
+class RtstructFacts:
+    """What matching, the trigger and a plan's record need of one RTSTRUCT.
+
+    ``referenced_images`` maps the SOP Instance UID of every referenced image to the SOP class that
+    the reference says (empty where it says none), in the order of first mention.
+    ``sha256`` is `radiarch_contract.identity.dataset_sha256`.
+    ``calling_ae`` is not in the object: Orthanc's metadata has it (None where it came by REST).
+    """
+
+    sop_instance_uid: str
+    patient_id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    sha256: str
+    rois: tuple[Roi, ...] = ()
+    frame_of_reference_uids: tuple[str, ...] = ()
+    referenced_images: dict[str, str] = field(default_factory=dict)
+    referenced_series_uids: tuple[str, ...] = ()
+    study_description: str = ""
+    series_description: str = ""
+    structure_set_label: str = ""
+    calling_ae: str | None = None
+
+    @property
+    def frame_of_reference_uid(self) -> str | None:
+        """The only frame of reference; None where there is none or more than one."""
+        return self.frame_of_reference_uids[0] if len(self.frame_of_reference_uids) == 1 else None
+
+    @property
+    def referenced_sop_class_uids(self) -> frozenset[str]:
+        return frozenset(self.referenced_images.values()) - {""}
+
+
+def read_rtstruct(data: bytes, *, calling_ae: str | None = None) -> RtstructFacts:
+    """Read an RTSTRUCT's facts from its DICOM file.
+
+    Raises
+    ------
+    InputRefusedError
+        ``unreadable_rtstruct`` where the bytes are no RTSTRUCT, are broken, or are beyond the bounds of this module.
+    """
+    if len(data) > MAX_BYTES:
+        raise _unreadable(f"it has {len(data)} bytes, at most {MAX_BYTES} are read", bytes=len(data))
+    try:
+        _refuse_inflating(data)
+        return _facts(pydicom.dcmread(BytesIO(data)), calling_ae)
+    except InputRefusedError:
+        raise
+    # A hostile file can raise nearly anything from pydicom (struct.error, KeyError, RecursionError, ...). Its text may
+    # quote values, so only the kind is told.
+    except Exception as e:
+        raise _unreadable(f"reading it as DICOM failed with {type(e).__name__}") from e
+
+
+def _refuse_inflating(data: bytes) -> None:
+    """Refuse a deflated file that would become huge; pydicom itself inflates without a bound."""
+    if DeflatedExplicitVRLittleEndian.encode() not in data[:8192] or data[128:132] != b"DICM":
+        return
+    stream = BytesIO(data)
+    stream.seek(132)
+    meta = pydicom.filereader._read_file_meta_info(stream)
+    if meta.get("TransferSyntaxUID") != DeflatedExplicitVRLittleEndian:
+        return
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflater.decompress(data[stream.tell() :], MAX_BYTES)
+    if inflater.unconsumed_tail:
+        raise _unreadable(f"its deflated data set is larger than {MAX_BYTES} bytes")
+
+
+def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
+    sop_class = str(ds.get("SOPClassUID", ""))
+    if sop_class != RTStructureSetStorage:
+        raise _unreadable(
+            f"its SOP class is {sop_class[:64] or 'missing'}, expected {RTStructureSetStorage} (RT Structure Set)",
+            sop_class_uid=sop_class[:64],
+        )
+    images: dict[str, str] = {}
+    series: dict[str, None] = {}
+    frames: dict[str, None] = {}
+    for item in _items(ds, "ReferencedFrameOfReferenceSequence"):
+        _add_uid(frames, item, "FrameOfReferenceUID")
+        for study in _items(item, "RTReferencedStudySequence"):
+            for ref_series in _items(study, "RTReferencedSeriesSequence"):
+                _add_uid(series, ref_series, "SeriesInstanceUID")
+                _add_images(images, ref_series)
+    for roi in _items(ds, "StructureSetROISequence"):
+        _add_uid(frames, roi, "ReferencedFrameOfReferenceUID")
+    contours = 0
+    for roi_contour in _items(ds, "ROIContourSequence"):
+        for contour in _items(roi_contour, "ContourSequence"):
+            contours += 1
+            if contours > MAX_CONTOURS:
+                raise _unreadable(f"it has more than {MAX_CONTOURS} contours")
+            _add_images(images, contour)
+    return RtstructFacts(
+        sop_instance_uid=_required_uid(ds, "SOPInstanceUID"),
+        patient_id=_text(ds, "PatientID"),
+        study_instance_uid=_required_uid(ds, "StudyInstanceUID"),
+        series_instance_uid=_required_uid(ds, "SeriesInstanceUID"),
+        sha256=dataset_sha256(ds),
+        rois=_rois(ds),
+        frame_of_reference_uids=tuple(frames),
+        referenced_images=images,
+        referenced_series_uids=tuple(series),
+        study_description=_text(ds, "StudyDescription"),
+        series_description=_text(ds, "SeriesDescription"),
+        structure_set_label=_text(ds, "StructureSetLabel"),
+        calling_ae=calling_ae,
+    )
+
+
+def _rois(ds: Dataset) -> tuple[Roi, ...]:
+    types: dict[int, str] = {}
+    for item in _items(ds, "RTROIObservationsSequence"):
+        number = item.get("ReferencedROINumber")
+        if number is not None:
+            types.setdefault(int(number), str(item.get("RTROIInterpretedType") or "").strip().upper()[:16])
+    rois: dict[int, Roi] = {}
+    for item in _items(ds, "StructureSetROISequence"):
+        if len(rois) >= MAX_ROIS:
+            raise _unreadable(f"it has more than {MAX_ROIS} ROIs")
+        number = int(item.ROINumber)
+        name = str(item.get("ROIName") or "").strip()
+        if len(name) > MAX_ROI_NAME:
+            raise _unreadable(f"the name of ROI {number} has {len(name)} characters, at most {MAX_ROI_NAME} are read")
+        if number in rois:
+            raise _unreadable(f"ROI number {number} (3006,0022) occurs twice, expected once", roi_number=number)
+        rois[number] = Roi(number=number, name=name, interpreted_type=types.get(number, ""))
+    return tuple(rois.values())
+
+
+def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
+    value: Any = ds.get(keyword)
+    yield from value or ()
+
+
+def _add_images(images: dict[str, str], ds: Dataset) -> None:
+    for item in _items(ds, "ContourImageSequence"):
+        uid = _uid(item, "ReferencedSOPInstanceUID")
+        if uid:
+            images[uid] = images.get(uid) or _uid(item, "ReferencedSOPClassUID")
+    if len(images) > MAX_REFERENCED_IMAGES:
+        raise _unreadable(f"it references more than {MAX_REFERENCED_IMAGES} images")
+
+
+def _add_uid(into: dict[str, None], ds: Dataset, keyword: str) -> None:
+    uid = _uid(ds, keyword)
+    if uid:
+        into[uid] = None
+
+
+def _uid(ds: Dataset, keyword: str) -> str:
+    """A UID as text; '' where absent. Anything but digits and dots is refused: it goes into queries later."""
+    value = str(ds.get(keyword) or "").strip(" \0")
+    if value and (len(value) > 64 or not all(c in "0123456789." for c in value)):
+        raise _unreadable(f"its {keyword} is not a UID (digits and dots, at most 64 characters)", element=keyword)
+    return value
+
+
+def _required_uid(ds: Dataset, keyword: str) -> str:
+    value = _uid(ds, keyword)
+    if not value:
+        raise _unreadable(f"it has no {keyword}", element=keyword)
+    return value
+
+
+def _text(ds: Dataset, keyword: str) -> str:
+    value = ds.get(keyword)
+    return "" if value is None else str(value).strip(" \0")[:MAX_TEXT]
+
+
+def _unreadable(what: str, **details: Any) -> InputRefusedError:
+    return InputRefusedError(
+        f"the RTSTRUCT cannot be read: {what}",
+        remedy="Export the structure set again from the system that made it.",
+        code=ErrorCode.UNREADABLE_RTSTRUCT,
+        **details,
+    )

@@ -1,4 +1,4 @@
-"""A hash of a data set's content that survives re-encoding; reads pydicom data sets without importing pydicom."""
+"""A hash of a data set's content that survives re-encoding; it takes pydicom data sets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _update(digest: Any, dataset: Any) -> None:
             continue
         raw = dataset.get_item(tag)
         # explicit encodings give the VR in the raw element, implicit ones do not
-        is_sequence = raw.VR == "SQ" or (raw.VR in (None, "UN") and dataset[tag].VR == "SQ")
+        is_sequence = raw.VR == "SQ" or (raw.VR in (None, "UN") and _dictionary_vr(tag) == "SQ")
         digest.update(int(tag).to_bytes(4, "big"))
         if is_sequence:
             items = dataset[tag].value or []
@@ -49,6 +49,16 @@ def _update(digest: Any, dataset: Any) -> None:
             value = _encoded(raw.VR, raw.value).rstrip(b" \0")
             digest.update(b"V%d:" % len(value))
             digest.update(value)
+
+
+def _dictionary_vr(tag: Any) -> str | None:
+    """The standard's VR of a tag; asking the data set would decode the value, a second for a prostate's contours."""
+    from pydicom.datadict import dictionary_VR  # the caller has pydicom: the data set is one of pydicom's
+
+    try:
+        return dictionary_VR(tag)
+    except KeyError:
+        return None
 
 
 def _encoded(vr: str | None, value: Any) -> bytes:

@@ -104,6 +104,8 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
             f"its SOP class is {sop_class[:64] or 'missing'}, expected {RTStructureSetStorage} (RT Structure Set)",
             sop_class_uid=sop_class[:64],
         )
+    # First of all: a value that was decoded (a name in another character set) would be hashed in another form.
+    sha256 = dataset_sha256(ds)
     images: dict[str, str] = {}
     series: dict[str, None] = {}
     frames: dict[str, None] = {}
@@ -127,7 +129,7 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         patient_id=_text(ds, "PatientID"),
         study_instance_uid=_required_uid(ds, "StudyInstanceUID"),
         series_instance_uid=_required_uid(ds, "SeriesInstanceUID"),
-        sha256=dataset_sha256(ds),
+        sha256=sha256,
         rois=_rois(ds),
         frame_of_reference_uids=tuple(frames),
         referenced_images=images,

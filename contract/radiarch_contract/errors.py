@@ -66,6 +66,9 @@ class ErrorCode(StrEnum):
     QUEUE_UNAVAILABLE = "queue_unavailable"
     WORKER_LOST = "worker_lost"
     TIME_LIMIT = "time_limit"
+    CANCELLED = "cancelled"
+    OUT_OF_MEMORY = "out_of_memory"
+    DISK_FULL = "disk_full"
     NOT_READY = "not_ready"
     INTERNAL = "internal"
 

@@ -180,9 +180,9 @@ class AsgiBridge:
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()
-            if tasks:  # an endpoint in the thread pool cannot be cancelled: it is left to end by itself
-                self._loop.run_until_complete(asyncio.wait(tasks, timeout=0.5))
-            self._loop.close()
+            left = self._loop.run_until_complete(asyncio.wait(tasks, timeout=0.5))[1] if tasks else ()
+            if not left:  # an endpoint in the thread pool cannot be cancelled, and reports to the loop when it ends
+                self._loop.close()
 
 
 def scope(uri: str, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""What the plugin asks of Orthanc: in process for short calls, over its own HTTP port for long ones.
+
+``orthanc.RestApi*`` hold Python's lock for as long as they run, so that only calls of a fraction of a
+millisecond go that way; a file's bytes come over HTTP, which lets the lock go. No stored-instance
+callback may ever be registered, and nothing is stored from here: both together deadlock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import httpx
+from radiarch_contract.errors import ErrorCode, NotFoundError, ServiceError
+
+MAX_FILE_BYTES = 1024 * 1024 * 1024
+FIND_AT_ONCE = 500
+
+
+class Rest(Protocol):
+    """Orthanc's REST API by one way or the other; raises `NotFoundError` and `ServiceError` only."""
+
+    def get(self, path: str) -> bytes: ...
+    def post(self, path: str, body: bytes) -> bytes: ...
+
+
+class HttpRest:
+    """Over HTTP, one connection pool for all threads.
+
+    Parameters
+    ----------
+    authorization
+        Value of the ``Authorization`` header, asked for once a request (Orthanc's token is known after its start).
+    """
+
+    def __init__(
+        self, url: str, *, authorization: Callable[[], str] | None = None, timeout_s: float = 30.0, verify: bool = True
+    ) -> None:
+        self._authorization = authorization
+        # identity: Orthanc 1.10 compresses by default, which makes reading ten times slower
+        self._client = httpx.Client(
+            base_url=url, timeout=timeout_s, verify=verify, trust_env=False, headers={"Accept-Encoding": "identity"}
+        )
+
+    def get(self, path: str) -> bytes:
+        return self._request("GET", path)
+
+    def post(self, path: str, body: bytes) -> bytes:
+        return self._request("POST", path, body)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _request(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        headers = {"Authorization": self._authorization()} if self._authorization else {}
+        try:
+            with self._client.stream(method, path, content=body, headers=headers) as answer:
+                if answer.status_code == 404:
+                    raise _not_found(path)
+                if answer.status_code != 200:
+                    raise _unavailable(f"{method} {path} was answered with status {answer.status_code}, expected 200")
+                return _bounded(answer.iter_bytes(), path)
+        except httpx.HTTPError as e:
+            raise _unavailable(f"{method} {path} failed with {type(e).__name__}") from e
+
+
+class InProcessRest:
+    """Through the module ``orthanc``; for short calls only."""
+
+    def __init__(self, orthanc: Any) -> None:
+        self._orthanc = orthanc
+
+    def get(self, path: str) -> bytes:
+        return self._call(path, lambda: self._orthanc.RestApiGet(path))
+
+    def post(self, path: str, body: bytes) -> bytes:
+        return self._call(path, lambda: self._orthanc.RestApiPost(path, body))
+
+    def _call(self, path: str, call: Callable[[], bytes]) -> bytes:
+        try:
+            return call()
+        except self._orthanc.OrthancException as e:
+            if e.args[:1] in ((17,), (7,)):  # unknown resource, inexistent item
+                raise _not_found(path) from e
+            raise _unavailable(f"{path} failed: {e.args[1:] or e.args}") from e
+
+
+class OrthancClient:
+    """The calls that the plugin makes."""
+
+    def __init__(self, short: Rest, long: Rest | None = None) -> None:
+        self._short = short
+        self._long = long or short
+
+    def system(self) -> dict[str, Any]:
+        return self._json(self._short.get("/system"))
+
+    def changes(self, since: int, limit: int) -> dict[str, Any]:
+        """``{Changes, Last, Done}``: what was stored after the given sequence number."""
+        return self._json(self._short.get(f"/changes?since={int(since)}&limit={int(limit)}"))
+
+    def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """Orthanc's ids of instances by SOP Instance UID; those not stored are left out.
+
+        More than one id for a UID means that it is stored for more than one patient, study or series.
+        """
+        found: dict[str, tuple[str, ...]] = {}
+        uids = list(dict.fromkeys(sop_instance_uids))
+        for chunk in (uids[i : i + FIND_AT_ONCE] for i in range(0, len(uids), FIND_AT_ONCE)):
+            query = {
+                "Level": "Instance",
+                "Query": {"SOPInstanceUID": "\\".join(chunk)},
+                "Expand": True,
+                "RequestedTags": ["SOPInstanceUID"],
+                "CaseSensitive": True,
+            }
+            answer = self._json(self._short.post("/tools/find", json.dumps(query).encode()))
+            for item in answer:
+                uid = str(item["MainDicomTags"].get("SOPInstanceUID", "")).strip(" \0")
+                if uid in chunk:
+                    found[uid] = (*found.get(uid, ()), item["ID"])
+        return found
+
+    def find_instance(self, sop_instance_uid: str) -> str:
+        """Orthanc's id of the one instance with this UID.
+
+        Raises
+        ------
+        NotFoundError
+            Where none is stored, or more than one: then nobody can say which is meant.
+        """
+        ids = self.find_instances([sop_instance_uid]).get(sop_instance_uid, ())
+        if len(ids) != 1:
+            raise NotFoundError(
+                f"SOP Instance UID {sop_instance_uid} is stored {len(ids)} times in Orthanc, expected once",
+                remedy="Send the instance to Orthanc." if not ids else "Delete the copies that are wrong.",
+                sop_instance_uid=sop_instance_uid,
+                orthanc_ids=list(ids),
+            )
+        return ids[0]
+
+    def instance_file(self, orthanc_id: str) -> bytes:
+        """The DICOM file as stored."""
+        return self._long.get(f"/instances/{_safe(orthanc_id)}/file")
+
+    def instance_metadata(self, orthanc_id: str) -> dict[str, str]:
+        """Orthanc's metadata of an instance: ``RemoteAET``, ``Origin``, ``SopClassUid`` …"""
+        data: dict[str, str] = self._json(self._short.get(f"/instances/{_safe(orthanc_id)}/metadata?expand"))
+        return data
+
+    def instance_tags(self, orthanc_id: str) -> dict[str, Any]:
+        """Orthanc's main tags of an instance (``MainDicomTags``, ``ParentSeries`` …)."""
+        return self._json(self._short.get(f"/instances/{_safe(orthanc_id)}"))
+
+    @staticmethod
+    def _json(data: bytes) -> Any:
+        try:
+            return json.loads(data)
+        except ValueError as e:
+            raise _unavailable("Orthanc's answer is not JSON") from e
+
+
+def _safe(orthanc_id: str) -> str:
+    """An Orthanc id goes into a path: nothing but its own alphabet."""
+    if not orthanc_id or len(orthanc_id) > 64 or not all(c in "0123456789abcdef-" for c in orthanc_id):
+        raise NotFoundError("not an Orthanc identifier", remedy="Use an id that Orthanc gave.")
+    return orthanc_id
+
+
+def _bounded(chunks: Iterator[bytes], path: str) -> bytes:
+    data = bytearray()
+    for chunk in chunks:
+        data += chunk
+        if len(data) > MAX_FILE_BYTES:
+            raise _unavailable(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+    return bytes(data)
+
+
+def _not_found(path: str) -> NotFoundError:
+    return NotFoundError(f"Orthanc has no {path}", remedy="It may have been deleted: send it again.")
+
+
+def _unavailable(message: str) -> ServiceError:
+    return ServiceError(
+        message,
+        remedy="Ask again in a moment; look into Orthanc's log if it stays.",
+        code=ErrorCode.ORTHANC_UNAVAILABLE,
+    )

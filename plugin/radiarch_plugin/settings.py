@@ -1,0 +1,87 @@
+"""The plugin's settings: section ``Radiarch`` of Orthanc's configuration, checked once at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_pascal
+from radiarch_contract.errors import InvalidRequestError
+
+SECTION = "Radiarch"
+
+
+class InvalidSettingsError(InvalidRequestError):
+    """The section ``Radiarch`` cannot be used."""
+
+
+class Settings(BaseModel):
+    """Settings with their defaults; in the file the names are written like ``RedisUrl``.
+
+    URLs may hold passwords: they are never written to a log (``repr`` leaves them out).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_pascal)
+
+    site_packages: str | None = Field(default=None, description="Where the plugin's Python packages are.")
+    redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://", repr=False)
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL; empty: radiarch.db in Orthanc's storage folder."
+    )
+    protocols_folder: Path
+    orthanc_url: str = Field(
+        default="", pattern=r"^(https?://.+)?$", description="Orthanc's own REST address, as this process reaches it."
+    )
+    storage_directory: Path
+    http_threads: int = Field(default=50, ge=2, description="Orthanc's HttpThreadsCount.")
+    ignored_calling_ae: tuple[str, ...] = Field(
+        default=(), description="RTSTRUCTs of these calling AE titles are never planned."
+    )
+    request_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    max_queued_plans: int = Field(default=10_000, ge=1, description="Requests for plans beyond this are refused.")
+
+
+def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settings:
+    """Settings from the whole of Orthanc's configuration.
+
+    Parameters
+    ----------
+    configuration
+        What ``orthanc.GetConfiguration()`` gives, parsed.
+    checkout
+        The folder that holds ``orthanc-config``; relative paths start there.
+
+    Raises
+    ------
+    InvalidSettingsError
+        Naming each wrong field as it is written in the file; values are not repeated.
+    """
+    section = configuration.get(SECTION, {})
+    if not isinstance(section, Mapping):
+        raise InvalidSettingsError(
+            f"{SECTION} in Orthanc's configuration is not an object", remedy='Write "Radiarch": { … }.'
+        )
+    storage = Path(str(configuration.get("StorageDirectory", "OrthancStorage"))).absolute()
+    values = {"ProtocolsFolder": "orthanc-config/protocols", **section}
+    values["StorageDirectory"] = storage
+    values["HttpThreads"] = configuration.get("HttpThreadsCount", 50)
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as e:
+        wrong = [f"{SECTION}.{'.'.join(map(str, x['loc']))}: {x['msg']}" for x in e.errors(include_url=False)]
+        raise InvalidSettingsError("; ".join(wrong), remedy="Correct Orthanc's configuration and restart it.") from None
+    return settings.model_copy(
+        update={
+            "protocols_folder": checkout / settings.protocols_folder,
+            "database_url": settings.database_url or f"sqlite:///{storage / 'radiarch.db'}",
+            "orthanc_url": (settings.orthanc_url or own_url(configuration)).rstrip("/"),
+        }
+    )
+
+
+def own_url(configuration: Mapping[str, Any]) -> str:
+    """Orthanc's REST address on this machine."""
+    scheme = "https" if configuration.get("SslEnabled") else "http"
+    return f"{scheme}://127.0.0.1:{configuration.get('HttpPort', 8042)}"

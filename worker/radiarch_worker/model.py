@@ -115,12 +115,14 @@ class Layer:
     ----------
     x_mm, y_mm : (n,) float64
     meterset_mu : (n,) float64, for one fraction
+    spot_fwhm_mm : (x, y) full width at half maximum in air at the isocenter, where the machine data has it
     """
 
     energy_mev: float
     x_mm: npt.NDArray[np.float64]
     y_mm: npt.NDArray[np.float64]
     meterset_mu: npt.NDArray[np.float64]
+    spot_fwhm_mm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)

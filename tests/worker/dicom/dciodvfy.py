@@ -1,0 +1,26 @@
+"""Running dciodvfy on a result."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+
+def findings(dataset: Dataset, folder: Path) -> list[str]:
+    """Lines that dciodvfy says about a data set, without the line that names the IOD.
+
+    dciodvfy aborts on uncompressed pixels of 32 bits ("bitsallocated <= bytesinword*8u"), whatever
+    the rest: it is shown the same object with its pixels cut to 16 bits.
+    """
+    shown = copy.deepcopy(dataset)
+    if shown.get("BitsAllocated") == 32:
+        shown.BitsAllocated, shown.BitsStored, shown.HighBit = 16, 16, 15
+        shown.PixelData = shown.PixelData[: len(shown.PixelData) // 2]
+    path = folder / "shown.dcm"
+    shown.save_as(path, enforce_file_format=True)
+    run = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode in (0, 1), run.stderr  # 1: it found errors
+    return [line for line in (run.stdout + run.stderr).splitlines() if line not in ("RTIonPlan", "RTDose")]

@@ -1,0 +1,5 @@
+"""The RT Dose IOD (DICOM PS3.3 A.18)."""
+
+from .sop import RTDose
+
+__all__ = ["RTDose"]

@@ -1,0 +1,120 @@
+"""Defined terms and enumerated values of the RT IODs that we write (DICOM PS3.3 C.8.8); nothing else lives here."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class DoseUnitsValues(StrEnum):
+    """Dose Units (3004,0002)."""
+
+    GY = "GY"
+
+
+class DoseTypeValues(StrEnum):
+    """Dose Type (3004,0004)."""
+
+    PHYSICAL = "PHYSICAL"
+    EFFECTIVE = "EFFECTIVE"  # RBE-weighted: the standard's word for "corrected for biological effect"
+
+
+class DoseSummationTypeValues(StrEnum):
+    """Dose Summation Type (3004,000A)."""
+
+    PLAN = "PLAN"  # all fraction groups of the plan: total over all fractions
+
+
+class DVHTypeValues(StrEnum):
+    """DVH Type (3004,0001)."""
+
+    CUMULATIVE = "CUMULATIVE"
+
+
+class DVHVolumeUnitsValues(StrEnum):
+    """DVH Volume Units (3004,0054)."""
+
+    CM3 = "CM3"
+
+
+class DVHROIContributionTypeValues(StrEnum):
+    """DVH ROI Contribution Type (3004,0062)."""
+
+    INCLUDED = "INCLUDED"
+
+
+class ApprovalStatusValues(StrEnum):
+    """Approval Status (300E,0002); no result of ours is ever anything else."""
+
+    UNAPPROVED = "UNAPPROVED"
+
+
+class PlanIntentValues(StrEnum):
+    """Plan Intent (300A,000A)."""
+
+    RESEARCH = "RESEARCH"
+
+
+class RTPlanGeometryValues(StrEnum):
+    """RT Plan Geometry (300A,000C)."""
+
+    PATIENT = "PATIENT"
+
+
+class DoseReferenceStructureTypeValues(StrEnum):
+    """Dose Reference Structure Type (300A,0014)."""
+
+    VOLUME = "VOLUME"
+
+
+class DoseReferenceTypeValues(StrEnum):
+    """Dose Reference Type (300A,0020)."""
+
+    TARGET = "TARGET"
+
+
+class BeamTypeValues(StrEnum):
+    """Beam Type (300A,00C4)."""
+
+    STATIC = "STATIC"
+
+
+class RadiationTypeValues(StrEnum):
+    """Radiation Type (300A,00C6)."""
+
+    PROTON = "PROTON"
+
+
+class ScanModeValues(StrEnum):
+    """Scan Mode (300A,0308)."""
+
+    MODULATED = "MODULATED"
+
+
+class ModulatedScanModeTypeValues(StrEnum):
+    """Modulated Scan Mode Type (300A,0309)."""
+
+    STATIONARY = "STATIONARY"  # each spot is delivered at rest, as the dose engine simulates it
+
+
+class TreatmentDeliveryTypeValues(StrEnum):
+    """Treatment Delivery Type (300A,00CE)."""
+
+    TREATMENT = "TREATMENT"
+
+
+class PrimaryDosimeterUnitValues(StrEnum):
+    """Primary Dosimeter Unit (300A,00B3)."""
+
+    MU = "MU"
+
+
+class PatientSupportTypeValues(StrEnum):
+    """Patient Support Type (300A,0350)."""
+
+    TABLE = "TABLE"
+
+
+class RotationDirectionValues(StrEnum):
+    """Gantry, collimator and support rotation directions."""
+
+    NONE = "NONE"

@@ -1,0 +1,98 @@
+"""The RT Ion Plan object; its items live in `content`."""
+
+from __future__ import annotations
+
+import radiarch_contract
+from pydicom.uid import RTIonPlanStorage
+from radiarch_contract.job import JobSpec
+from radiarch_contract.states import OutputKind
+
+from ...model import Patient, PlanResult
+from ..base import ResultSOPClass, lie, physics_lines, reference, target_roi_number
+from ..enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
+from ..valuerep import text
+from .content import beam_item, dose_reference_item, encode_beam, fraction_group_item, patient_setup_item
+
+_POSITIONS = frozenset({"HFS", "HFP", "FFS", "FFP", "HFDL", "HFDR", "FFDL", "FFDR"})
+
+
+class RTIonPlan(ResultSOPClass):
+    """A pencil-beam scanning proton plan as it was planned: deliverable, and UNAPPROVED.
+
+    Spot positions and metersets are float32 (VR FL); cumulative metersets are sums of those rounded
+    values, and the final cumulative meterset weight is the beam's MU for one fraction, so that
+    ``weight * BeamMeterset / FinalCumulativeMetersetWeight`` is the weight itself.
+    """
+
+    def __init__(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
+        """
+        Parameters
+        ----------
+        spec
+            What was asked.
+        patient
+            The CT and structures it was planned on.
+        plan
+            Beams in IEC 61217 angles, isocenter in patient LPS mm, MU for one fraction.
+
+        Raises
+        ------
+        EngineError
+            (engine_output_invalid) where a beam holds values that cannot be delivered.
+        InputRefusedError
+            Where patient, study, frame of reference or target cannot be named.
+        """  # noqa: D205
+        super().__init__(
+            spec,
+            patient,
+            plan,
+            kind=OutputKind.RTPLAN,
+            sop_class_uid=RTIonPlanStorage,
+            modality="RTPLAN",
+            series_description=f"RADIARCH plan UNAPPROVED {spec.workflow_id}",
+        )
+        self._add_general_plan(spec, patient, plan)
+        self._add_beams(spec, patient, plan)
+        self.ApprovalStatus = ApprovalStatusValues.UNAPPROVED.value
+
+    def _add_general_plan(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
+        prescription = spec.prescription
+        self.RTPlanLabel = text(spec.plan_label, 16) or "RADIARCH"
+        self.RTPlanName = text(f"{spec.protocol_id or spec.workflow_id} UNAPPROVED", 64)
+        described = [
+            "UNAPPROVED, automatic plan for research and quality assurance",
+            f"Radiarch {radiarch_contract.__version__}, workflow {spec.workflow_id}, "
+            f"protocol {spec.protocol_id or 'none'}",
+            *physics_lines(plan),
+            f"machine data {plan.machine.name}",
+            f"plan id {spec.plan_id}",
+            *patient.notes,
+            *plan.notes,
+        ]
+        self.RTPlanDescription = text(". ".join(described), 1024)
+        self.RTPlanDate, self.RTPlanTime = self.InstanceCreationDate, self.InstanceCreationTime
+        self.TreatmentProtocols = "PencilBeamScanning"
+        self.PlanIntent = PlanIntentValues.RESEARCH.value
+        self.RTPlanGeometry = RTPlanGeometryValues.PATIENT.value
+        self.ReferencedStructureSetSequence = [
+            reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
+        ]
+        weighted = " (RBE-weighted)" if plan.dose.rbe != 1 else ""
+        self.PrescriptionDescription = text(
+            f"{prescription.dose_gy:g} Gy{weighted} in {prescription.fractions} fractions to {prescription.target}", 1024
+        )
+        self.DoseReferenceSequence = [dose_reference_item(spec, target_roi_number(spec, patient))]
+
+    def _add_beams(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
+        if not plan.beams:
+            raise lie("the plan has no beams, expected at least one")
+        numbers = [beam.number for beam in plan.beams]
+        if len(set(numbers)) != len(numbers):
+            raise lie(f"beam numbers {numbers} are not unique")
+        if patient.ct.patient_position not in _POSITIONS:
+            raise lie(f"patient position {patient.ct.patient_position!r}, expected one of {sorted(_POSITIONS)}")
+        beams = tuple(encode_beam(beam) for beam in plan.beams)
+        self.FractionGroupSequence = [fraction_group_item(spec, beams)]
+        self.PatientSetupSequence = [patient_setup_item(patient.ct.patient_position)]
+        description = "; ".join([f"machine data {plan.machine.name}", *physics_lines(plan)])
+        self.IonBeamSequence = [beam_item(beam, plan.machine, description) for beam in beams]

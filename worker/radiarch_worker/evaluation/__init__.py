@@ -1,0 +1,7 @@
+"""Judging a dose: cumulative DVHs, metrics and goals. What is planned for lives in `optimization`."""
+
+from __future__ import annotations
+
+from .result import Evaluation
+
+__all__ = ["Evaluation"]

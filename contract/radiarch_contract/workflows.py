@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ErrorCode, InvalidRequestError
 from .objectives import Objective
 
-Vector3 = tuple[float, float, float]
+Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
+Vector3 = tuple[Coordinate, Coordinate, Coordinate]
 
 
 class Prescription(BaseModel):

@@ -94,11 +94,11 @@ class OrthancClient:
         self._long = long or short
 
     def system(self) -> dict[str, Any]:
-        return self._json(self._short.get("/system"))
+        return _object(self._short.get("/system"))
 
     def changes(self, since: int, limit: int) -> dict[str, Any]:
         """``{Changes, Last, Done}``: what was stored after the given sequence number."""
-        return self._json(self._short.get(f"/changes?since={int(since)}&limit={int(limit)}"))
+        return _object(self._short.get(f"/changes?since={int(since)}&limit={int(limit)}"))
 
     def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Orthanc's ids of instances by SOP Instance UID; those not stored are left out.
@@ -115,8 +115,7 @@ class OrthancClient:
                 "RequestedTags": ["SOPInstanceUID"],
                 "CaseSensitive": True,
             }
-            answer = self._json(self._short.post("/tools/find", json.dumps(query).encode()))
-            for item in answer:
+            for item in _json(self._short.post("/tools/find", json.dumps(query).encode())):
                 uid = str(item["MainDicomTags"].get("SOPInstanceUID", "")).strip(" \0")
                 if uid in chunk:
                     found[uid] = (*found.get(uid, ()), item["ID"])
@@ -146,19 +145,25 @@ class OrthancClient:
 
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]:
         """Orthanc's metadata of an instance: ``RemoteAET``, ``Origin``, ``SopClassUid`` …"""
-        data: dict[str, str] = self._json(self._short.get(f"/instances/{_safe(orthanc_id)}/metadata?expand"))
-        return data
+        return _object(self._short.get(f"/instances/{_safe(orthanc_id)}/metadata?expand"))
 
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]:
         """Orthanc's main tags of an instance (``MainDicomTags``, ``ParentSeries`` …)."""
-        return self._json(self._short.get(f"/instances/{_safe(orthanc_id)}"))
+        return _object(self._short.get(f"/instances/{_safe(orthanc_id)}"))
 
-    @staticmethod
-    def _json(data: bytes) -> Any:
-        try:
-            return json.loads(data)
-        except ValueError as e:
-            raise _unavailable("Orthanc's answer is not JSON") from e
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as e:
+        raise _unavailable("Orthanc's answer is not JSON") from e
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    value = _json(data)
+    if not isinstance(value, dict):
+        raise _unavailable("Orthanc's answer is not a JSON object")
+    return value
 
 
 def _safe(orthanc_id: str) -> str:

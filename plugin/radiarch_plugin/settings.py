@@ -36,11 +36,7 @@ class Settings(BaseModel):
     )
     storage_directory: Path
     http_threads: int = Field(default=50, ge=2, description="Orthanc's HttpThreadsCount.")
-    ignored_calling_ae: tuple[str, ...] = Field(
-        default=(), description="RTSTRUCTs of these calling AE titles are never planned."
-    )
     request_timeout_s: float = Field(default=60.0, gt=0, le=600)
-    max_queued_plans: int = Field(default=10_000, ge=1, description="Requests for plans beyond this are refused.")
 
 
 def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settings:

@@ -1,0 +1,1 @@
+"""Tests of all parts; `tests.phantoms` is used by the demo too."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .evaluate import evaluate
 from .result import Evaluation
 
-__all__ = ["Evaluation"]
+__all__ = ["Evaluation", "evaluate"]

@@ -15,7 +15,7 @@ class Evaluation:
     Attributes
     ----------
     dvh : one cumulative curve a structure; below 100 % at zero dose where part of the structure's dose is unknown
-    metrics : one entry a structure whose dose is known everywhere
+    metrics : one entry a structure whose dose is known (in 99.9 % of its volume)
     goals : in the order asked
     notes : what a user has to know to read the rest, such as structures that the dose grid does not cover
     """

@@ -1,0 +1,84 @@
+"""One dose judged on one patient: every structure's DVH and metrics, and the goals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from radiarch_contract.errors import EngineError, ErrorCode
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription
+
+from ..model import Dose, Patient, Structure
+from .dvh import bin_width_gy, curve, metrics
+from .goals import KNOWN_ENOUGH, Judged, judge
+from .result import Evaluation
+from .sampling import StructureDose, covers, sample
+
+
+def evaluate(
+    patient: Patient,
+    dose: Dose,
+    prescription: Prescription,
+    goals: Sequence[str],
+    structures: Mapping[str, StructureRef],
+) -> Evaluation:
+    """Judge a dose.
+
+    Parameters
+    ----------
+    patient
+        Structures on the CT's grid.
+    dose
+        (Z, Y, X) Gy, total over all fractions, on a grid of its own in the same frame of reference.
+        Beyond it the dose counts as 0 where the grid covers the whole patient, else as unknown.
+    prescription
+        Total over all fractions.
+    goals
+        In the grammar of `radiarch_contract.goals`.
+    structures
+        What the names in goals stand for.
+
+    Raises
+    ------
+    EngineError
+        (engine_output_invalid) where a dose value is not finite.
+    """
+    if not np.isfinite(dose.dose_gy).all():
+        raise EngineError(
+            "the dose holds values that are not finite numbers",
+            remedy="Plan again; if it comes back, report it with the job's log.",
+            code=ErrorCode.ENGINE_OUTPUT_INVALID,
+        )
+    ct = patient.ct.grid
+    covered = covers(dose.grid, patient.body, ct)
+    sampled = {
+        number: sample(structure, ct, dose, zero_outside=covered)
+        for number, structure in sorted(patient.structures.items())
+    }
+    width_gy = bin_width_gy(prescription.dose_gy)
+    known = {n: s for n, s in sampled.items() if s.known_fraction >= KNOWN_ENOUGH}
+    judged = Judged(sampled, _body(patient, sampled, dose, covered), prescription)
+    return Evaluation(
+        dvh=tuple(curve(patient.structures[n], s, width_gy) for n, s in sampled.items() if s.volume_cc),
+        metrics=tuple(metrics(patient.structures[n], s) for n, s in known.items()),
+        goals=tuple(judge(goal, judged, structures) for goal in goals),
+        notes=tuple(_note(patient.structures[n], s) for n, s in sampled.items() if n not in known),
+    )
+
+
+def _body(patient: Patient, sampled: Mapping[int, StructureDose], dose: Dose, covered: bool) -> StructureDose:
+    body = patient.body
+    if patient.structures.get(body.roi_number) is body:
+        return sampled[body.roi_number]
+    return sample(body, patient.ct.grid, dose, zero_outside=covered)
+
+
+def _note(structure: Structure, samples: StructureDose) -> str:
+    if not samples.volume_cc:
+        return f"{structure.name}: encloses nothing on the CT's grid; it has no DVH"
+    unknown = 100 * (1 - samples.known_fraction)
+    return (
+        f"{structure.name}: {unknown:.1f} % of it lies outside the dose grid, where the dose is not known; "
+        "its DVH is of the rest, as a percentage of the whole, and it has no metrics"
+    )

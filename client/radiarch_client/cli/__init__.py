@@ -1,0 +1,1 @@
+"""The `radiarch` command line."""

@@ -1,0 +1,330 @@
+"""What the server answers, as frozen typed models; fields that this version does not know are kept, not refused.
+
+Doses are in Gy, total over all fractions (RBE-weighted for protons); positions are patient LPS
+millimetres; times are UTC. States and kinds are plain strings, equal to the contract's enums where
+those know them (``plan.state == PlanState.SUCCEEDED``), so that a newer server's words pass.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from radiarch_contract.errors import RadiarchError
+from radiarch_contract.states import PlanState
+
+from . import _errors
+
+T = TypeVar("T")
+
+
+class Model(BaseModel):
+    """Base: frozen, tolerant."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Page(Model, Generic[T]):
+    """One page of a list; ``next`` is the cursor of the page after it, or None."""
+
+    items: tuple[T, ...]
+    next: str | None = None
+
+
+class Failure(Model):
+    """Why something failed or was refused."""
+
+    code: str
+    message: str
+    remedy: str = ""
+    details: dict[str, Any] = Field(default_factory=dict)
+
+    def as_error(self) -> RadiarchError:
+        """The contract's exception of that code."""
+        return _errors.from_info(self.model_dump())
+
+
+class Engine(Model):
+    """One dose engine, and whether it really ran."""
+
+    available: bool
+    version: str | None = None
+    reason: str | None = None
+
+
+class Info(Model):
+    """The service: what it is and whether it can work now."""
+
+    name: str = "radiarch"
+    version: str
+    ready: bool
+    workflows: tuple[Any, ...] = ()
+    engines: dict[str, Engine] = Field(default_factory=dict)
+    workers: Any = None
+    queue: Any = None
+
+
+class Workflow(Model):
+    """A way of planning with its parameters as JSON schema, defaults included."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+    modality: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProtocolInfo(Model):
+    """A protocol as the running service uses it."""
+
+    id: str
+    title: str = ""
+    priority: int = 0
+    enabled: bool = True
+    workflow: str | None = None
+
+
+class PrescriptionInfo(Model):
+    """What was prescribed: total dose over all fractions."""
+
+    target: str
+    dose_gy: float
+    fractions: int
+
+
+class Output(Model):
+    """One stored result."""
+
+    kind: str
+    sop_instance_uid: str
+    orthanc_id: str | None = None
+    series_instance_uid: str | None = None
+    sop_class_uid: str | None = None
+
+
+class GoalResult(Model):
+    """A goal with its value; ``status`` is met, near or missed, or None where the structure does not exist."""
+
+    text: str
+    structure: str | None = None
+    value: float | None = None
+    unit: str = ""
+    status: str | None = None
+    note: str | None = None
+
+
+class StructureMetrics(Model):
+    """Metrics of one structure."""
+
+    structure: str
+    volume_cc: float | None = None
+    d_mean_gy: float | None = None
+    d_min_gy: float | None = None
+    d_max_gy: float | None = None
+    d98_gy: float | None = None
+    d95_gy: float | None = None
+    d50_gy: float | None = None
+    d2_gy: float | None = None
+
+
+class PlanSummary(Model):
+    """A plan as lists show it."""
+
+    id: str
+    state: str
+    stage: str | None = None
+    progress: float | None = None
+    eta_s: float | None = None
+    origin: str | None = None
+    job_id: str | None = None
+    workflow_id: str | None = None
+    protocol_id: str | None = None
+    patient_id: str | None = None
+    study_instance_uid: str | None = None
+    rtstruct_sop_instance_uid: str | None = None
+    superseded_by: str | None = None
+    parent_id: str | None = None
+    prescription: PrescriptionInfo | None = None
+    error: Failure | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """No further change will come of itself."""
+        try:
+            return PlanState(self.state).ended
+        except ValueError:
+            return self.ended_at is not None
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state == PlanState.SUCCEEDED
+
+    def raise_for_failure(self) -> None:
+        """Raise the plan's error as the contract's exception, if it has one."""
+        if self.error is not None:
+            raise self.error.as_error()
+
+
+class Plan(PlanSummary):
+    """Everything about a plan."""
+
+    outputs: tuple[Output, ...] = ()
+    objectives: tuple[dict[str, Any], ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+    metrics: tuple[StructureMetrics, ...] = ()
+    beams: tuple[dict[str, Any], ...] = ()
+    notes: tuple[str, ...] = ()
+    uncertainty_percent: float | None = None
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    timings_s: dict[str, float] = Field(default_factory=dict)
+
+
+class Job(Model):
+    """The running side of a plan."""
+
+    id: str
+    plan_id: str | None = None
+    state: str
+    stage: str | None = None
+    progress: float | None = None
+    eta_s: float | None = None
+    message: str | None = None
+    attempt: int | None = None
+    error: Failure | None = None
+
+
+class DvhCurve(Model):
+    """Cumulative DVH: ``volume_percent[i]`` of the structure gets at least ``dose_gy[i]``."""
+
+    structure: str
+    volume_cc: float | None = None
+    dose_gy: tuple[float, ...]
+    volume_percent: tuple[float, ...]
+
+
+class Dvh(Model):
+    """The curves of one plan on its final dose."""
+
+    plan_id: str | None = None
+    curves: tuple[DvhCurve, ...]
+
+
+class LogChunk(Model):
+    """Lines of a job's log from an offset; ask again from ``next_offset``."""
+
+    lines: tuple[str, ...]
+    next_offset: int
+
+
+class Event(Model):
+    """Something that happened to a job."""
+
+    type: str | None = None
+    at: datetime | None = None
+
+
+class Events(Model):
+    """Events after a cursor; ask again with ``next``."""
+
+    items: tuple[Event, ...] = ()
+    next: str | None = None
+
+
+class Arrival(Model):
+    """An RTSTRUCT that was seen, and what became of it."""
+
+    id: str | int | None = None
+    state: str
+    sop_instance_uid: str | None = None
+    patient_id: str | None = None
+    study_instance_uid: str | None = None
+    plan_id: str | None = None
+    error: Failure | None = None
+
+
+class Worker(Model):
+    """A worker and its last sign of life."""
+
+    name: str
+    host: str | None = None
+    version: str | None = None
+    state: str | None = None
+    plan_id: str | None = None
+    heartbeat_at: datetime | None = None
+    started_at: datetime | None = None
+    engines: dict[str, Engine] = Field(default_factory=dict)
+
+
+class Comparison(Model):
+    """Plans side by side."""
+
+    plans: tuple[Any, ...] = ()
+
+
+class Evaluation(Model):
+    """DVH, metrics and goals of a dose that is stored in Orthanc."""
+
+    id: str | None = None
+    state: str | None = None
+    dvh: tuple[DvhCurve, ...] = ()
+    metrics: tuple[StructureMetrics, ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+    error: Failure | None = None
+
+
+class SentFile(Model):
+    """What became of one file that was sent; ``status`` is stored, already_stored, filtered_out, refused or failed."""
+
+    path: str
+    status: str
+    orthanc_id: str | None = None
+    error: Failure | None = None
+
+
+class SendReport(Model):
+    """What became of a folder that was sent."""
+
+    files: tuple[SentFile, ...]
+    skipped: tuple[str, ...] = ()
+    """Files that are not DICOM."""
+
+    def count(self, status: str) -> int:
+        return sum(f.status == status for f in self.files)
+
+    @property
+    def ok(self) -> bool:
+        """Every DICOM file is stored now, or was before."""
+        return bool(self.files) and all(f.status in ("stored", "already_stored") for f in self.files)
+
+
+class OrthancResource(Model):
+    """A patient, study, series or instance of Orthanc."""
+
+    id: str = Field(alias="ID")
+    level: str = Field(alias="Type")
+    main_dicom_tags: dict[str, Any] = Field(default_factory=dict, alias="MainDicomTags")
+    patient_main_dicom_tags: dict[str, Any] = Field(default_factory=dict, alias="PatientMainDicomTags")
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+    def tag(self, name: str) -> str | None:
+        """A main tag by its keyword, such as ``StudyInstanceUID``."""
+        value = self.main_dicom_tags.get(name, self.patient_main_dicom_tags.get(name))
+        return None if value is None else str(value)
+
+
+class OrthancSystem(Model):
+    """``/system``: Orthanc itself."""
+
+    name: str | None = Field(default=None, alias="Name")
+    version: str = Field(alias="Version")
+    dicom_aet: str | None = Field(default=None, alias="DicomAet")
+    dicom_port: int | None = Field(default=None, alias="DicomPort")
+    overwrite_instances: bool | None = Field(default=None, alias="OverwriteInstances")
+    """None where this Orthanc does not tell (1.10)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)

@@ -1,0 +1,129 @@
+"""What the worker says to Redis, and asks it; an unreachable Redis costs a moment, never a job."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import redis
+from radiarch_contract import transport
+from radiarch_contract.job import AttemptStatus, JobResult, WorkerStatus
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+T = TypeVar("T")
+Client = redis.Redis
+
+_PAUSE_S = 0.5
+_TIMEOUT_S = 2.0
+WORKER_TTL_S = 15
+
+log = logging.getLogger("radiarch.worker")
+
+
+def connect(url: str) -> Client:
+    """A client that never waits long: whoever calls has a job to watch over."""
+    return redis.Redis.from_url(
+        url,
+        socket_connect_timeout=_TIMEOUT_S,
+        socket_timeout=_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+        health_check_interval=30,
+    )
+
+
+class Feed:
+    """Writes status, log and results; after a failure it keeps quiet for a moment instead of blocking its caller."""
+
+    def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
+        self._client = client
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._down_since: float | None = None
+
+    @property
+    def reachable(self) -> bool:
+        """False from a failed call until one that succeeds."""
+        return self._down_since is None
+
+    def fence(self, plan_id: str) -> tuple[bool, str | None]:
+        """(whether Redis answered, the fence's value if it has one)."""
+        answered, value = self._try(lambda c: c.get(transport.fence_key(plan_id)))
+        return answered, value.decode("ascii", "replace") if isinstance(value, bytes) else None
+
+    def status(self, status: AttemptStatus) -> bool:
+        key = transport.attempt_key(status.plan_id, status.attempt)
+        return self._try(lambda c: c.set(key, status.model_dump_json(), ex=transport.TRANSPORT_TTL_S))[0]
+
+    def no_status(self, plan_id: str, attempt: int) -> bool:
+        """The attempt was given back: it does not run."""
+        return self._try(lambda c: c.delete(transport.attempt_key(plan_id, attempt)))[0]
+
+    def log_lines(self, plan_id: str, attempt: int, lines: list[str], sent: int) -> int:
+        """Append ``lines[sent:]``; everything anew where Redis has lost what was sent. Returns how many it has now."""
+        key = transport.log_key(plan_id, attempt)
+        if sent == len(lines):
+            return sent
+
+        def append(c: Client) -> int:
+            with c.pipeline() as p:
+                p.rpush(key, *lines[sent:])
+                p.expire(key, transport.TRANSPORT_TTL_S)
+                return int(p.execute()[0])
+
+        def rewrite(c: Client) -> int:
+            with c.pipeline() as p:
+                p.delete(key)
+                p.rpush(key, *lines)
+                p.expire(key, transport.TRANSPORT_TTL_S)
+                return int(p.execute()[1])
+
+        answered, length = self._try(append)
+        if not answered:
+            return sent
+        if length != len(lines):
+            answered, length = self._try(rewrite)
+        return len(lines) if answered else sent
+
+    def result(self, result: JobResult) -> bool:
+        """Publish an attempt's end, once: the first result stands. True when Redis has one."""
+        key = transport.result_key(result.plan_id, result.attempt)
+        return self._try(lambda c: c.set(key, result.model_dump_json(), nx=True, ex=transport.TRANSPORT_TTL_S))[0]
+
+    def worker(self, status: WorkerStatus) -> bool:
+        return self._try(lambda c: c.set(transport.worker_key(status.name), status.model_dump_json(), ex=WORKER_TTL_S))[
+            0
+        ]
+
+    def no_worker(self, name: str) -> bool:
+        return self._try(lambda c: c.delete(transport.worker_key(name)))[0]
+
+    def attempt(self, what: str, call: Callable[[Client], Any]) -> bool:
+        """Any other call that may fail; ``what`` is for the log."""
+        answered, _ = self._try(call)
+        if not answered:
+            log.warning("not done, Redis does not answer: %s", what)
+        return answered
+
+    def failed(self, error: redis.RedisError) -> None:
+        """A call failed; the next one is tried after a moment."""
+        if self._down_since is None:
+            self._down_since = self._clock()
+            log.warning("Redis does not answer (%s); going on, trying again", type(error).__name__)
+        self._quiet_until = self._clock() + _PAUSE_S
+
+    def _try(self, call: Callable[[Client], T]) -> tuple[bool, T | None]:
+        if self._clock() < self._quiet_until:
+            return False, None
+        try:
+            value = call(self._client)
+        except redis.RedisError as e:
+            self.failed(e)
+            return False, None
+        if self._down_since is not None:
+            log.warning("Redis answers again after %.0f s", self._clock() - self._down_since)
+            self._down_since = None
+        return True, value

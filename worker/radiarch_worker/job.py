@@ -1,0 +1,239 @@
+"""One attempt at a plan, from what Orthanc has to what is stored there: the function that the queue names."""
+
+from __future__ import annotations
+
+import errno
+import resource
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+from pydicom.dataset import Dataset
+from radiarch_contract import __version__
+from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError, ServiceError
+from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
+from radiarch_contract.states import OutputKind, Stage
+from radiarch_contract.workflows import parse_parameters
+
+from . import context, pacs
+from .context import JobContext
+from .model import IonBeam, PlanResult
+
+
+def run_plan(spec: dict[str, Any]) -> None:
+    """Plan and store, and tell the worker the end; never raises for what can be told.
+
+    Parameters
+    ----------
+    spec
+        A `JobSpec` as JSON has it.
+    """
+    here = context.current()
+    parsed = JobSpec.model_validate(spec)
+    here.link.result(_finite(_Run(parsed, here).result()))
+
+
+def _finite(result: JobResult) -> JobResult:
+    """``result`` as JSON can carry it, or the error that it cannot (NaN and infinity are no JSON)."""
+    try:
+        return JobResult.model_validate_json(result.model_dump_json())
+    except ValidationError as e:
+        fields = sorted({".".join(map(str, item["loc"])) for item in e.errors()})
+        info = ErrorInfo(
+            code=ErrorCode.INTERNAL,
+            message=f"the result has values that are not finite numbers: {', '.join(fields[:5])}",
+            remedy="Please report this; the plan and dose that were stored are the ones computed.",
+            details={"fields": fields[:50]},
+        )
+        return JobResult(
+            plan_id=result.plan_id,
+            attempt=result.attempt,
+            error=info,
+            worker=result.worker,
+            started_at=result.started_at,
+            ended_at=result.ended_at,
+        )
+
+
+@dataclass
+class _Run:
+    """One attempt while it runs."""
+
+    spec: JobSpec
+    here: JobContext
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    def result(self) -> JobResult:
+        started_at = datetime.now(UTC)
+        result = self._result()
+        ended_at = datetime.now(UTC)
+        timings_s = {**result.timings_s, **self.timings_s, "total": (ended_at - started_at).total_seconds()}
+        job_mb, engine_mb = _peak_mb()
+        self.here.link.log(f"peak memory: job {job_mb:.0f} MB, largest of its engine processes {engine_mb:.0f} MB")
+        return result.model_copy(
+            update={
+                "worker": self.here.worker,
+                "started_at": started_at,
+                "ended_at": ended_at,
+                "timings_s": {k: round(v, 3) for k, v in timings_s.items()},
+            }
+        )
+
+    def _result(self) -> JobResult:
+        try:
+            return self._plan()
+        except RadiarchError as e:
+            # an engine that was killed, by the kernel for its memory or by hand, may live the next time
+            return self._failed(e.info, retryable=e.retryable or e.code is ErrorCode.ENGINE_FAILED)
+        except MemoryError:
+            self._log_traceback()
+            return self._failed(_out_of_memory(), retryable=True)
+        except OSError as e:
+            self._log_traceback()
+            if e.errno in (errno.ENOSPC, errno.EDQUOT):
+                return self._failed(_disk_full(), retryable=True)
+            return self._failed(_internal(e), retryable=True)
+        except Exception as e:
+            self._log_traceback()
+            return self._failed(_internal(e), retryable=True)
+
+    def _plan(self) -> JobResult:
+        # what is imported here loads OpenTPS, which writes into $HOME when it is imported: the job's own
+        from . import dicom, evaluation, patient, planning
+
+        spec, link = self.spec, self.here.link
+        parameters = parse_parameters(spec.workflow_id, spec.parameters)
+        structures = {ref.name: ref for ref in spec.structures}
+        with pacs.Orthanc(self.here.settings, link.log) as orthanc:
+            link.stage(Stage.LOADING_DATA)
+            with self._timed("fetch"):
+                fetched = pacs.fetch(orthanc, spec, link)
+            with self._timed("load"):
+                subject = patient.load_patient(fetched.rtstruct, fetched.images, expected_patient_id=spec.patient_id)
+            del fetched  # the pixels are in `subject` now
+            for note in subject.notes:
+                link.log(note)
+            with self._timed("plan"):
+                plan = planning.plan(
+                    spec.workflow_id,
+                    subject,
+                    spec.prescription,
+                    parameters,
+                    structures,
+                    link,
+                    self.here.folder / "work",
+                    self.here.settings.threads,
+                )
+            link.stage(Stage.EXPORTING)
+            with self._timed("evaluate"):
+                judged = evaluation.evaluate(subject, plan.dose, spec.prescription, spec.goals, structures)
+            link.progress(0.4)
+            with self._timed("write"):
+                rtplan = dicom.write_rtplan(spec, subject, plan)
+                rtdose = dicom.write_rtdose(spec, subject, plan, judged)
+            link.progress(0.7)
+            with self._timed("store"):
+                outputs = self._store(orthanc, {OutputKind.RTPLAN: rtplan, OutputKind.RTDOSE: rtdose})
+        return JobResult(
+            plan_id=spec.plan_id,
+            attempt=spec.attempt,
+            outputs=outputs,
+            beams=tuple(_beam(b) for b in plan.beams),
+            dvh=judged.dvh,
+            metrics=judged.metrics,
+            goals=judged.goals,
+            uncertainty_percent=plan.uncertainty_percent,
+            notes=tuple(dict.fromkeys((*subject.notes, *plan.notes))),
+            provenance={**_plain(plan), "worker_version": __version__},
+            solver_trace=tuple(dict(t) for t in plan.solver_trace),
+            timings_s=dict(plan.timings_s),
+        )
+
+    def _store(self, orthanc: pacs.Orthanc, datasets: Mapping[OutputKind, Dataset]) -> tuple[Output, ...]:
+        """Store all of them, in this order, or none: a plan that was cancelled meanwhile leaves nothing behind."""
+        if not self.here.link.may_store():
+            raise _not_wanted()
+        outputs = tuple(pacs.store(orthanc, kind, dataset) for kind, dataset in datasets.items())
+        if not self.here.link.may_store():
+            for output in outputs:
+                orthanc.delete_instance(output.orthanc_id)
+            raise _not_wanted()
+        return outputs
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.timings_s[name] = time.monotonic() - began
+
+    def _failed(self, info: ErrorInfo, *, retryable: bool) -> JobResult:
+        return JobResult(plan_id=self.spec.plan_id, attempt=self.spec.attempt, error=info, retryable=retryable)
+
+    def _log_traceback(self) -> None:
+        for line in traceback.format_exc().splitlines():
+            self.here.link.log(line)
+
+
+def _plain(plan: PlanResult) -> dict[str, Any]:
+    return {str(k): v for k, v in plan.provenance.items()}
+
+
+def _beam(beam: IonBeam) -> BeamResult:
+    energies = [layer.energy_mev for layer in beam.layers]
+    return BeamResult(
+        number=beam.number,
+        name=beam.name,
+        gantry_deg=beam.gantry_deg,
+        couch_deg=beam.couch_deg,
+        isocenter_mm=beam.isocenter_mm,
+        layers=len(beam.layers),
+        spots=sum(len(layer.meterset_mu) for layer in beam.layers),
+        energy_min_mev=min(energies),
+        energy_max_mev=max(energies),
+        meterset_mu=float(sum(layer.meterset_mu.sum() for layer in beam.layers)),
+    )
+
+
+def _peak_mb() -> tuple[float, float]:
+    job = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    engines = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return job / 1024, engines / 1024
+
+
+def _not_wanted() -> RadiarchError:
+    return RadiarchError(
+        "cancelled or replaced by another attempt before its results were complete; nothing of it is stored",
+        remedy="Ask for the plan again if it is wanted.",
+        code=ErrorCode.CANCELLED,
+    )
+
+
+def _out_of_memory() -> ErrorInfo:
+    return ServiceError(
+        "the plan needed more memory than the worker could get",
+        remedy="Give the worker more memory, run fewer workers on its machine, or ask for wider spots or a coarser "
+        "dose grid.",
+        code=ErrorCode.OUT_OF_MEMORY,
+    ).info
+
+
+def _disk_full() -> ErrorInfo:
+    return ServiceError(
+        "the disk of the worker's work folder is full",
+        remedy="Make room, or set RADIARCH_WORK_DIR to a folder on another disk.",
+        code=ErrorCode.DISK_FULL,
+    ).info
+
+
+def _internal(e: Exception) -> ErrorInfo:
+    return ServiceError(
+        f"an unexpected {type(e).__name__} ended the plan; the job's log has where",
+        remedy="It is tried again. If it fails again, please report it with the job's log.",
+    ).info

@@ -1,0 +1,138 @@
+"""What a job's process and its worker say to each other: JSON, one message a line, over a socket; no Redis here."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from radiarch_contract.errors import ErrorCode, ServiceError
+from radiarch_contract.job import JobResult
+from radiarch_contract.states import Stage
+
+MAX_MESSAGE_BYTES = 64 << 20
+_PROGRESS_INTERVAL_S = 0.1
+
+
+class JobLink:
+    """The job's side; implements `model.Reporter`. Safe to use from several threads."""
+
+    def __init__(self, sock: socket.socket, *, patience_s: float) -> None:
+        self._socket = sock
+        self._patience_s = patience_s
+        self._lock = threading.Lock()
+        self._progress_at = self._solver_at = 0.0
+
+    def stage(self, stage: Stage, message: str = "") -> None:
+        """A stage begins."""
+        self._send({"kind": "stage", "stage": stage.value, "message": message})
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Fraction of the present stage; what comes faster than anyone looks is dropped here."""
+        now = time.monotonic()
+        if fraction < 1.0 and now - self._progress_at < _PROGRESS_INTERVAL_S:
+            return
+        self._progress_at = now
+        self._send({"kind": "progress", "fraction": float(fraction), "message": message})
+
+    def log(self, line: str) -> None:
+        """One line of the job's log."""
+        self._send({"kind": "log", "line": line})
+
+    def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
+        """One iteration; the status shows the latest, the whole trace is in the result."""
+        now = time.monotonic()
+        if now - self._solver_at < _PROGRESS_INTERVAL_S:
+            return
+        self._solver_at = now
+        self._send(
+            {
+                "kind": "solver",
+                "iteration": int(iteration),
+                "objective": float(objective),
+                "terms": {str(k): float(v) for k, v in terms.items()},
+            }
+        )
+
+    def private(self, words: Iterable[str]) -> None:
+        """Words that must not reach the log, such as the parts of the patient's name."""
+        self._send({"kind": "private", "words": list(words)})
+
+    def result(self, result: JobResult) -> None:
+        """The end of the attempt."""
+        self._send({"kind": "result", "result": result.model_dump(mode="json")})
+
+    def may_store(self) -> bool:
+        """Ask whether this attempt is still the one that counts; waits until the worker knows.
+
+        Raises
+        ------
+        ServiceError
+            ``queue_unavailable``: it could not be known within the job's patience.
+        """
+        with self._lock:
+            self._socket.sendall(b'{"kind": "may_store"}\n')
+            self._socket.settimeout(self._patience_s + 30)
+            try:
+                answer = self._socket.recv(1)
+            except TimeoutError:
+                answer = b""
+            finally:
+                self._socket.settimeout(None)
+        if answer not in (b"y", b"n"):
+            raise ServiceError(
+                "whether this attempt still counts could not be asked: Redis did not answer",
+                remedy="See that Redis runs and is reachable from the worker; the plan is tried again.",
+                code=ErrorCode.QUEUE_UNAVAILABLE,
+            )
+        return answer == b"y"
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        data = json.dumps(message, ensure_ascii=True).encode() + b"\n"
+        with self._lock:
+            self._socket.sendall(data)
+
+
+class WorkerLink:
+    """The worker's side: reads without waiting."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._rest = bytearray()
+
+    def messages(self) -> Iterator[dict[str, Any]]:
+        """All messages that have arrived; what is not one is dropped."""
+        while True:
+            try:
+                chunk = self._socket.recv(1 << 20)
+            except (BlockingIOError, ConnectionError):
+                break
+            if not chunk:
+                break
+            self._rest += chunk
+            if len(self._rest) > MAX_MESSAGE_BYTES:
+                self._rest.clear()
+        *lines, rest = self._rest.split(b"\n")
+        self._rest = bytearray(rest)
+        for line in lines:
+            try:
+                message = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(message, dict):
+                yield message
+
+    def answer(self, yes: bool | None) -> None:
+        """To `JobLink.may_store`; None: it cannot be known."""
+        try:
+            self._socket.send(b"?" if yes is None else b"y" if yes else b"n")
+        except OSError:
+            return  # the job ended meanwhile
+
+    def register(self, selector: selectors.BaseSelector) -> None:
+        selector.register(self._socket, selectors.EVENT_READ)

@@ -1,0 +1,370 @@
+"""The worker's own process: takes jobs from the queue, one at a time, watches over them, and tells that it is there."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import redis
+from radiarch_contract import __version__, transport
+from radiarch_contract.errors import ErrorCode, ErrorInfo
+from radiarch_contract.job import JobResult, JobSpec, WorkerStatus
+from rq import Queue, Worker
+from rq.exceptions import DequeueTimeout
+from rq.job import JobStatus
+from rq.serializers import JSONSerializer
+from rq.utils import now as rq_now
+from rq.utils import utcformat
+
+from . import context, process
+from .durations import expected_s, remember
+from .feed import WORKER_TTL_S, Client, Feed, connect
+from .folders import WorkFolder
+from .link import JobLink
+from .probe import probe_engines
+from .progress import Progress
+from .rqjob import PlanJob, RefusedJobError
+from .settings import Settings
+from .supervise import Attempt
+
+log = logging.getLogger("radiarch.worker")
+
+_DEQUEUE_S = 1
+_BEAT_S = 1.0
+_RQ_BEAT_S = 15.0
+_REPROBE_S = 60.0
+_PAUSE_S = 0.5
+_KEEP_RESULT_S = 120.0
+"""How long a delivered result is delivered again should Redis have lost it."""
+_PRELOADED = ("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom")
+
+
+class PlanWorker(Worker):
+    """An RQ worker for plans: RQ's queue and records, our own way of running.
+
+    Left out of RQ's worker: commands by publish/subscribe, the scheduler, its maintenance (which runs callbacks and
+    retries), suspension, and its horse, which would speak to Redis. Here the job's process speaks to its worker only,
+    and the worker is the one that can be cut off from Redis without harm.
+    """
+
+    job_class = PlanJob
+
+    def __init__(self, settings: Settings, client: Client) -> None:
+        queue = Queue(transport.QUEUE_NAME, connection=client, job_class=PlanJob, serializer=JSONSerializer)
+        super().__init__(
+            [queue],
+            name=settings.name,
+            connection=client,
+            serializer=JSONSerializer,
+            prepare_for_work=False,  # it would need Redis now
+            log_job_description=False,
+            worker_ttl=WORKER_TTL_S + 45,
+        )
+        self.hostname, self.pid = socket.gethostname(), os.getpid()
+        self.birth_date = rq_now()
+        self._settings = settings
+        self._queue = queue
+        self._feed = Feed(client)
+        self._folder = WorkFolder(settings.work_dir, settings.name)
+        self._started_at = datetime.now(UTC)
+        self._stop = False
+        self._engines: dict[str, dict[str, Any]] = {}
+        self._probed_at = 0.0
+        self._current: JobSpec | None = None
+        self._beat_at = self._rq_beat_at = 0.0
+        self._results: deque[tuple[float | None, JobResult]] = deque(maxlen=1000)
+        self._guard: process.Guard
+
+    @property
+    def dequeue_timeout(self) -> int:
+        return _DEQUEUE_S
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def run(self, *, burst: bool = False) -> None:
+        """Work until a signal comes, or with ``burst`` until the queue is empty."""
+        process.adopt_orphans()
+        self._folder.claim()
+        self._guard = process.Guard()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        log.info("worker %s, pid %d, up to %d threads a job", self.name, os.getpid(), self._settings.threads)
+        _preload(self._settings, self._folder.cache)
+        try:
+            while not self._stop:
+                self._beat()
+                if not self._fit():
+                    time.sleep(_PAUSE_S)
+                    continue
+                job = self._take()
+                if job is not None:
+                    self._work_on(job)
+                elif burst and self._feed.reachable:
+                    break
+        finally:
+            self._leave()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self._stop = True  # a running job goes back to the queue; see supervise.Verdict.STOPPING
+
+    def _leave(self) -> None:
+        deadline = time.monotonic() + 5
+        while self._deliver() and time.monotonic() < deadline:
+            time.sleep(_PAUSE_S)
+        self._feed.no_worker(self.name)
+        self._feed.attempt("take the worker from RQ's list", lambda c: self._unregister(c))
+        self._guard.stop()
+        self._folder.release()
+        log.info("worker %s has ended", self.name)
+
+    # -- heartbeat ----------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        now = time.monotonic()
+        if now - self._beat_at < _BEAT_S:
+            return
+        self._beat_at = now
+        self._deliver()
+        state = "busy" if self._current else "idle" if self._probed_at and _fit(self._engines) else "unfit"
+        self._feed.worker(
+            WorkerStatus(
+                name=self.name,
+                host=str(self.hostname),
+                pid=os.getpid(),
+                version=__version__,
+                started_at=self._started_at,
+                heartbeat_at=datetime.now(UTC),
+                state=state,
+                plan_id=self._current.plan_id if self._current else None,
+                engines=self._engines,
+            )
+        )
+        if now - self._rq_beat_at > _RQ_BEAT_S or not self._feed.reachable:
+            self._rq_beat_at = now
+            self._feed.attempt("tell RQ that the worker lives", lambda c: self._register(c, state))
+
+    def _register(self, client: Client, state: str) -> None:
+        """Write the whole record each time: it may have been flushed."""
+        self.last_heartbeat = rq_now()
+        with client.pipeline() as p:
+            p.hset(self.key, mapping={**self.serialize(), "ip_address": "", "state": state})
+            p.expire(self.key, self.worker_ttl)
+            p.sadd(self.redis_workers_keys, self.key)
+            p.sadd(f"rq:workers:{transport.QUEUE_NAME}", self.key)
+            if self.execution is not None and self._current is not None:
+                job = PlanJob(transport.job_id(self._current.plan_id, self._current.attempt), client)
+                job.origin = transport.QUEUE_NAME
+                self.execution.heartbeat(job.started_job_registry, self.worker_ttl, pipeline=p)
+            p.execute()
+
+    def _unregister(self, client: Client) -> None:
+        with client.pipeline() as p:
+            p.srem(self.redis_workers_keys, self.key)
+            p.srem(f"rq:workers:{transport.QUEUE_NAME}", self.key)
+            p.delete(self.key)
+            p.execute()
+
+    def _deliver(self) -> int:
+        """Publish results that Redis has not, or may have lost since; returns how many were never delivered."""
+        waiting = 0
+        now = time.monotonic()
+        for _ in range(len(self._results)):
+            until, result = self._results.popleft()
+            if until is not None and now > until:
+                continue
+            delivered = self._feed.result(result)
+            if until is None and delivered:
+                until = now + _KEEP_RESULT_S
+            self._results.append((until, result))
+            waiting += until is None
+        return waiting
+
+    # -- engines ------------------------------------------------------------------------------------------------
+
+    def _fit(self) -> bool:
+        """Whether the engines run here; a worker whose engines do not leaves the jobs to others."""
+        now = time.monotonic()
+        if not self._probed_at or (not _fit(self._engines) and now - self._probed_at > _REPROBE_S):
+            self._engines = probe_engines(self._folder, self._guard, self._job_env, self._beat)
+            self._probed_at = time.monotonic()
+            for name, found in self._engines.items():
+                level = logging.INFO if found.get("available") else logging.ERROR
+                log.log(level, "engine %s: %s %s", name, found.get("version"), found.get("reason") or "runs")
+            self._beat_at = 0.0
+            self._beat()
+        return _fit(self._engines)
+
+    # -- jobs ---------------------------------------------------------------------------------------------------
+
+    def _take(self) -> PlanJob | None:
+        """The next job, after at the most a second."""
+        try:
+            found = self.queue_class.dequeue_any(
+                [self._queue], _DEQUEUE_S, self.connection, PlanJob, JSONSerializer, self.death_penalty_class
+            )
+        except DequeueTimeout:
+            return None
+        except redis.RedisError as e:
+            self._feed.failed(e)
+            time.sleep(_PAUSE_S)
+            return None
+        except (ValueError, TypeError) as e:  # an id that cannot be one of ours
+            log.error("refused an entry of the queue: its id is not a job's id (%s)", type(e).__name__)
+            self._forget(getattr(e, "job_id", ""))
+            return None
+        job = found[0] if found else None
+        return job if isinstance(job, PlanJob) else None
+
+    def _work_on(self, job: PlanJob) -> None:
+        try:
+            spec = job.specification()
+        except RefusedJobError as e:
+            self._refuse(job, str(e))
+            return
+        log.info("job %s: taken", job.id)
+        self._current, self._beat_at = spec, 0.0
+        self._feed.attempt("record the job as started", lambda c: self._record_start(job))
+        try:
+            result = self._run_attempt(job, spec)
+        finally:
+            self._current = None
+        if result is None:
+            self._feed.attempt("give the job back", lambda c: self._give_back(job, spec))
+            return
+        self._results.append((None, result))
+        self._beat_at = 0.0
+        self._beat()
+        reason = "" if result.error is None else f"{result.error.code}: {result.error.message}"
+        self._feed.attempt("record the job's end", lambda c: self._record_end(job, reason))
+        log.info("job %s: %s", job.id, reason or "done")
+
+    def _run_attempt(self, job: PlanJob, spec: JobSpec) -> JobResult | None:
+        settings = self._settings
+        limit_s = min(job.timeout or settings.job_limit_s, settings.job_limit_s)
+        with self._folder.job(job.id) as folder:
+            mark = f"{self.name}/{job.id}"
+            child = process.start(
+                lambda sock: self._in_job(sock, spec, folder), mark=mark, env=self._job_env(folder), folder=folder
+            )
+            self._guard.watch(child.pid, mark)
+            attempt = Attempt(
+                spec,
+                child,
+                self._feed,
+                Progress(expected_s(self._folder.cache, spec.workflow_id), now=time.monotonic()),
+                worker=self.name,
+                limit_s=limit_s,
+                patience_s=settings.patience_s,
+                stopping=lambda: self._stop,
+                beat=self._beat,
+            )
+            outcome = attempt.run()
+            self._guard.forget()
+            process.reap_orphans(keep=[self._guard.pid])
+        if outcome.result is not None and outcome.result.error is None:
+            remember(self._folder.cache, spec.workflow_id, outcome.durations_s)
+        return outcome.result
+
+    def _in_job(self, sock: socket.socket, spec: JobSpec, folder: Path) -> None:
+        """In the job's process, the function that the queue's entry named; there is only one."""
+        self._guard.close_in_child()
+        link = JobLink(sock, patience_s=self._settings.patience_s)
+        context.enter(context.JobContext(self._settings, link, folder, self.name))
+        from .job import run_plan
+
+        run_plan(spec.model_dump(mode="json"))
+
+    def _job_env(self, folder: Path) -> Mapping[str, str]:
+        return {
+            "HOME": str(folder / "home"),
+            "XDG_CONFIG_HOME": str(folder / "home" / ".config"),
+            "XDG_CACHE_HOME": str(folder / "home" / ".cache"),
+            "TMPDIR": str(folder / "tmp"),
+            "MPLCONFIGDIR": str(folder / "home" / ".matplotlib"),
+        }
+
+    # -- RQ's records -------------------------------------------------------------------------------------------
+
+    def _record_start(self, job: PlanJob) -> None:
+        self.prepare_execution(job)
+        with self.connection.pipeline() as p:
+            job.prepare_for_execution(self.name, pipeline=p)
+            self.set_current_job_id(job.id, pipeline=p)
+            p.lrem(self._queue.intermediate_queue_key, 0, job.id)
+            p.persist(job.key)
+            p.execute()
+
+    def _record_end(self, job: PlanJob, reason: str) -> None:
+        if not self.connection.exists(job.key):
+            return  # flushed: no half of a record is made
+        status = JobStatus.FAILED if reason else JobStatus.FINISHED
+        with self.connection.pipeline() as p:
+            p.hset(job.key, mapping={"status": status.value, "ended_at": utcformat(rq_now())})
+            p.expire(job.key, transport.TRANSPORT_TTL_S)
+            p.lrem(self._queue.intermediate_queue_key, 0, job.id)
+            if reason:
+                job._handle_failure(reason, pipeline=p, worker_name=self.name)
+            else:
+                job.finished_job_registry.add(job, transport.TRANSPORT_TTL_S, p)
+            self.cleanup_execution(job, pipeline=p)
+            p.execute()
+
+    def _give_back(self, job: PlanJob, spec: JobSpec) -> None:
+        self._feed.no_status(spec.plan_id, spec.attempt)
+        if not self.connection.exists(job.key):
+            return  # flushed: the plugin finds that the attempt is lost
+        with self.connection.pipeline() as p:
+            p.hset(job.key, mapping={"status": JobStatus.QUEUED.value})
+            p.lpush(self._queue.key, job.id)  # it was the next once
+            self.cleanup_execution(job, pipeline=p)
+            p.execute()
+        log.info("job %s: given back to the queue", job.id)
+
+    def _refuse(self, job: PlanJob, why: str) -> None:
+        log.error("job %s: refused: %s", job.id, why)
+        self._feed.attempt("record the job as refused", lambda c: self._record_end(job, f"refused: {why}"))
+        plan_id, _, attempt = job.id.rpartition("-")
+        if len(plan_id) == 32 and set(plan_id) <= set("0123456789abcdef") and attempt.isdigit() and int(attempt) > 0:
+            info = ErrorInfo(
+                code=ErrorCode.INVALID_REQUEST,
+                message=f"the worker refused the job: {why}",
+                remedy="Install plugin and workers of one version, and let nothing else write to their Redis.",
+            )
+            self._results.append((None, JobResult(plan_id=plan_id, attempt=int(attempt), error=info, worker=self.name)))
+
+    def _forget(self, job_id: str) -> None:
+        self._feed.attempt("drop the refused entry", lambda c: c.lrem(self._queue.intermediate_queue_key, 0, job_id))
+
+
+def _fit(engines: Mapping[str, Mapping[str, Any]]) -> bool:
+    return bool(engines) and all(e.get("available") for e in engines.values())
+
+
+def _preload(settings: Settings, cache: Path) -> None:
+    """Import once what every job needs; what is missing is told by the probe of the engines."""
+    threads = str(settings.threads)
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        os.environ.setdefault(name, threads)
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))
+    os.environ.pop("RADIARCH_ORTHANC_PASSWORD", None)  # engines inherit the environment
+    os.environ.pop("RADIARCH_REDIS_URL", None)
+    for name in _PRELOADED:
+        try:
+            import_module(name)
+        except ImportError as e:
+            log.warning("%s cannot be imported: %s", name, e)
+
+
+def main(settings: Settings, *, burst: bool = False) -> None:
+    """Run one worker until it is told to stop."""
+    PlanWorker(settings, connect(settings.redis_url)).run(burst=burst)

@@ -1,0 +1,395 @@
+"""Reading from and storing into Orthanc over its REST interface; what the objects mean is not known here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pydicom
+from pydicom import config as pydicom_config
+from pydicom.dataset import Dataset
+from pydicom.uid import RTStructureSetStorage
+from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError, ServiceError
+from radiarch_contract.identity import dataset_sha256
+from radiarch_contract.job import JobSpec, Output
+from radiarch_contract.states import OutputKind
+
+from .link import JobLink
+from .settings import Settings
+
+MAX_INSTANCE_BYTES = 256 << 20
+MAX_TOTAL_BYTES = 8 << 30
+MAX_IMAGES = 20_000
+_FIND_CHUNK = 500
+_FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 5.0
+_RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_SERVER_FAULT_TRIES = 4
+"""A 500 may be a restart, or Orthanc's steady answer to this request: it is not waited for as long as a restart."""
+
+# pydicom's warnings repeat the values it dislikes; a patient's name must not reach the log that way.
+pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
+
+
+class Orthanc:
+    """A connection to Orthanc that outlasts a restart of it.
+
+    Parameters
+    ----------
+    settings
+        Address, credentials, and for how long a request is tried again.
+    log
+        Told when there is something to wait for.
+    """
+
+    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
+        auth = (settings.orthanc_user, settings.orthanc_password or "") if settings.orthanc_user else None
+        self._client = httpx.Client(
+            base_url=settings.orthanc_url,
+            auth=auth,
+            # Orthanc 1.10 compresses at 10 times the cost of sending
+            headers={"Accept-Encoding": "identity"},
+            timeout=httpx.Timeout(60.0, connect=5.0),
+            trust_env=False,
+        )
+        self._patience_s = settings.patience_s
+        self._log = log
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
+        self._client.close()
+
+    def find_instances(self, query: dict[str, str]) -> list[dict[str, Any]]:
+        """Instances that fit, with Orthanc's ids and main tags."""
+        response = self._request(
+            "POST",
+            "/tools/find",
+            json={"Level": "Instance", "Query": query, "Expand": True, "CaseSensitive": True},
+        )
+        found = response.json()
+        return [f for f in found if isinstance(f, dict)] if isinstance(found, list) else []
+
+    def instance(self, orthanc_id: str) -> bytes | None:
+        """The DICOM file of an instance, at most `MAX_INSTANCE_BYTES`; None where Orthanc does not have it."""
+        response = self._request("GET", f"/instances/{orthanc_id}/file", missing_ok=True)
+        return None if response.status_code == 404 else response.content
+
+    def post_instance(self, data: bytes) -> dict[str, Any]:
+        """Store one DICOM file; Orthanc's answer."""
+        response = self._request("POST", "/instances", content=data, headers={"Content-Type": "application/dicom"})
+        answer = response.json()
+        return answer if isinstance(answer, dict) else {}
+
+    def delete_instance(self, orthanc_id: str) -> None:
+        self._request("DELETE", f"/instances/{orthanc_id}", missing_ok=True)
+
+    def _request(self, method: str, path: str, *, missing_ok: bool = False, **kwargs: Any) -> httpx.Response:
+        began = time.monotonic()
+        pause_s = _FIRST_PAUSE_S
+        faults = 0
+        while True:
+            try:
+                response = self._bounded(method, path, **kwargs)
+                if response.status_code not in _RETRIED_STATUS:
+                    return self._checked(response, method, path, missing_ok)
+                what = f"HTTP status {response.status_code}"
+                faults += 1
+            except httpx.TransportError as e:
+                what = type(e).__name__
+            waited_s = time.monotonic() - began
+            if waited_s + pause_s > self._patience_s or faults >= _SERVER_FAULT_TRIES:
+                raise ServiceError(
+                    f"Orthanc did not serve {method} {_kind_of(path)}: {what}, tried for {waited_s:.0f} s",
+                    remedy="See that Orthanc runs and is reachable from the worker at RADIARCH_ORTHANC_URL.",
+                    code=ErrorCode.ORTHANC_UNAVAILABLE,
+                )
+            self._log(f"Orthanc does not serve {method} {_kind_of(path)} ({what}); trying again in {pause_s:.1f} s")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _bounded(self, method: str, path: str, **kwargs: Any) -> httpx.Response:
+        """A response whose body is read up to a bound."""
+        with self._client.stream(method, path, **kwargs) as response:
+            body = bytearray()
+            for chunk in response.iter_raw():
+                body += chunk
+                if len(body) > MAX_INSTANCE_BYTES:
+                    raise InputRefusedError(
+                        f"an answer of Orthanc to {_kind_of(path)} is larger than {MAX_INSTANCE_BYTES >> 20} MB",
+                        remedy="Such objects are not planned on; split or reduce the series.",
+                        code=ErrorCode.UNREADABLE_IMAGE,
+                    )
+            return httpx.Response(response.status_code, content=bytes(body))
+
+    def _checked(self, response: httpx.Response, method: str, path: str, missing_ok: bool) -> httpx.Response:
+        status = response.status_code
+        if status < 300 or (status == 404 and missing_ok):
+            return response
+        refused = status in (401, 403)
+        raise RadiarchError(
+            f"Orthanc answered {method} {_kind_of(path)} with HTTP status {status}",
+            remedy="Set RADIARCH_ORTHANC_USER and RADIARCH_ORTHANC_PASSWORD_FILE to a user that may read and store."
+            if refused
+            else "See Orthanc's log.",
+            code=ErrorCode.ORTHANC_UNAVAILABLE if refused else ErrorCode.STORE_FAILED,
+            status=status,
+        )
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a plan is made on, as stored."""
+
+    rtstruct: Dataset
+    images: tuple[Dataset, ...]
+
+
+def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
+    """Read the RTSTRUCT and exactly the images that it references.
+
+    Raises
+    ------
+    InputRefusedError
+        ``input_changed`` where the stored RTSTRUCT is not the one the plan was asked for, ``patient_mismatch``,
+        ``missing_instances`` with how many, ``no_image_reference``, or what cannot be read.
+    """
+    rtstruct = _rtstruct(orthanc, spec)
+    link.private(_private_words(rtstruct))
+    wanted = referenced_images(rtstruct)
+    if not wanted:
+        raise InputRefusedError(
+            "the RTSTRUCT references no images (no ContourImageSequence (3006,0016) has an item)",
+            remedy="Export the structure set with its image references.",
+            code=ErrorCode.NO_IMAGE_REFERENCE,
+        )
+    found = _locate(orthanc, wanted, spec.patient_id)
+    images: list[Dataset] = []
+    total = 0
+    for n, orthanc_id in enumerate(found.values()):
+        data = orthanc.instance(orthanc_id)
+        if data is None:
+            continue
+        total += len(data)
+        if total > MAX_TOTAL_BYTES:
+            raise InputRefusedError(
+                f"the referenced images have more than {MAX_TOTAL_BYTES >> 30} GB together",
+                remedy="Plan on a smaller series.",
+                code=ErrorCode.UNREADABLE_IMAGE,
+            )
+        images.append(_read(data, ErrorCode.UNREADABLE_IMAGE, "a referenced image"))
+        link.progress((n + 1) / len(wanted) * 0.5)
+    if missing := len(wanted) - len(images):
+        raise InputRefusedError(
+            f"{missing} of the {len(wanted)} images that the RTSTRUCT references are not in Orthanc",
+            remedy="Send the missing images; the plan is made when they are there.",
+            code=ErrorCode.MISSING_INSTANCES,
+            missing=missing,
+            referenced=len(wanted),
+        )
+    link.log(f"read the RTSTRUCT and {len(images)} images, {total / 1e6:.1f} MB")
+    return Fetched(rtstruct, tuple(images))
+
+
+def referenced_images(rtstruct: Dataset) -> tuple[str, ...]:
+    """SOP Instance UIDs of all images that an RTSTRUCT references, in the order of first mention."""
+    uids: dict[str, None] = {}
+    for frame in rtstruct.get("ReferencedFrameOfReferenceSequence") or ():
+        for study in frame.get("RTReferencedStudySequence") or ():
+            for series in study.get("RTReferencedSeriesSequence") or ():
+                _collect(uids, series)
+    for roi in rtstruct.get("ROIContourSequence") or ():
+        for contour in roi.get("ContourSequence") or ():
+            _collect(uids, contour)
+    return tuple(uids)
+
+
+def _collect(uids: dict[str, None], holder: Dataset) -> None:
+    for item in holder.get("ContourImageSequence") or ():
+        uid = str(item.get("ReferencedSOPInstanceUID") or "").strip(" \0")
+        if not uid:
+            continue
+        if len(uid) > 64 or not set(uid) <= set("0123456789."):  # it goes into a query
+            raise _unreadable_rtstruct("a referenced SOP Instance UID is not a UID")
+        uids[uid] = None
+        if len(uids) > MAX_IMAGES:
+            raise _unreadable_rtstruct(f"it references more than {MAX_IMAGES} images")
+
+
+def _rtstruct(orthanc: Orthanc, spec: JobSpec) -> Dataset:
+    """The RTSTRUCT that the plan was asked for: the same UID, patient, study and content."""
+    uid = spec.rtstruct_sop_instance_uid
+    found = orthanc.find_instances({"SOPInstanceUID": uid})
+    others: list[str] = []
+    for item in found:
+        data = orthanc.instance(_orthanc_id(item))
+        if data is None:
+            continue
+        dataset = _read(data, ErrorCode.UNREADABLE_RTSTRUCT, "the RTSTRUCT")
+        # first of all: values that were decoded hash differently
+        sha256 = dataset_sha256(dataset)
+        if dataset.get("SOPClassUID") != RTStructureSetStorage:
+            raise _unreadable_rtstruct("its SOP class is not RT Structure Set Storage")
+        if sha256 == spec.rtstruct_sha256:
+            _check_identity(dataset, spec)
+            return dataset
+        others.append(sha256)
+    raise InputRefusedError(
+        f"the RTSTRUCT {uid} in Orthanc has other content than the one the plan was asked for"
+        if others
+        else f"the RTSTRUCT {uid} is no longer in Orthanc",
+        remedy="Nothing, if a plan for the new content is on its way; otherwise send the structure set again.",
+        code=ErrorCode.INPUT_CHANGED,
+        expected_sha256=spec.rtstruct_sha256,
+        found_sha256=others[:5],
+    )
+
+
+def _check_identity(dataset: Dataset, spec: JobSpec) -> None:
+    for keyword, expected in (("PatientID", spec.patient_id), ("StudyInstanceUID", spec.study_instance_uid)):
+        if str(dataset.get(keyword) or "").strip(" \0") != expected.strip(" \0"):
+            raise InputRefusedError(
+                f"the RTSTRUCT's {keyword} is not the one the plan was asked for",
+                remedy="Ask for the plan again.",
+                code=ErrorCode.PATIENT_MISMATCH,
+                element=keyword,
+            )
+
+
+def _locate(orthanc: Orthanc, uids: Sequence[str], patient_id: str) -> dict[str, str]:
+    """Orthanc's id of each image that it has; of images stored for several patients, this patient's one."""
+    found: dict[str, str] = {}
+    for chunk in _chunks(uids, _FIND_CHUNK):
+        for item in orthanc.find_instances({"SOPInstanceUID": "\\".join(chunk)}):
+            uid = str((item.get("MainDicomTags") or {}).get("SOPInstanceUID", "")).strip(" \0")
+            if uid not in found or _patient_of(orthanc, item) == patient_id.strip():
+                found[uid] = _orthanc_id(item)
+    return {uid: found[uid] for uid in uids if uid in found}
+
+
+def _patient_of(orthanc: Orthanc, item: dict[str, Any]) -> str:
+    response = orthanc._request("GET", f"/instances/{_orthanc_id(item)}/patient", missing_ok=True)
+    tags = response.json().get("MainDicomTags", {}) if response.status_code == 200 else {}
+    return str(tags.get("PatientID", "")).strip()
+
+
+def store(orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> Output:
+    """Store one result and read it back; a result of an earlier attempt under the same UID is replaced.
+
+    Raises
+    ------
+    RadiarchError
+        ``store_failed``: it was refused, or what is stored is not what was sent.
+    """
+    data = _encoded(dataset)
+    sent = _read(data, ErrorCode.STORE_FAILED, f"our own {kind}")
+    sent_sha256 = dataset_sha256(sent)
+    for attempt in (1, 2, 3):
+        answer = orthanc.post_instance(data)
+        status, orthanc_id = answer.get("Status"), str(answer.get("ID", ""))
+        if status not in ("Success", "AlreadyStored") or not _is_orthanc_id(orthanc_id):
+            raise RadiarchError(
+                f"Orthanc did not store the {kind}: its answer is {str(status)[:40]!r}, expected 'Success'",
+                remedy="A filter in Orthanc (Lua or a plugin) may refuse it: let RT plans and doses through.",
+                code=ErrorCode.STORE_FAILED,
+            )
+        stored = orthanc.instance(orthanc_id)
+        if stored is not None and _same(stored, sent, sent_sha256):
+            return Output(
+                kind=kind,
+                sop_class_uid=str(dataset.SOPClassUID),
+                sop_instance_uid=str(dataset.SOPInstanceUID),
+                series_instance_uid=str(dataset.SeriesInstanceUID),
+                orthanc_id=orthanc_id,
+            )
+        if stored is not None:
+            if status == "Success" and attempt > 1:
+                break
+            orthanc.delete_instance(orthanc_id)
+    raise ServiceError(
+        f"the {kind} read back from Orthanc is not the one that was sent",
+        remedy="See that no other program writes or changes results in Orthanc, and Orthanc's log and disk.",
+        code=ErrorCode.STORE_FAILED,
+    )
+
+
+def _same(stored: bytes, sent: Dataset, sent_sha256: str) -> bool:
+    dataset = _read(stored, ErrorCode.STORE_FAILED, "a stored result")
+    if dataset_sha256(dataset) == sent_sha256:
+        return True
+    if dataset.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID or "PixelData" not in sent:
+        return False
+    # Orthanc was configured to transcode what it stores: then the pixels have to be equal, and all else
+    import numpy as np
+
+    if not np.array_equal(dataset.pixel_array, sent.pixel_array):
+        return False
+    plain = _read(_encoded(sent), ErrorCode.STORE_FAILED, "our own result")
+    for ds in (dataset, plain):
+        del ds.PixelData
+    return dataset_sha256(dataset) == dataset_sha256(plain)
+
+
+def _encoded(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _read(data: bytes, code: ErrorCode, what: str) -> Dataset:
+    try:
+        return pydicom.dcmread(BytesIO(data))
+    # A hostile file can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    except Exception as e:
+        raise InputRefusedError(
+            f"{what} cannot be read as DICOM ({type(e).__name__})",
+            remedy="Export it again from the system that made it.",
+            code=code,
+        ) from e
+
+
+def _private_words(dataset: Dataset) -> Iterator[str]:
+    """The patient's name and identifiers, whole and in parts, as they might turn up in a message."""
+    for keyword in ("PatientName", "PatientID", "OtherPatientIDs", "PatientBirthDate", "OtherPatientNames"):
+        text = str(dataset.get(keyword) or "")
+        yield text
+        if "Name" in keyword:
+            yield from text.replace("=", "^").replace(" ", "^").split("^")
+
+
+def _orthanc_id(item: dict[str, Any]) -> str:
+    orthanc_id = str(item.get("ID", ""))
+    if not _is_orthanc_id(orthanc_id):
+        raise ServiceError(
+            "an answer of Orthanc has no instance id",
+            remedy="See that RADIARCH_ORTHANC_URL is Orthanc's address.",
+            code=ErrorCode.ORTHANC_UNAVAILABLE,
+        )
+    return orthanc_id
+
+
+def _is_orthanc_id(text: str) -> bool:
+    return len(text) == 44 and set(text) <= set("0123456789abcdef-")
+
+
+def _chunks(items: Sequence[str], size: int) -> Iterable[Sequence[str]]:
+    return (items[i : i + size] for i in range(0, len(items), size))
+
+
+def _kind_of(path: str) -> str:
+    """A path without ids, for messages."""
+    return "/".join("…" if _is_orthanc_id(part) else part for part in path.split("/"))
+
+
+def _unreadable_rtstruct(what: str) -> InputRefusedError:
+    return InputRefusedError(
+        f"the RTSTRUCT cannot be read: {what}",
+        remedy="Export the structure set again from the system that made it.",
+        code=ErrorCode.UNREADABLE_RTSTRUCT,
+    )

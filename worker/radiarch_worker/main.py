@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 import socket
 import time
@@ -22,6 +23,7 @@ from radiarch_contract.job import JobResult, JobSpec, WorkerStatus
 from rq import Queue, Worker
 from rq.exceptions import DequeueTimeout
 from rq.job import JobStatus
+from rq.results import Result
 from rq.serializers import JSONSerializer
 from rq.utils import now as rq_now
 from rq.utils import utcformat
@@ -46,6 +48,7 @@ _REPROBE_S = 60.0
 _PAUSE_S = 0.5
 _KEEP_RESULT_S = 120.0
 """How long a delivered result is delivered again should Redis have lost it."""
+_JOB_ID = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})")
 _PRELOADED = ("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom")
 
 
@@ -108,7 +111,7 @@ class PlanWorker(Worker):
                     continue
                 job = self._take()
                 if job is not None:
-                    self._work_on(job)
+                    self._work_on_safely(job)
                 elif burst and self._feed.reachable:
                     break
         finally:
@@ -225,6 +228,18 @@ class PlanWorker(Worker):
         job = found[0] if found else None
         return job if isinstance(job, PlanJob) else None
 
+    def _work_on_safely(self, job: PlanJob) -> None:
+        """No job takes its worker down: what a fault of the worker itself stopped is said to be lost."""
+        try:
+            self._work_on(job)
+        except Exception as e:
+            log.exception("job %s: the worker failed", job.id)
+            self._guard.forget()
+            process.end(None, self._mark(job))
+            process.reap_orphans(keep=[self._guard.pid])
+            self._fail(job, ErrorCode.WORKER_LOST, f"the worker failed with {type(e).__name__}", retryable=True)
+            time.sleep(_PAUSE_S)
+
     def _work_on(self, job: PlanJob) -> None:
         try:
             spec = job.specification()
@@ -252,7 +267,7 @@ class PlanWorker(Worker):
         settings = self._settings
         limit_s = min(job.timeout or settings.job_limit_s, settings.job_limit_s)
         with self._folder.job(job.id) as folder:
-            mark = f"{self.name}/{job.id}"
+            mark = self._mark(job)
             child = process.start(
                 lambda sock: self._in_job(sock, spec, folder), mark=mark, env=self._job_env(folder), folder=folder
             )
@@ -312,10 +327,13 @@ class PlanWorker(Worker):
             p.hset(job.key, mapping={"status": status.value, "ended_at": utcformat(rq_now())})
             p.expire(job.key, transport.TRANSPORT_TTL_S)
             p.lrem(self._queue.intermediate_queue_key, 0, job.id)
+            # RQ's own way would write the job's whole hash anew, callbacks and all
+            registry = job.failed_job_registry if reason else job.finished_job_registry
+            p.zadd(registry.key, {job.id: time.time() + transport.TRANSPORT_TTL_S})
             if reason:
-                job._handle_failure(reason, pipeline=p, worker_name=self.name)
-            else:
-                job.finished_job_registry.add(job, transport.TRANSPORT_TTL_S, p)
+                Result.create_failure(job, transport.TRANSPORT_TTL_S, reason, worker_name=self.name, pipeline=p)
+            for old in (job.failed_job_registry, job.finished_job_registry, job.started_job_registry):
+                p.zremrangebyscore(old.key, 0, time.time())
             self.cleanup_execution(job, pipeline=p)
             p.execute()
 
@@ -333,14 +351,25 @@ class PlanWorker(Worker):
     def _refuse(self, job: PlanJob, why: str) -> None:
         log.error("job %s: refused: %s", job.id, why)
         self._feed.attempt("record the job as refused", lambda c: self._record_end(job, f"refused: {why}"))
-        plan_id, _, attempt = job.id.rpartition("-")
-        if len(plan_id) == 32 and set(plan_id) <= set("0123456789abcdef") and attempt.isdigit() and int(attempt) > 0:
-            info = ErrorInfo(
-                code=ErrorCode.INVALID_REQUEST,
-                message=f"the worker refused the job: {why}",
-                remedy="Install plugin and workers of one version, and let nothing else write to their Redis.",
-            )
-            self._results.append((None, JobResult(plan_id=plan_id, attempt=int(attempt), error=info, worker=self.name)))
+        self._fail(job, ErrorCode.INVALID_REQUEST, f"the worker refused the job: {why}")
+
+    def _fail(self, job: PlanJob, code: ErrorCode, message: str, *, retryable: bool = False) -> None:
+        """Tell the plugin of a job that never became an attempt, if its id is one of the plugin's."""
+        found = _JOB_ID.fullmatch(job.id)
+        if found is None:
+            return
+        info = ErrorInfo(
+            code=code,
+            message=message,
+            remedy="See the worker's log. Plugin and workers must be of one version, and nothing else may write to "
+            "their Redis.",
+        )
+        result = JobResult(plan_id=found[1], attempt=int(found[2]), error=info, retryable=retryable, worker=self.name)
+        self._results.append((None, result))
+        self._deliver()
+
+    def _mark(self, job: PlanJob) -> str:
+        return f"{self.name}/{job.id}"
 
     def _forget(self, job_id: str) -> None:
         self._feed.attempt("drop the refused entry", lambda c: c.lrem(self._queue.intermediate_queue_key, 0, job_id))

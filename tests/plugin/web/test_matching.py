@@ -1,0 +1,109 @@
+"""The first protocol by priority whose every condition holds; where none does, why not, for each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from radiarch_contract.errors import ErrorCode
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.structures import Roi
+from radiarch_plugin.matching import LoadedProtocol, Matched, NotMatched, match
+from radiarch_plugin.rtstruct import RtstructFacts
+
+FACTS = RtstructFacts(
+    sop_instance_uid="1.2.3",
+    patient_id="P",
+    study_instance_uid="1.2",
+    series_instance_uid="1.2.1",
+    sha256="0" * 64,
+    rois=tuple(Roi(number=i, name=n) for i, n in enumerate(("BODY", "PTV", "Rectum", "Femoral_head-L"), 1)),
+    study_description="Prostate planning",
+    calling_ae="CT1",
+)
+
+
+def protocol(id: str = "p", **fields: Any) -> LoadedProtocol:
+    values = {
+        "id": id,
+        "title": id,
+        "prescription": {"target": "PTV", "dose_gy": 76, "fractions": 35},
+        "workflow": "proton-impt-basic",
+    } | fields
+    return LoadedProtocol(Protocol.model_validate(values), f"{id}.yaml", "0" * 64)
+
+
+def taken(*protocols: LoadedProtocol, facts: RtstructFacts = FACTS) -> str | ErrorCode:
+    result = match(protocols, facts)
+    return result.protocol.id if isinstance(result, Matched) else result.error.code
+
+
+def test_priority_wins_then_the_id() -> None:
+    low, b, a = protocol("low", priority=1), protocol("b", priority=5), protocol("a", priority=5)
+    assert taken(low, b, a) == "a"
+    assert taken(low, b) == "b"
+
+
+@given(st.permutations([protocol(i, priority=p) for i, p in (("a", 0), ("b", 3), ("c", 3), ("d", -1))]))
+def test_the_order_of_the_files_does_not_matter(protocols: list[LoadedProtocol]) -> None:
+    assert taken(*protocols) == "b"
+
+
+@pytest.mark.parametrize(
+    ("condition", "fits"),
+    [
+        ({"study_description": "prostat"}, True),
+        ({"study_description": "^planning"}, False),
+        ({"series_description": "."}, False),
+        ({"structure_set_label": "^$"}, True),
+        ({"calling_ae": ["CT2", "CT1"]}, True),
+        ({"calling_ae": ["CT2"]}, False),
+        ({"structures": ["Rectum"]}, True),
+        ({"structures": ["Bladder"]}, False),
+        ({"structures": ["Femur_Head_L"]}, True),
+        ({"structures": ["Femur_Head_R"]}, False),
+        ({"study_description": "prostat", "calling_ae": ["CT2"]}, False),
+        ({}, True),
+    ],
+)
+def test_every_condition_must_hold(condition: dict[str, Any], fits: bool) -> None:
+    assert (taken(protocol(match=condition)) == "p") is fits
+
+
+def test_a_required_selector_must_be_found_and_another_need_not() -> None:
+    required = {"Bladder": {"required": True}}
+    assert taken(protocol(structures=required)) is ErrorCode.NO_PROTOCOL
+    assert taken(protocol(structures={"Bladder": {}})) == "p"
+
+
+def test_a_disabled_protocol_is_never_taken() -> None:
+    assert taken(protocol(enabled=False)) is ErrorCode.NO_PROTOCOL
+
+
+def test_where_only_the_target_is_missing_the_error_says_so() -> None:
+    facts = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "PTV"))
+    result = match([protocol("a", match={"calling_ae": ["X"]}), protocol("b")], facts)
+    assert isinstance(result, NotMatched)
+    assert result.error.code is ErrorCode.NO_TARGET
+    assert {p["protocol_id"] for p in result.error.info.details["protocols"]} == {"a", "b"}
+    assert result.error.info.details["structures"] == ["BODY", "Rectum", "Femoral_head-L"]
+
+
+def test_no_protocols_is_no_protocol() -> None:
+    assert taken() is ErrorCode.NO_PROTOCOL
+
+
+def test_names_of_goals_and_objectives_are_resolved_and_the_missing_are_told() -> None:
+    goals = ["Femur_Head_L: D2% <= 42 Gy", "Bladder: Dmean <= 20 Gy"]
+    result = match([protocol(goals=goals)], FACTS)
+    assert isinstance(result, Matched)
+    assert {r.name: r.roi_name for r in result.structures} == {"PTV": "PTV", "Femur_Head_L": "Femoral_head-L"}
+    assert result.missing == ("Bladder",)
+
+
+def test_a_missing_body_does_not_stop_a_match() -> None:
+    facts = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "BODY"))
+    assert taken(protocol(match={"structures": ["BODY"]}), facts=facts) == "p"

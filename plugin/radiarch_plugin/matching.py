@@ -8,21 +8,13 @@ from dataclasses import dataclass
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.protocol import Protocol
+from radiarch_contract.protocol_file import LoadedProtocol as LoadedProtocol
 from radiarch_contract.structures import StructureRef, resolve
 
 from .rtstruct import RtstructFacts
 
 MAX_NAMED = 40
 """ROI names repeated in an error's details."""
-
-
-@dataclass(frozen=True)
-class LoadedProtocol:
-    """A protocol with the file that it came from; ``sha256`` is of the file's bytes, as ``sha256sum`` prints it."""
-
-    protocol: Protocol
-    file: str
-    sha256: str
 
 
 @dataclass(frozen=True)

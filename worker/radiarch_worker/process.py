@@ -20,10 +20,11 @@ MARK = "RADIARCH_JOB_MARK"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
+_PR_SET_NAME = 15
 _PIPE_BYTES = 1 << 20
 
 
-def _prctl(option: int, argument: int) -> None:
+def _prctl(option: int, argument: int | bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(option, argument, 0, 0, 0) != 0:
         number = ctypes.get_errno()
@@ -40,6 +41,11 @@ def die_with_parent(parent: int) -> None:
 def adopt_orphans() -> None:
     """Make orphaned descendants children of this process, so that they can be reaped wherever it runs."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def _be_called(name: str) -> None:
+    """What ``ps`` and ``top`` show."""
+    _prctl(_PR_SET_NAME, name.encode())
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,7 @@ def start(target: Callable[[socket.socket], None], *, mark: str, env: Mapping[st
 
 def _become_job(parent: int, output_w: int, mark: str, env: Mapping[str, str], folder: Path) -> None:
     os.setsid()
+    _be_called("radiarch-job")
     die_with_parent(parent)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -202,6 +209,7 @@ class Guard:
         if self.pid == 0:
             try:
                 os.setsid()
+                _be_called("radiarch-guard")
                 os.close(self._write)
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                     signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,169 @@
+"""The patient's outline: the structure set's, or found from the CT; other structures live elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.structures import Roi, find_roi
+from scipy import ndimage
+
+from radiarch_worker.model import BoolVolume, CtVolume, Structure
+
+from . import limits
+from .ct import LoadedCt
+
+FOUND_ROI_NUMBER = -1
+"""ROI number of a body that no ROI stands for."""
+
+_TISSUE_HU = -300.0  # skin and fat are above, clothes, foam and mattresses below
+_COUCH_RADIUS_MM = 6.0  # thinner things, such as a couch's shell, are no patient
+_MIN_BODY_CC = 100.0
+_MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline beside the patient is air
+
+
+def choose_body(loaded: LoadedCt, structures: Mapping[int, Structure], notes: list[str]) -> Structure:
+    """The structure named or typed as the body, its holes filled, else what is found from the CT.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_body`` where neither is there; ``unreadable_image`` or ``structure_outside_image`` where part of it has
+        no CT values.
+    """
+    rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
+    roi = find_roi("BODY", None, rois) or next((r for r in rois if r.interpreted_type == "EXTERNAL"), None)
+    if roi is not None:
+        body = _drawn(loaded.ct, structures[roi.number], notes)
+    else:
+        mask = find_body(loaded.ct)
+        body = Structure(FOUND_ROI_NUMBER, "BODY", "EXTERNAL", mask)
+        notes.append(
+            "The structure set has no BODY (or EXTERNAL); the outline was found from the CT at "
+            f"{_TISSUE_HU:g} HU: {np.count_nonzero(mask) * loaded.ct.grid.voxel_cc:.0f} cc."
+        )
+    _check_padding(loaded, body, notes)
+    _note_edges(loaded.ct, body, notes)
+    return body
+
+
+def find_body(ct: CtVolume) -> BoolVolume:
+    """The patient's outline from the CT.
+
+    The largest connected tissue that is thicker than a couch's shell, with its holes filled slice by slice.
+
+    Returns
+    -------
+    (Z, Y, X) bool
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_body`` where there is no tissue of a patient's size.
+    """
+    tissue = ct.hu > _TISSUE_HU
+    disk = _disk(ct)
+    # Padded, so that a patient cut by the image's edge is not eroded there.
+    core = np.stack([_opened(s, disk) for s in tissue])
+    labels, count = ndimage.label(core)
+    if count == 0:
+        raise _no_body("no tissue was found in the CT")
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    patient = labels == int(sizes.argmax())
+    del labels
+    # Skin that the opening took: tissue next to what is left of it.
+    grown = np.stack([ndimage.binary_dilation(s, np.ones((3, 3))) for s in patient]) & tissue
+    body: BoolVolume = np.stack([ndimage.binary_fill_holes(s) for s in grown])
+    volume_cc = np.count_nonzero(body) * ct.grid.voxel_cc
+    if volume_cc < _MIN_BODY_CC:
+        raise _no_body(f"the largest tissue in the CT has {volume_cc:.0f} cc, expected at least {_MIN_BODY_CC:g}")
+    return body
+
+
+def _disk(ct: CtVolume) -> BoolVolume:
+    dx, dy, _ = ct.grid.spacing_mm
+    nx, ny = int(_COUCH_RADIUS_MM / dx), int(_COUCH_RADIUS_MM / dy)
+    y, x = np.mgrid[-ny : ny + 1, -nx : nx + 1]
+    disk: BoolVolume = (x * dx) ** 2 + (y * dy) ** 2 <= _COUCH_RADIUS_MM**2
+    return disk
+
+
+def _opened(tissue: BoolVolume, disk: BoolVolume) -> BoolVolume:
+    """Opening by distances: the same as with a disk, and quick for large ones."""
+    margin = max(disk.shape)
+    wide = np.pad(tissue, margin, mode="edge")
+    opened: BoolVolume = ndimage.binary_opening(wide, disk)[margin:-margin, margin:-margin]
+    return opened
+
+
+def _drawn(ct: CtVolume, roi: Structure, notes: list[str]) -> Structure:
+    """A drawn body with its holes filled: outlines drawn as a ring of skin mean the whole patient."""
+    mask = roi.mask.copy()
+    for k in np.flatnonzero(roi.mask.any(axis=(1, 2))):
+        mask[k] = ndimage.binary_fill_holes(roi.mask[k])
+    filled = np.count_nonzero(mask) - np.count_nonzero(roi.mask)
+    if filled:
+        notes.append(f"Holes of {roi.name!r} were filled for planning: {filled * ct.grid.voxel_cc:.1f} cc.")
+    tissue = float(np.mean(ct.hu[mask] > _TISSUE_HU))
+    if tissue < _MIN_TISSUE_FRACTION:
+        raise _no_body(
+            f"{roi.name!r} (ROI {roi.roi_number}) is no outline of this patient: {100 * tissue:.0f} % of it is tissue"
+        )
+    without = ct.grid.shape[0] - int(np.count_nonzero(mask.any(axis=(1, 2))))
+    if without:
+        notes.append(f"{roi.name!r} is not drawn on {without} of {ct.grid.shape[0]} CT slices.")
+    return Structure(roi.roi_number, roi.name, roi.interpreted_type, mask, roi.contours)
+
+
+def _check_padding(loaded: LoadedCt, body: Structure, notes: list[str]) -> None:
+    """Refuse where a part of the body has no CT values: how protons stop there is not known."""
+    if loaded.padding is None:
+        return
+    padded = int(np.count_nonzero(loaded.padding & body.mask))
+    volume_cc = padded * loaded.ct.grid.voxel_cc
+    if not padded:
+        return
+    text = (
+        f"{volume_cc:.1f} cc inside of {body.name!r} are padding ((0028,0120) Pixel Padding Value), without CT values"
+    )
+    if loaded.padding_hu > limits.AIR_LIKE_HU:
+        raise InputRefusedError(
+            f"{text}; the padding value stands for {loaded.padding_hu:.0f} HU, so it may as well be tissue.",
+            code=ErrorCode.UNREADABLE_IMAGE,
+            remedy="Export the CT with a padding value outside of the range of CT values.",
+            padding_hu=loaded.padding_hu,
+            volume_cc=round(volume_cc, 2),
+        )
+    if volume_cc > limits.MAX_PADDING_IN_BODY_CC:
+        raise InputRefusedError(
+            f"{text}: the patient reaches out of the scanned field of view.",
+            code=ErrorCode.STRUCTURE_OUTSIDE_IMAGE,
+            remedy="Reconstruct the CT with a field of view that holds the patient, or draw BODY inside of it.",
+            volume_cc=round(volume_cc, 2),
+        )
+    notes.append(f"{text}; they count as air.")
+
+
+def _note_edges(ct: CtVolume, body: Structure, notes: list[str]) -> None:
+    """Tell of a patient cut off at the image's sides: a beam through there would miss tissue."""
+    sides = {"right": (2, 0), "left": (2, -1), "anterior": (1, 0), "posterior": (1, -1)}
+    cut = [
+        name
+        for name, (axis, index) in sides.items()
+        if (body.mask.take(index, axis) & (ct.hu.take(index, axis) > _TISSUE_HU)).any()
+    ]
+    if cut:
+        notes.append(
+            f"The patient reaches the CT's edge ({', '.join(cut)}); tissue beyond it is not known, "
+            "so beams must not enter there."
+        )
+
+
+def _no_body(problem: str) -> InputRefusedError:
+    return InputRefusedError(
+        f"There is no outline of the patient: {problem}.",
+        code=ErrorCode.NO_BODY,
+        remedy="Contour the patient's outline as BODY (interpreted type EXTERNAL) and send the structure set again.",
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pydicom
 
 
@@ -14,9 +15,9 @@ class ReadLayer:
     """Spots of one energy: IEC gantry coordinates at the isocenter, mm; MU for one fraction."""
 
     energy_mev: float
-    x_mm: np.ndarray
-    y_mm: np.ndarray
-    meterset_mu: np.ndarray
+    x_mm: npt.NDArray[np.float64]
+    y_mm: npt.NDArray[np.float64]
+    meterset_mu: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

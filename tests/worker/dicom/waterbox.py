@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
+import numpy.typing as npt
 from pydicom.uid import CTImageStorage, RTStructureSetStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.structures import StructureRef
@@ -54,13 +55,17 @@ def study(patient_name: str = "Müller^Zoë=山田^太郎") -> PatientStudy:
     )
 
 
-def box_contours(grid: Grid, low_mm: tuple[float, ...], high_mm: tuple[float, ...]) -> list[tuple[float, np.ndarray]]:
+def box_contours(
+    grid: Grid, low_mm: tuple[float, ...], high_mm: tuple[float, ...]
+) -> list[tuple[float, npt.NDArray[np.float64]]]:
     (x0, y0, z0), (x1, y1, z1) = low_mm, high_mm
     square = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     return [(float(z), square) for z in grid.axis_mm(2) if z0 <= z <= z1]
 
 
-def box_structure(grid: Grid, number: int, name: str, kind: str, low: tuple[float, ...], high: tuple[float, ...]) -> Structure:
+def box_structure(
+    grid: Grid, number: int, name: str, kind: str, low: tuple[float, ...], high: tuple[float, ...]
+) -> Structure:
     x, y, z = (grid.axis_mm(a) for a in range(3))
     inside = [(axis >= lo) & (axis <= hi) for axis, lo, hi in zip((x, y, z), low, high, strict=True)]
     mask = inside[2][:, None, None] & inside[1][None, :, None] & inside[0][None, None, :]
@@ -92,13 +97,12 @@ def patient(grid: Grid = CT_GRID) -> Patient:
     )
 
 
-def smooth_dose(grid: Grid, prescription_gy: float = 60.0) -> np.ndarray:
+def smooth_dose(grid: Grid, prescription_gy: float = 60.0) -> npt.NDArray[np.float32]:
     """A plateau over the target that falls off within some millimetres; (Z, Y, X) Gy."""
     x, y, z = (grid.axis_mm(a) for a in range(3))
     centre, half, fall_mm = (0.0, -110.0, 0.0), (23.0, 23.0, 23.0), 4.0
     profiles = [
-        1 / (1 + np.exp((np.abs(axis - c) - h) / fall_mm))
-        for axis, c, h in zip((x, y, z), centre, half, strict=True)
+        1 / (1 + np.exp((np.abs(axis - c) - h) / fall_mm)) for axis, c, h in zip((x, y, z), centre, half, strict=True)
     ]
     dose = prescription_gy * profiles[2][:, None, None] * profiles[1][None, :, None] * profiles[0][None, None, :]
     return np.asarray(dose, np.float32)

@@ -10,8 +10,9 @@ import io
 from pydicom.dataset import Dataset
 from radiarch_contract.job import JobSpec
 
-from ..evaluation import Evaluation
-from ..model import Patient, PlanResult
+from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.model import Patient, PlanResult
+
 from .dose import RTDose
 from .ion_plan import RTIonPlan
 

@@ -20,7 +20,8 @@ from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import derive_uid, series_instance_uid, sop_instance_uid
 
-from ..model import Patient, PlanResult
+from radiarch_worker.model import Patient, PlanResult
+
 from .valuerep import text
 
 MANUFACTURER = "Radiarch"
@@ -80,8 +81,8 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         Raises
         ------
         InputRefusedError
-            (patient_mismatch, frame_of_reference_mismatch, unreadable_rtstruct) where an identity is missing or differs.
-        """  # noqa: D205
+            (patient_mismatch, input_changed) where an identity is missing or differs.
+        """
         check_identity(spec, patient)
         created = _utc(spec.created_at)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"

@@ -1,4 +1,4 @@
-"""Values as DICOM can hold them: decimal strings of 16 characters, bounded text; attributes live in the IODs' folders."""
+"""Values as DICOM can hold them: decimal strings, bounded text; attributes live in the IODs' folders."""
 
 from __future__ import annotations
 

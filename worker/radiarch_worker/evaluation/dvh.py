@@ -7,7 +7,8 @@ import math
 import numpy as np
 from radiarch_contract.job import DvhCurve, StructureMetrics
 
-from ..model import Structure
+from radiarch_worker.model import Structure
+
 from .sampling import StructureDose
 
 MIN_BINS = 1000

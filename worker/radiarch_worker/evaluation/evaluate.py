@@ -9,7 +9,8 @@ from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
-from ..model import Dose, Patient, Structure
+from radiarch_worker.model import Dose, Patient, Structure
+
 from .dvh import bin_width_gy, curve, metrics
 from .goals import KNOWN_ENOUGH, Judged, judge
 from .result import Evaluation
@@ -52,10 +53,7 @@ def evaluate(
         )
     ct = patient.ct.grid
     covered = covers(dose.grid, patient.body, ct)
-    sampled = {
-        number: sample(structure, ct, dose, zero_outside=covered)
-        for number, structure in sorted(patient.structures.items())
-    }
+    sampled = sample(dict(sorted(patient.structures.items())), ct, dose, zero_outside=covered)
     width_gy = bin_width_gy(prescription.dose_gy)
     known = {n: s for n, s in sampled.items() if s.known_fraction >= KNOWN_ENOUGH}
     judged = Judged(sampled, _body(patient, sampled, dose, covered), prescription)
@@ -71,7 +69,7 @@ def _body(patient: Patient, sampled: Mapping[int, StructureDose], dose: Dose, co
     body = patient.body
     if patient.structures.get(body.roi_number) is body:
         return sampled[body.roi_number]
-    return sample(body, patient.ct.grid, dose, zero_outside=covered)
+    return sample({body.roi_number: body}, patient.ct.grid, dose, zero_outside=covered)[body.roi_number]
 
 
 def _note(structure: Structure, samples: StructureDose) -> str:

@@ -10,16 +10,16 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 from radiarch_contract.job import DvhCurve, StructureMetrics
 
-from ...model import Dose, Grid
-from ..base import lie
-from ..enum import (
+from radiarch_worker.dicom.base import lie
+from radiarch_worker.dicom.enum import (
     DoseTypeValues,
     DoseUnitsValues,
     DVHROIContributionTypeValues,
     DVHTypeValues,
     DVHVolumeUnitsValues,
 )
-from ..valuerep import decimal_string, decimal_string_at_least, decimal_strings
+from radiarch_worker.dicom.valuerep import decimal_string, decimal_string_at_least, decimal_strings
+from radiarch_worker.model import Dose, Grid
 
 MAX_STORED_VALUE = 2**31 - 1
 """Of the 32 unsigned bits one stays free, so that readers that take them as signed see the same dose."""

@@ -6,11 +6,12 @@ from pydicom.uid import RTDoseStorage, RTIonPlanStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 
-from ...evaluation import Evaluation
-from ...model import Patient, PlanResult
-from ..base import ResultSOPClass, physics_lines, reference, result_uid
-from ..enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
-from ..valuerep import decimal_string, decimal_strings, text
+from radiarch_worker.dicom.base import ResultSOPClass, physics_lines, reference, result_uid
+from radiarch_worker.dicom.enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
+from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
+from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.model import Patient, PlanResult
+
 from .content import check_alignment, dvh_item, encode_dose, frame_offsets
 
 _GRID_FRAME_OFFSET_VECTOR = 0x3004000C
@@ -41,7 +42,7 @@ class RTDose(ResultSOPClass):
             (engine_output_invalid) where the dose holds values, or lies on a grid, that must not be written.
         InputRefusedError
             Where patient, study or frame of reference cannot be named.
-        """  # noqa: D205
+        """
         super().__init__(
             spec,
             patient,

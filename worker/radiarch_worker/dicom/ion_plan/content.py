@@ -11,9 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 from radiarch_contract.job import JobSpec
 
-from ...model import IonBeam, Layer, Machine
-from ..base import dose_reference_uid, lie
-from ..enum import (
+from radiarch_worker.dicom.base import dose_reference_uid, lie
+from radiarch_worker.dicom.enum import (
     BeamTypeValues,
     DoseReferenceStructureTypeValues,
     DoseReferenceTypeValues,
@@ -25,7 +24,8 @@ from ..enum import (
     ScanModeValues,
     TreatmentDeliveryTypeValues,
 )
-from ..valuerep import decimal_string, decimal_strings, text
+from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
+from radiarch_worker.model import IonBeam, Layer, Machine
 
 PATIENT_SETUP_NUMBER = 1
 DOSE_REFERENCE_NUMBER = 1

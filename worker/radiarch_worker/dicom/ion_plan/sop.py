@@ -7,10 +7,11 @@ from pydicom.uid import RTIonPlanStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 
-from ...model import Patient, PlanResult
-from ..base import ResultSOPClass, lie, physics_lines, reference, target_roi_number
-from ..enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
-from ..valuerep import text
+from radiarch_worker.dicom.base import ResultSOPClass, lie, physics_lines, reference, target_roi_number
+from radiarch_worker.dicom.enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
+from radiarch_worker.dicom.valuerep import text
+from radiarch_worker.model import Patient, PlanResult
+
 from .content import beam_item, dose_reference_item, encode_beam, fraction_group_item, patient_setup_item
 
 _POSITIONS = frozenset({"HFS", "HFP", "FFS", "FFP", "HFDL", "HFDR", "FFDL", "FFDR"})
@@ -41,7 +42,7 @@ class RTIonPlan(ResultSOPClass):
             (engine_output_invalid) where a beam holds values that cannot be delivered.
         InputRefusedError
             Where patient, study, frame of reference or target cannot be named.
-        """  # noqa: D205
+        """
         super().__init__(
             spec,
             patient,
@@ -79,7 +80,8 @@ class RTIonPlan(ResultSOPClass):
         ]
         weighted = " (RBE-weighted)" if plan.dose.rbe != 1 else ""
         self.PrescriptionDescription = text(
-            f"{prescription.dose_gy:g} Gy{weighted} in {prescription.fractions} fractions to {prescription.target}", 1024
+            f"{prescription.dose_gy:g} Gy{weighted} in {prescription.fractions} fractions to {prescription.target}",
+            1024,
         )
         self.DoseReferenceSequence = [dose_reference_item(spec, target_roi_number(spec, patient))]
 

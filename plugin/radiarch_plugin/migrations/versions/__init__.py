@@ -1,0 +1,1 @@
+"""One module a step; never edited once released."""

@@ -1,0 +1,51 @@
+"""The plugin's database: the one truth about plans and arrivals; nothing here talks to Orthanc or Redis."""
+
+from .database import Database, default_url, open_database
+from .store import Store
+from .views import (
+    ActivePlan,
+    Admission,
+    ArrivalFilter,
+    ArrivalPage,
+    ArrivalView,
+    Curves,
+    EventKind,
+    EventPage,
+    EventView,
+    LogPage,
+    NewArrival,
+    NewPlan,
+    OutputView,
+    PlanFilter,
+    PlanPage,
+    PlanSort,
+    PlanView,
+    ProgressUpdate,
+    WaitingPlan,
+)
+
+__all__ = [
+    "ActivePlan",
+    "Admission",
+    "ArrivalFilter",
+    "ArrivalPage",
+    "ArrivalView",
+    "Curves",
+    "Database",
+    "EventKind",
+    "EventPage",
+    "EventView",
+    "LogPage",
+    "NewArrival",
+    "NewPlan",
+    "OutputView",
+    "PlanFilter",
+    "PlanPage",
+    "PlanSort",
+    "PlanView",
+    "ProgressUpdate",
+    "Store",
+    "WaitingPlan",
+    "default_url",
+    "open_database",
+]

@@ -1,0 +1,172 @@
+"""Arrivals: every RTSTRUCT that was seen and what became of it; deciding that is the trigger's business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+
+from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
+from radiarch_contract.states import ArrivalState
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.orm import Session
+
+from . import paging
+from .convert import arrival_view, clean, dumps
+from .database import Database
+from .lifecycle import supersede
+from .plans import insert_plan
+from .tables import ArrivalContentRow, ArrivalRow
+from .views import Admission, ArrivalFilter, ArrivalPage, ArrivalView, NewArrival
+
+MAX_STRUCTURES = 200
+_SORT = "-first_seen_at"
+
+
+class Arrivals:
+    """All methods are safe in any thread; each is one short transaction."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def find(self, sop_instance_uid: str) -> ArrivalView | None:
+        with self._database.read() as session:
+            row = _by_uid(session, sop_instance_uid)
+            return None if row is None else arrival_view(row)
+
+    def get(self, sop_instance_uid: str) -> ArrivalView:
+        """Raises `NotFoundError`."""
+        found = self.find(sop_instance_uid)
+        if found is None:
+            raise NotFoundError(
+                f"no RTSTRUCT with SOP Instance UID {sop_instance_uid[:64]!r} was seen",
+                remedy="Ask GET /arrivals for those that were.",
+            )
+        return found
+
+    def admit(self, new: NewArrival) -> Admission:
+        """Record a content, with its plan or the reason why there is none.
+
+        The newest content counts: plans of a former one are marked, and cancelled where they have not ended.
+        The same content again changes nothing where it has a plan; where it had none, what is said now replaces what
+        was said then (a protocol may have been added).
+        """
+        with self._database.write() as session:
+            now = self._now()
+            row = _by_uid(session, new.sop_instance_uid, lock=True)
+            if row is not None and _same(row, new) and row.plan_id is not None:
+                row.orthanc_id = new.orthanc_id
+                return Admission(arrival=arrival_view(row), plan_id=None)
+            changed = row is not None and not _same(row, new)
+            former_plan = row.plan_id if row is not None and changed else None
+            if row is None:
+                row = ArrivalRow(sop_instance_uid=clean(new.sop_instance_uid, 64), contents=1, first_seen_at=now)
+                session.add(row)
+            elif changed:
+                row.contents += 1
+            _fill(row, new, now)
+            superseded: list[str] = []
+            plan_id: str | None = None
+            if new.plan is not None:
+                plan = insert_plan(session, new.plan, now, supersedes=former_plan)
+                plan_id = row.plan_id = plan.id
+            if changed:
+                superseded = supersede(
+                    session, row.sop_instance_uid, now, by=plan_id, error=_content_changed(row.sop_instance_uid)
+                )
+            session.flush()
+            session.add(
+                ArrivalContentRow(
+                    arrival_seq=row.seq,
+                    sha256=new.sha256,
+                    orthanc_id=new.orthanc_id,
+                    seen_at=now,
+                    plan_id=plan_id,
+                    error_code=new.error.code.value if new.error else None,
+                )
+            )
+            return Admission(arrival=arrival_view(row), plan_id=plan_id, superseded=tuple(superseded))
+
+    def mark_deleted(self, sop_instance_uid: str) -> None:
+        """It was deleted from Orthanc before it was planned; sent again, it is new."""
+        with self._database.write() as session:
+            row = _by_uid(session, sop_instance_uid, lock=True)
+            if row is not None and row.state != ArrivalState.PLANNED.value:
+                row.state, row.plan_id, row.updated_at = ArrivalState.DELETED.value, None, self._now()
+
+    def page(self, where: ArrivalFilter | None = None, *, cursor: str | None = None, limit: int = 50) -> ArrivalPage:
+        """One page, newest first; ``next`` is None on the last. Raises `InvalidRequestError`."""
+        limit = paging.bounded(limit)
+        query = _filtered(select(ArrivalRow), where or ArrivalFilter())
+        query = paging.keyset(query, _SORT, ArrivalRow.seq, ArrivalRow.seq, cursor, is_time=False).limit(limit + 1)
+        with self._database.read() as session:
+            rows = session.scalars(query).all()
+        more = paging.encode(_SORT, rows[limit - 1].seq, rows[limit - 1].seq) if len(rows) > limit else None
+        return ArrivalPage(items=tuple(arrival_view(r) for r in rows[:limit]), next=more)
+
+    def counts(self) -> dict[ArrivalState, int]:
+        with self._database.read() as session:
+            query = select(ArrivalRow.state, func.count()).group_by(ArrivalRow.state)
+            found = dict(session.execute(query).tuples().all())
+        return {state: found.get(state.value, 0) for state in ArrivalState}
+
+
+def _by_uid(session: Session, sop_instance_uid: str, *, lock: bool = False) -> ArrivalRow | None:
+    query = select(ArrivalRow).where(ArrivalRow.sop_instance_uid == clean(sop_instance_uid, 64))
+    return session.scalar(query.with_for_update() if lock else query)
+
+
+def _same(row: ArrivalRow, new: NewArrival) -> bool:
+    return row.sha256 is not None and row.sha256 == new.sha256
+
+
+def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
+    row.orthanc_id = new.orthanc_id
+    row.series_instance_uid = clean(new.series_instance_uid, 64)
+    row.study_instance_uid = clean(new.study_instance_uid, 64)
+    row.patient_id = clean(new.patient_id)
+    row.sha256 = new.sha256
+    row.calling_ae = None if new.calling_ae is None else clean(new.calling_ae, 64)
+    row.structures = dumps([clean(name, 64) for name in new.structures[:MAX_STRUCTURES]])
+    row.error = None if new.error is None else dumps(new.error)
+    row.referenced_count = new.referenced_count
+    row.updated_at = now
+    row.plan_id = None
+    plan = new.plan
+    row.protocol_id = None if plan is None else plan.protocol_id
+    row.missing_count = 0 if plan is None or plan.complete else len(plan.image_uids)
+    if plan is None:
+        row.state = ArrivalState.NOT_PLANNED.value
+    else:
+        row.state = (ArrivalState.PLANNED if plan.complete else ArrivalState.WAITING).value
+
+
+def _content_changed(sop_instance_uid: str) -> ErrorInfo:
+    return ErrorInfo(
+        code=ErrorCode.INPUT_CHANGED,
+        message=f"the RTSTRUCT {sop_instance_uid} was stored again with another content before this plan ended",
+        remedy="See the plan of the new content (superseded_by), or the arrival for why there is none.",
+    )
+
+
+def _filtered(query: Select[ArrivalRow], where: ArrivalFilter) -> Select[ArrivalRow]:
+    for column, value in (
+        (ArrivalRow.patient_id, where.patient_id),
+        (ArrivalRow.study_instance_uid, where.study_instance_uid),
+        (ArrivalRow.sop_instance_uid, where.sop_instance_uid),
+    ):
+        if value is not None:
+            query = query.where(column == clean(value))
+    if where.states:
+        query = query.where(ArrivalRow.state.in_([s.value for s in where.states]))
+    if where.q:
+        pattern = paging.contains(clean(where.q))
+        columns = (
+            ArrivalRow.patient_id,
+            ArrivalRow.sop_instance_uid,
+            ArrivalRow.study_instance_uid,
+            ArrivalRow.protocol_id,
+            ArrivalRow.calling_ae,
+        )
+        query = query.where(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+    return query

@@ -1,0 +1,263 @@
+"""Attempts at plans: what the reconcile loop reads and writes; every write names the attempt that it is about.
+
+A write about another attempt than the newest, or about a plan that has ended, does nothing and says so: whoever
+is late (a worker that was thought lost, a second plugin) cannot change what was decided since.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from radiarch_contract.errors import ErrorInfo
+from radiarch_contract.job import JobResult, JobSpec
+from radiarch_contract.states import PlanState, Stage
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
+
+from .convert import dumps, result_texts
+from .database import Database
+from .lifecycle import add_event, lock_plan, set_state
+from .tables import OutputRow, PlanDocumentRow, PlanRow
+from .views import ActivePlan, EndedPlan, EventKind, ProgressUpdate
+
+PROGRESS_STEP = 0.01
+"""Progress that rose by less makes no event."""
+
+
+class Attempts:
+    """All methods are safe in any thread; each is one short transaction."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def enqueued(self) -> list[ActivePlan]:
+        """Plans that the queue or a worker should have."""
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(PlanRow)
+                .where(PlanRow.state.in_([PlanState.QUEUED.value, PlanState.RUNNING.value]), PlanRow.enqueued.is_(True))
+                .order_by(PlanRow.seq)
+            ).all()
+            return [_active(row) for row in rows]
+
+    def due(self, limit: int) -> list[ActivePlan]:
+        """Plans that should be given to the queue now, oldest first."""
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(PlanRow)
+                .where(
+                    PlanRow.state == PlanState.QUEUED.value,
+                    PlanRow.enqueued.is_(False),
+                    or_(PlanRow.not_before.is_(None), PlanRow.not_before <= self._now()),
+                )
+                .order_by(PlanRow.seq)
+                .limit(limit)
+            ).all()
+            return [_active(row) for row in rows]
+
+    def begin(self, plan_id: str) -> JobSpec | None:
+        """Number a new attempt and give what its worker needs; None where nothing is to be enqueued any more.
+
+        The number is kept before the job is given away: should this process end between the two, the next look finds an
+        attempt that nobody has, and numbers another one.
+        """
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.state != PlanState.QUEUED.value or row.enqueued:
+                return None
+            row.attempt += 1
+            row.enqueued = True
+            row.not_before = None
+            add_event(session, row, self._now(), EventKind.ATTEMPT, attempt=row.attempt)
+            document = session.get_one(PlanDocumentRow, row.seq)
+            return _spec(row, document)
+
+    def spec(self, plan_id: str) -> JobSpec:
+        """The newest attempt's. Raises `NotFoundError`."""
+        with self._database.read() as session:
+            row = lock_plan(session, plan_id)
+            return _spec(row, session.get_one(PlanDocumentRow, row.seq))
+
+    def progress(self, updates: Sequence[ProgressUpdate]) -> None:
+        """Keep what workers tell: queued plans become running, a fraction never falls within an attempt."""
+        if not updates:
+            return
+        with self._database.write() as session:
+            now = self._now()
+            for update_ in updates:
+                row = _current(session, update_.plan_id, update_.attempt)
+                if row is not None:
+                    _progress(session, row, update_, now)
+
+    def succeed(self, result: JobResult) -> bool:
+        """Take a result without error. False where it comes too late."""
+        with self._database.write() as session:
+            row = _current(session, result.plan_id, result.attempt)
+            if row is None:
+                return False
+            now = self._now()
+            text, curves = result_texts(result)
+            session.execute(
+                update(PlanDocumentRow).where(PlanDocumentRow.plan_seq == row.seq).values(result=text, curves=curves)
+            )
+            for output in result.outputs:
+                session.execute(
+                    update(OutputRow)
+                    .where(OutputRow.sop_instance_uid == output.sop_instance_uid, OutputRow.plan_seq == row.seq)
+                    .values(orthanc_id=output.orthanc_id, sop_class_uid=output.sop_class_uid)
+                )
+            row.progress = 1.0
+            row.worker = result.worker or row.worker
+            if row.started_at is None:  # it was quicker than we looked
+                row.started_at = row.queued_at
+            set_state(session, row, PlanState.SUCCEEDED, now)
+            return True
+
+    def fail(self, plan_id: str, attempt: int, error: ErrorInfo, *, worker: str | None = None) -> bool:
+        """The plan has failed for good."""
+        with self._database.write() as session:
+            row = _current(session, plan_id, attempt)
+            if row is None:
+                return False
+            row.failures += 1
+            row.worker = worker or row.worker
+            set_state(session, row, PlanState.FAILED, self._now(), error=error)
+            return True
+
+    def retry(
+        self, plan_id: str, attempt: int, *, error: ErrorInfo | None, delay_s: float = 0.0, reason: str = ""
+    ) -> bool:
+        """This attempt is over, another one is to follow.
+
+        Parameters
+        ----------
+        error
+            Why it failed; None where nobody had begun it (the queue lost it), which does not count as a failure.
+        """
+        with self._database.write() as session:
+            row = _current(session, plan_id, attempt)
+            if row is None:
+                return False
+            now = self._now()
+            row.enqueued = False
+            row.not_before = now + timedelta(seconds=delay_s) if delay_s > 0 else None
+            if error is not None:
+                row.failures += 1
+            shown = None if error is None else error.model_dump(mode="json")
+            add_event(session, row, now, EventKind.RETRY, attempt=attempt, error=shown, delay_s=delay_s, reason=reason)
+            if row.state == PlanState.RUNNING.value:
+                set_state(session, row, PlanState.QUEUED, now)
+            return True
+
+    def ended_unclean(self) -> list[EndedPlan]:
+        """Plans that ended without results a short while ago: their processes may still be there."""
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(PlanRow).where(PlanRow.cleanup_until.is_not(None)).order_by(PlanRow.seq).limit(1000)
+            ).all()
+            uids: dict[int, list[str]] = {row.seq: [] for row in rows}
+            for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(list(uids)))):
+                uids[output.plan_seq].append(output.sop_instance_uid)
+            return [
+                EndedPlan(
+                    id=row.id,
+                    state=PlanState(row.state),
+                    attempt=row.attempt,
+                    ended_at=row.ended_at or row.updated_at,
+                    stopped_at=row.stopped_at,
+                    output_uids=tuple(uids[row.seq]),
+                )
+                for row in rows
+            ]
+
+    def stopped(self, plan_id: str) -> None:
+        """The worker was seen to have ended an ended plan's processes."""
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.stopped_at is None and row.ended_at is not None:
+                row.stopped_at = now = self._now()
+                after_s = round((now - row.ended_at).total_seconds(), 3)
+                add_event(session, row, now, EventKind.STOPPED, after_s=after_s)
+
+    def finish_cleanup(self) -> None:
+        """Forget those of `ended_unclean` whose time is over."""
+        with self._database.write() as session:
+            session.execute(update(PlanRow).where(PlanRow.cleanup_until < self._now()).values(cleanup_until=None))
+
+
+def _current(session: Session, plan_id: str, attempt: int) -> PlanRow | None:
+    """The plan's row, where ``attempt`` is its newest, is with the queue or a worker, and the plan has not ended."""
+    row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id).with_for_update())
+    if row is None or row.attempt != attempt or not row.enqueued or PlanState(row.state).ended:
+        return None
+    return row
+
+
+def _progress(session: Session, row: PlanRow, new: ProgressUpdate, now: datetime) -> None:
+    if row.state == PlanState.QUEUED.value:
+        set_state(session, row, PlanState.RUNNING, now)
+    began = row.stage != new.stage.value and (row.stage is None or _order(new.stage) > _order(Stage(row.stage)))
+    progress = max(row.progress, new.progress)
+    if began:
+        row.stage = new.stage.value
+        add_event(session, row, now, EventKind.STAGE, stage=row.stage, progress=progress, attempt=row.attempt)
+    elif int(progress / PROGRESS_STEP) > int(row.progress / PROGRESS_STEP):
+        add_event(
+            session, row, now, EventKind.PROGRESS,
+            stage=row.stage, progress=progress, eta_s=new.eta_s, attempt=row.attempt,
+        )  # fmt: skip
+    row.progress, row.eta_s, row.message, row.worker = progress, new.eta_s, new.message, new.worker
+    row.updated_at = now
+    if new.solver is not None:
+        session.execute(
+            update(PlanDocumentRow).where(PlanDocumentRow.plan_seq == row.seq).values(solver=dumps(new.solver))
+        )
+
+
+_STAGES = list(Stage)
+
+
+def _order(stage: Stage) -> int:
+    return _STAGES.index(stage)
+
+
+def _active(row: PlanRow) -> ActivePlan:
+    return ActivePlan(
+        id=row.id,
+        state=PlanState(row.state),
+        attempt=row.attempt,
+        enqueued=row.enqueued,
+        failures=row.failures,
+        not_before=row.not_before,
+        started_at=row.started_at,
+        queued_at=row.queued_at,
+        time_limit_s=row.time_limit_s,
+        stage=Stage(row.stage) if row.stage else None,
+        progress=row.progress,
+        eta_s=row.eta_s,
+    )
+
+
+def _spec(row: PlanRow, document: PlanDocumentRow) -> JobSpec:
+    return JobSpec(
+        plan_id=row.id,
+        attempt=row.attempt,
+        created_at=row.created_at,
+        rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
+        rtstruct_sha256=row.rtstruct_sha256,
+        patient_id=row.patient_id,
+        study_instance_uid=row.study_instance_uid,
+        workflow_id=row.workflow_id,
+        protocol_id=row.protocol_id,
+        protocol_sha256=row.protocol_sha256,
+        prescription=Prescription.model_validate(json.loads(document.prescription)),
+        parameters=json.loads(document.parameters),
+        goals=tuple(json.loads(document.goals)),
+        structures=tuple(StructureRef.model_validate(s) for s in json.loads(document.structures)),
+        plan_label=row.plan_label,
+    )

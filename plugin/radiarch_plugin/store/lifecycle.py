@@ -1,0 +1,127 @@
+"""How a plan's row changes state: the only place that does, so that each change has its times and its event."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from radiarch_contract.errors import ErrorInfo, NotFoundError
+from radiarch_contract.states import PlanState
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from .convert import dumps
+from .tables import ArrivalRow, EventRow, PlanDocumentRow, PlanRow, WaitRow
+from .views import EventKind
+
+CLEANUP = timedelta(minutes=2)
+"""For so long after an end without results the plan's fence is kept shut and its results are kept out of Orthanc."""
+
+_ALLOWED: dict[PlanState, frozenset[PlanState]] = {
+    PlanState.WAITING: frozenset({PlanState.QUEUED, PlanState.FAILED, PlanState.CANCELLED}),
+    PlanState.QUEUED: frozenset({PlanState.RUNNING, PlanState.SUCCEEDED, PlanState.FAILED, PlanState.CANCELLED}),
+    PlanState.RUNNING: frozenset({PlanState.QUEUED, PlanState.SUCCEEDED, PlanState.FAILED, PlanState.CANCELLED}),
+    PlanState.SUCCEEDED: frozenset(),
+    PlanState.FAILED: frozenset(),
+    PlanState.CANCELLED: frozenset(),
+}
+
+
+def lock_plan(session: Session, plan_id: str) -> PlanRow:
+    """The plan's row, locked until the transaction ends (SQLite has one writer anyway).
+
+    Raises
+    ------
+    NotFoundError
+    """
+    row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id).with_for_update())
+    if row is None:
+        raise unknown_plan(plan_id)
+    return row
+
+
+def unknown_plan(plan_id: str) -> NotFoundError:
+    return NotFoundError(f"plan {plan_id[:64]!r} does not exist", remedy="Ask GET /plans for the list.")
+
+
+def add_event(session: Session, row: PlanRow, at: datetime, kind: EventKind, **data: Any) -> None:
+    row.updated_at = at
+    session.add(EventRow(plan_seq=row.seq, at=at, kind=kind.value, data=dumps(data)))
+
+
+def set_state(
+    session: Session,
+    row: PlanRow,
+    state: PlanState,
+    now: datetime,
+    *,
+    error: ErrorInfo | None = None,
+    reason: str | None = None,
+) -> None:
+    """Move a plan on. An end is final: nothing that comes late can change it."""
+    before = PlanState(row.state)
+    if state not in _ALLOWED[before]:
+        raise AssertionError(f"a plan cannot go from {before} to {state}")
+    row.state = state.value
+    if state is PlanState.QUEUED:
+        row.queued_at = row.queued_at or now
+        row.stage, row.progress, row.eta_s, row.message, row.started_at = None, 0.0, None, "", None
+        session.execute(delete(WaitRow).where(WaitRow.plan_seq == row.seq))
+        row.missing_count = 0
+    elif state is PlanState.RUNNING:
+        row.started_at = now
+    if state.ended:
+        _end(session, row, now, may_have_run=row.attempt > 0 and state is not PlanState.SUCCEEDED)
+    if error is not None:
+        row.error_code = error.code.value
+        session.execute(update(PlanDocumentRow).where(PlanDocumentRow.plan_seq == row.seq).values(error=dumps(error)))
+    data: dict[str, Any] = {"state": state.value}
+    if error is not None:
+        data["error"] = error.model_dump(mode="json")
+    if reason is not None:
+        data["reason"] = reason
+    add_event(session, row, now, EventKind.STATE, **data)
+
+
+def _end(session: Session, row: PlanRow, now: datetime, *, may_have_run: bool) -> None:
+    row.ended_at = now
+    row.eta_s = None
+    row.enqueued = False
+    row.cleanup_until = now + CLEANUP if may_have_run else None
+    session.execute(delete(WaitRow).where(WaitRow.plan_seq == row.seq))
+    session.execute(delete(EventRow).where(EventRow.plan_seq == row.seq, EventRow.kind == EventKind.PROGRESS.value))
+
+
+def supersede(
+    session: Session,
+    rtstruct_sop_instance_uid: str,
+    now: datetime,
+    *,
+    by: str | None,
+    error: ErrorInfo,
+) -> list[str]:
+    """The structure set has another content: mark all its plans, and cancel those that have not ended.
+
+    A plan of the former content would be stored beside structures that it was not made for.
+    """
+    rows = session.scalars(
+        select(PlanRow)
+        .where(PlanRow.rtstruct_sop_instance_uid == rtstruct_sop_instance_uid, PlanRow.superseded_at.is_(None))
+        .order_by(PlanRow.seq)
+        .with_for_update()
+    ).all()
+    changed: list[str] = []
+    for row in rows:
+        if row.id == by:
+            continue
+        row.superseded_by, row.superseded_at = by, now
+        changed.append(row.id)
+        add_event(session, row, now, EventKind.SUPERSEDED, by=by)
+        if not PlanState(row.state).ended:
+            set_state(session, row, PlanState.CANCELLED, now, error=error, reason="superseded")
+    return changed
+
+
+def arrival_of(session: Session, plan_id: str) -> ArrivalRow | None:
+    """The arrival that a plan was made for, where the plan is of the arrival's newest content."""
+    return session.scalar(select(ArrivalRow).where(ArrivalRow.plan_id == plan_id).with_for_update())

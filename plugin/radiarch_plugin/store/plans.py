@@ -1,0 +1,411 @@
+"""Plans as clients see them: making, reading, listing, cancelling; attempts at them live in `attempts`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydicom.uid import RTDoseStorage, RTIonPlanStorage
+from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
+from radiarch_contract.states import ArrivalState, OutputKind, PlanState
+from radiarch_contract.uids import series_instance_uid, sop_instance_uid
+from radiarch_contract.workflows import WORKFLOWS
+from sqlalchemy import Select, func, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session, undefer
+
+from . import paging
+from .convert import CURVES, clean, dumps, plan_view
+from .database import Database
+from .lifecycle import add_event, arrival_of, lock_plan, set_state, unknown_plan
+from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
+from .views import (
+    Curves,
+    EventKind,
+    NewPlan,
+    PlanFilter,
+    PlanPage,
+    PlanSort,
+    PlanView,
+    WaitingPlan,
+)
+
+_SORTS = {
+    "created_at": (PlanRow.seq, False),
+    "updated_at": (PlanRow.updated_at, True),
+    "patient_id": (PlanRow.patient_id, False),
+}
+
+
+class Plans:
+    """All methods are safe in any thread; each is one short transaction."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    def create(self, new: NewPlan) -> tuple[PlanView, bool]:
+        """Make a plan.
+
+        Returns
+        -------
+        tuple
+            The plan, and whether it is new: False where the idempotency key was seen before with the same plan.
+
+        Raises
+        ------
+        ConflictError
+            ``idempotency_mismatch``: the key was used for another request.
+        """
+        request_sha256 = _request_sha256(new)
+        try:
+            with self._database.write() as session:
+                row = self._by_key(session, new.idempotency_key)
+                created = row is None
+                if row is None:
+                    row = insert_plan(session, new, self._now(), request_sha256=request_sha256)
+                elif row.request_sha256 != request_sha256:
+                    raise _mismatch(row.id)
+                plan_id = row.id
+        except IntegrityError:
+            # another Orthanc on the same database made it between our look and our insert
+            with self._database.read() as session:
+                row = self._by_key(session, new.idempotency_key)
+                if row is None:
+                    raise
+                if row.request_sha256 != request_sha256:
+                    raise _mismatch(row.id) from None
+                plan_id, created = row.id, False
+        return self.get(plan_id), created
+
+    @staticmethod
+    def _by_key(session: Session, key: str | None) -> PlanRow | None:
+        return None if key is None else session.scalar(select(PlanRow).where(PlanRow.idempotency_key == key))
+
+    def find_by_idempotency_key(self, key: str) -> PlanView | None:
+        with self._database.read() as session:
+            row = self._by_key(session, key)
+            return None if row is None else _views(session, [row])[0]
+
+    def get(self, plan_id: str) -> PlanView:
+        """Raises `NotFoundError`."""
+        with self._database.read() as session:
+            row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id))
+            if row is None:
+                raise unknown_plan(plan_id)
+            return _views(session, [row])[0]
+
+    def get_many(self, plan_ids: Sequence[str]) -> dict[str, PlanView]:
+        """Those that exist."""
+        with self._database.read() as session:
+            rows = session.scalars(select(PlanRow).where(PlanRow.id.in_(plan_ids))).all()
+            return {v.id: v for v in _views(session, rows)}
+
+    def state(self, plan_id: str) -> PlanState:
+        """Only the state: for polls. Raises `NotFoundError`."""
+        with self._database.read() as session:
+            found = session.scalar(select(PlanRow.state).where(PlanRow.id == plan_id))
+        if found is None:
+            raise unknown_plan(plan_id)
+        return PlanState(found)
+
+    def curves(self, plan_id: str) -> Curves:
+        """DVH and solver trace; empty before the plan has succeeded. Raises `NotFoundError`."""
+        with self._database.read() as session:
+            document = session.scalar(
+                select(PlanDocumentRow)
+                .join(PlanRow, PlanRow.seq == PlanDocumentRow.plan_seq)
+                .where(PlanRow.id == plan_id)
+                .options(undefer(PlanDocumentRow.curves))
+            )
+            if document is None:
+                raise unknown_plan(plan_id)
+            if document.curves is None:
+                return Curves()
+            found = json.loads(document.curves)
+            return Curves.model_validate({k: found[k] for k in CURVES})
+
+    def page(
+        self,
+        where: PlanFilter | None = None,
+        *,
+        sort: PlanSort = "-created_at",
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> PlanPage:
+        """One page; ``next`` is None on the last. Raises `InvalidRequestError` for a bad cursor or limit."""
+        limit = paging.bounded(limit)
+        column, is_time = _SORTS[sort.removeprefix("-")]
+        query = _filtered(select(PlanRow), where or PlanFilter())
+        query = paging.keyset(query, sort, column, PlanRow.seq, cursor, is_time=is_time).limit(limit + 1)
+        with self._database.read() as session:
+            rows = session.scalars(query).all()
+            views = _views(session, rows[:limit])
+        more = None
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            more = paging.encode(sort, getattr(last, column.key), last.seq)
+        return PlanPage(items=tuple(views), next=more)
+
+    def counts(self) -> dict[PlanState, int]:
+        """How many plans are in each state."""
+        with self._database.read() as session:
+            found = dict(session.execute(select(PlanRow.state, func.count()).group_by(PlanRow.state)).tuples().all())
+        return {state: found.get(state.value, 0) for state in PlanState}
+
+    def cancel(self, plan_id: str, *, reason: str = "requested") -> PlanView:
+        """Cancel: the state is `cancelled` from here on, whatever comes from a worker.
+
+        Cancelling a cancelled plan changes nothing. The reconcile loop has to be woken up by the caller; it
+        stops the processes.
+
+        Raises
+        ------
+        NotFoundError
+        ConflictError
+            It has ended already.
+        """
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            state = PlanState(row.state)
+            if state in (PlanState.SUCCEEDED, PlanState.FAILED):
+                raise ConflictError(
+                    f"plan {plan_id} has {state.value}, only a plan that has not ended can be cancelled",
+                    remedy="Nothing is left to cancel; ask GET /plans/{id} for what it gave.",
+                    state=state.value,
+                )
+            if state is not PlanState.CANCELLED:
+                now = self._now()
+                waiting_arrival = arrival_of(session, plan_id)
+                if waiting_arrival is not None and waiting_arrival.state == ArrivalState.WAITING.value:
+                    # a plan was made for it; that somebody cancelled it is the plan's story
+                    waiting_arrival.state, waiting_arrival.updated_at = ArrivalState.PLANNED.value, now
+                set_state(session, row, PlanState.CANCELLED, now, reason=reason)
+        return self.get(plan_id)
+
+    def plan_of_output(self, sop_instance_uid: str) -> str | None:
+        """The id of the plan that has, or will have, a result with this UID."""
+        with self._database.read() as session:
+            return session.scalar(
+                select(PlanRow.id)
+                .join(OutputRow, OutputRow.plan_seq == PlanRow.seq)
+                .where(OutputRow.sop_instance_uid == sop_instance_uid)
+            )
+
+    def own_outputs(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
+        """Those of the UIDs that are results of ours."""
+        wanted = list(sop_instance_uids)
+        with self._database.read() as session:
+            return frozenset(
+                session.scalars(select(OutputRow.sop_instance_uid).where(OutputRow.sop_instance_uid.in_(wanted)))
+            )
+
+    # Waiting for images: the trigger's part
+
+    def waiting(self) -> list[WaitingPlan]:
+        """Every plan that waits for images, oldest first."""
+        with self._database.read() as session:
+            rows = session.execute(
+                select(PlanRow, WaitRow.image_uids)
+                .join(WaitRow, WaitRow.plan_seq == PlanRow.seq)
+                .where(PlanRow.state == PlanState.WAITING.value)
+                .order_by(PlanRow.seq)
+            ).tuples()
+            return [
+                WaitingPlan(
+                    id=row.id,
+                    rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
+                    rtstruct_sha256=row.rtstruct_sha256,
+                    image_uids=tuple(json.loads(uids)),
+                    missing_count=row.missing_count,
+                )
+                for row, uids in rows
+            ]
+
+    def waiting_ids(self) -> set[str]:
+        with self._database.read() as session:
+            return set(session.scalars(select(PlanRow.id).where(PlanRow.state == PlanState.WAITING.value)))
+
+    def set_missing(self, missing: Mapping[str, int]) -> None:
+        """How many images each waiting plan still lacks; plans that no longer wait are left alone."""
+        with self._database.write() as session:
+            now = self._now()
+            for plan_id, count in missing.items():
+                row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id).with_for_update())
+                if row is None or row.state != PlanState.WAITING.value or row.missing_count == count:
+                    continue
+                row.missing_count = count
+                add_event(session, row, now, EventKind.MISSING, missing=count)
+                arrival = arrival_of(session, plan_id)
+                if arrival is not None:
+                    arrival.missing_count, arrival.updated_at = count, now
+
+    def promote(self, plan_id: str) -> bool:
+        """All images are stored: waiting → queued. False where it no longer waits."""
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.state != PlanState.WAITING.value:
+                return False
+            now = self._now()
+            set_state(session, row, PlanState.QUEUED, now)
+            arrival = arrival_of(session, plan_id)
+            if arrival is not None:
+                arrival.state, arrival.missing_count = ArrivalState.PLANNED.value, 0
+                arrival.updated_at = now
+            return True
+
+    def refuse_waiting(
+        self, plan_id: str, error: ErrorInfo, *, arrival_state: ArrivalState, state: PlanState = PlanState.FAILED
+    ) -> bool:
+        """A waiting plan cannot be made after all: the plan and its arrival say why."""
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.state != PlanState.WAITING.value:
+                return False
+            now = self._now()
+            arrival = arrival_of(session, plan_id)
+            if arrival is not None:
+                arrival.state, arrival.error, arrival.updated_at = arrival_state.value, dumps(error), now
+            set_state(session, row, state, now, error=error)
+            return True
+
+
+def insert_plan(
+    session: Session,
+    new: NewPlan,
+    now: datetime,
+    *,
+    request_sha256: str | None = None,
+    supersedes: str | None = None,
+) -> PlanRow:
+    """Add a plan with its documents, its results' UIDs and what it waits for."""
+    plan_id = uuid.uuid4().hex
+    state = PlanState.QUEUED if new.complete else PlanState.WAITING
+    row = PlanRow(
+        id=plan_id,
+        state=state.value,
+        origin=new.origin.value,
+        requested_by=None if new.requested_by is None else clean(new.requested_by),
+        workflow_id=new.workflow_id,
+        protocol_id=new.protocol_id,
+        protocol_sha256=new.protocol_sha256,
+        patient_id=clean(new.patient_id),
+        study_instance_uid=clean(new.study_instance_uid),
+        rtstruct_sop_instance_uid=clean(new.rtstruct_sop_instance_uid),
+        rtstruct_sha256=new.rtstruct_sha256,
+        plan_label=clean(new.plan_label),
+        parent_id=new.parent_id,
+        supersedes=supersedes,
+        idempotency_key=new.idempotency_key,
+        request_sha256=request_sha256,
+        time_limit_s=new.time_limit_s,
+        missing_count=0 if new.complete else len(new.image_uids),
+        created_at=now,
+        updated_at=now,
+        queued_at=now if new.complete else None,
+    )
+    session.add(row)
+    session.flush()
+    session.add(
+        PlanDocumentRow(
+            plan_seq=row.seq,
+            request=dumps(new.request),
+            prescription=dumps(new.prescription),
+            parameters=dumps(new.parameters),
+            structures=dumps(list(new.structures)),
+            missing_structures=dumps(list(new.missing_structures)),
+            goals=dumps(list(new.goals)),
+        )
+    )
+    for kind, sop_class_uid in output_kinds(new.workflow_id):
+        session.add(
+            OutputRow(
+                sop_instance_uid=sop_instance_uid(plan_id, kind.value),
+                plan_seq=row.seq,
+                kind=kind.value,
+                series_instance_uid=series_instance_uid(plan_id, kind.value),
+                sop_class_uid=sop_class_uid,
+            )
+        )
+    if not new.complete:
+        session.add(WaitRow(plan_seq=row.seq, image_uids=dumps(list(new.image_uids))))
+    add_event(session, row, now, EventKind.STATE, state=state.value)
+    return row
+
+
+def output_kinds(workflow_id: str) -> list[tuple[OutputKind, str | None]]:
+    """What a workflow's plan gives, with the SOP class where it is known."""
+    workflow = WORKFLOWS.get(workflow_id)
+    proton = workflow is not None and workflow.modality == "proton"
+    return [
+        (OutputKind.RTDOSE, RTDoseStorage),
+        (OutputKind.RTPLAN, RTIonPlanStorage if proton else None),
+    ]
+
+
+def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:
+    seqs = [row.seq for row in rows]
+    documents = {
+        d.plan_seq: d for d in session.scalars(select(PlanDocumentRow).where(PlanDocumentRow.plan_seq.in_(seqs)))
+    }
+    outputs: dict[int, list[OutputRow]] = {seq: [] for seq in seqs}
+    for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(seqs))):
+        outputs[output.plan_seq].append(output)
+    return [plan_view(row, documents[row.seq], outputs[row.seq]) for row in rows]
+
+
+def _filtered(query: Select[PlanRow], where: PlanFilter) -> Select[PlanRow]:
+    for column, value in (
+        (PlanRow.patient_id, where.patient_id),
+        (PlanRow.study_instance_uid, where.study_instance_uid),
+        (PlanRow.rtstruct_sop_instance_uid, where.rtstruct_sop_instance_uid),
+        (PlanRow.workflow_id, where.workflow_id),
+        (PlanRow.protocol_id, where.protocol_id),
+        (PlanRow.origin, where.origin.value if where.origin else None),
+        (PlanRow.parent_id, where.parent_id),
+    ):
+        if value is not None:
+            query = query.where(column == clean(value))
+    if where.states:
+        query = query.where(PlanRow.state.in_([s.value for s in where.states]))
+    if where.created_from is not None:
+        query = query.where(PlanRow.created_at >= where.created_from)
+    if where.created_to is not None:
+        query = query.where(PlanRow.created_at < where.created_to)
+    if where.q:
+        pattern = paging.contains(clean(where.q))
+        columns = (
+            PlanRow.id,
+            PlanRow.patient_id,
+            PlanRow.protocol_id,
+            PlanRow.workflow_id,
+            PlanRow.plan_label,
+            PlanRow.rtstruct_sop_instance_uid,
+            PlanRow.study_instance_uid,
+        )
+        query = query.where(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+    return query
+
+
+def _request_sha256(new: NewPlan) -> str:
+    """Hash of what was asked; what was found out about it meanwhile may differ when the request is repeated."""
+    asked: dict[str, Any] = {
+        "request": new.request,
+        "rtstruct": new.rtstruct_sop_instance_uid,
+        "workflow": new.workflow_id,
+        "parent": new.parent_id,
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _mismatch(plan_id: str) -> ConflictError:
+    return ConflictError(
+        f"the idempotency key was used for another request, which made plan {plan_id}",
+        remedy="Give each new request a key of its own; repeat a request unchanged.",
+        code=ErrorCode.IDEMPOTENCY_MISMATCH,
+        plan_id=plan_id,
+    )

@@ -1,0 +1,35 @@
+"""The store: its parts by name, and the clock that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from .arrivals import Arrivals
+from .attempts import Attempts
+from .database import Database
+from .journal import Journal
+from .plans import Plans
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Store:
+    """The plugin's memory; safe in any thread.
+
+    Attributes
+    ----------
+    plans : making, reading, listing, cancelling
+    arrivals : every RTSTRUCT that was seen
+    journal : events and logs of plans, single facts
+    attempts : the reconcile loop's own view
+    """
+
+    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+        self.database = database
+        self.plans = Plans(database, now)
+        self.arrivals = Arrivals(database, now)
+        self.journal = Journal(database)
+        self.attempts = Attempts(database, now)

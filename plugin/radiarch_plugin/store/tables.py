@@ -1,0 +1,216 @@
+"""The tables; what is asked of them lives in the modules beside this one, their history in `migrations`.
+
+A plan is split in two: ``plans`` has narrow rows that lists filter and sort, ``plan_documents`` the wide JSON.
+JSON is kept as ASCII text, not as the database's own type: PostgreSQL's refuses characters that DICOM can hold.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC on both databases; SQLite itself knows no time zones."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: Any | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        found: datetime = value
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+BigInt = BigInteger().with_variant(Integer(), "sqlite")
+
+
+class Base(DeclarativeBase):
+    type_annotation_map = {datetime: UtcDateTime(), str: Text(), int: BigInt}  # noqa: RUF012 - SQLAlchemy's API
+
+
+class PlanRow(Base):
+    """What lists filter and sort by, and what the reconcile loop reads; ``seq`` is the order of creation."""
+
+    __tablename__ = "plans"
+    __table_args__ = (
+        Index("ix_plans_state", "state", "seq"),
+        Index("ix_plans_patient_id", "patient_id", "seq"),
+        Index("ix_plans_study_instance_uid", "study_instance_uid", "seq"),
+        Index("ix_plans_rtstruct_sop_instance_uid", "rtstruct_sop_instance_uid", "seq"),
+        Index("ix_plans_workflow_id", "workflow_id", "seq"),
+        Index("ix_plans_protocol_id", "protocol_id", "seq"),
+        Index("ix_plans_created_at", "created_at", "seq"),
+        Index("ix_plans_updated_at", "updated_at", "seq"),
+        Index("ix_plans_cleanup_until", "cleanup_until"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    state: Mapped[str]
+    stage: Mapped[str | None]
+    progress: Mapped[float] = mapped_column(default=0.0)
+    eta_s: Mapped[float | None]
+    message: Mapped[str] = mapped_column(default="")
+    origin: Mapped[str]
+    requested_by: Mapped[str | None]
+    workflow_id: Mapped[str]
+    protocol_id: Mapped[str | None]
+    protocol_sha256: Mapped[str | None]
+    patient_id: Mapped[str]
+    study_instance_uid: Mapped[str]
+    rtstruct_sop_instance_uid: Mapped[str]
+    rtstruct_sha256: Mapped[str]
+    plan_label: Mapped[str]
+    parent_id: Mapped[str | None]
+    supersedes: Mapped[str | None]
+    superseded_by: Mapped[str | None]
+    superseded_at: Mapped[datetime | None]
+    idempotency_key: Mapped[str | None] = mapped_column(unique=True)
+    request_sha256: Mapped[str | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    enqueued: Mapped[bool] = mapped_column(default=False)
+    not_before: Mapped[datetime | None]
+    time_limit_s: Mapped[float]
+    missing_count: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    error_code: Mapped[str | None]
+    log_lines: Mapped[int] = mapped_column(default=0)
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    queued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    stopped_at: Mapped[datetime | None]
+    cleanup_until: Mapped[datetime | None]
+
+
+class PlanDocumentRow(Base):
+    """The wide part of a plan, each column a JSON text; ``curves`` (DVH, solver trace) is only read when asked for."""
+
+    __tablename__ = "plan_documents"
+
+    plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), primary_key=True)
+    request: Mapped[str]
+    prescription: Mapped[str]
+    parameters: Mapped[str]
+    structures: Mapped[str]
+    missing_structures: Mapped[str]
+    goals: Mapped[str]
+    error: Mapped[str | None]
+    solver: Mapped[str | None]
+    result: Mapped[str | None]
+    curves: Mapped[str | None] = mapped_column(deferred=True)
+
+
+class OutputRow(Base):
+    """A result's UID, known when its plan is made; ``orthanc_id`` is there once it was stored."""
+
+    __tablename__ = "outputs"
+
+    sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
+    plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), index=True)
+    kind: Mapped[str]
+    series_instance_uid: Mapped[str]
+    sop_class_uid: Mapped[str | None]
+    orthanc_id: Mapped[str | None]
+
+
+class WaitRow(Base):
+    """The images that a waiting plan needs: a JSON list of SOP Instance UIDs."""
+
+    __tablename__ = "waits"
+
+    plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), primary_key=True)
+    image_uids: Mapped[str]
+
+
+class ArrivalRow(Base):
+    """An RTSTRUCT that was seen, with its newest content."""
+
+    __tablename__ = "arrivals"
+    __table_args__ = (
+        Index("ix_arrivals_state", "state", "seq"),
+        Index("ix_arrivals_patient_id", "patient_id", "seq"),
+        Index("ix_arrivals_study_instance_uid", "study_instance_uid", "seq"),
+        Index("ix_arrivals_plan_id", "plan_id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+    orthanc_id: Mapped[str]
+    series_instance_uid: Mapped[str]
+    study_instance_uid: Mapped[str]
+    patient_id: Mapped[str]
+    sha256: Mapped[str | None]
+    calling_ae: Mapped[str | None]
+    structures: Mapped[str]
+    state: Mapped[str]
+    error: Mapped[str | None]
+    protocol_id: Mapped[str | None]
+    plan_id: Mapped[str | None]
+    referenced_count: Mapped[int] = mapped_column(default=0)
+    missing_count: Mapped[int] = mapped_column(default=0)
+    contents: Mapped[int] = mapped_column(default=1)
+    first_seen_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class ArrivalContentRow(Base):
+    """One content that an RTSTRUCT has had; the newest is last."""
+
+    __tablename__ = "arrival_contents"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    arrival_seq: Mapped[int] = mapped_column(ForeignKey("arrivals.seq", ondelete="CASCADE"), index=True)
+    sha256: Mapped[str | None]
+    orthanc_id: Mapped[str]
+    seen_at: Mapped[datetime]
+    plan_id: Mapped[str | None]
+    error_code: Mapped[str | None]
+
+
+class EventRow(Base):
+    """What happened to a plan; ``cursor`` rises within a plan, as its row is locked while one is written."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("ix_events_plan", "plan_seq", "cursor"), {"sqlite_autoincrement": True})
+
+    cursor: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"))
+    at: Mapped[datetime]
+    kind: Mapped[str]
+    data: Mapped[str]
+
+
+class LogChunkRow(Base):
+    """Lines of a plan's log as they were fetched from Redis; lines count from 0 over all attempts."""
+
+    __tablename__ = "log_chunks"
+
+    plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), primary_key=True)
+    first_line: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    line_count: Mapped[int]
+    attempt: Mapped[int]
+    text: Mapped[str]
+
+
+class MetaRow(Base):
+    """Single facts, such as how far Orthanc's change log was read; the value is JSON."""
+
+    __tablename__ = "meta"
+
+    key: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[str]

@@ -1,0 +1,297 @@
+"""What goes into the store and what comes out: frozen models without behaviour; rows never leave the store."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from radiarch_contract.errors import ErrorInfo
+from radiarch_contract.goals import GoalResult
+from radiarch_contract.job import BeamResult, DvhCurve, StructureMetrics
+from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription
+
+DEFAULT_TIME_LIMIT_S = 4 * 3600.0
+
+PlanSort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "patient_id", "-patient_id"]
+"""A leading minus is newest or last first."""
+
+
+class EventKind(StrEnum):
+    """What an event tells."""
+
+    STATE = "state"  # {state, error?, reason?}
+    MISSING = "missing"  # {missing}: of the images that a waiting plan needs
+    ATTEMPT = "attempt"  # {attempt}: given to the queue
+    STAGE = "stage"  # {stage, progress, attempt}
+    PROGRESS = "progress"  # {stage, progress, eta_s, attempt}; dropped when the plan has ended
+    RETRY = "retry"  # {attempt, error, delay_s}: this attempt failed, another one follows
+    SUPERSEDED = "superseded"  # {by?}: the structure set has a new content
+    STOPPED = "stopped"  # {after_s?}: the worker has ended a cancelled plan's processes
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class NewPlan(_View):
+    """A plan to be made. Everything is validated by the caller; the store only keeps it.
+
+    ``image_uids`` are the images that the plan needs. ``complete`` says that the caller has seen all
+    of them in Orthanc: the plan is queued at once; else it waits and the trigger looks for them.
+    """
+
+    origin: Origin
+    workflow_id: str
+    protocol_id: str | None = None
+    protocol_sha256: str | None = None
+    patient_id: str
+    study_instance_uid: str
+    rtstruct_sop_instance_uid: str
+    rtstruct_sha256: str
+    prescription: Prescription
+    parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
+    structures: tuple[StructureRef, ...] = ()
+    missing_structures: tuple[str, ...] = ()
+    goals: tuple[str, ...] = ()
+    image_uids: tuple[str, ...] = ()
+    complete: bool = False
+    request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
+    requested_by: str | None = None
+    plan_label: str = "RADIARCH"
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S
+    parent_id: str | None = None
+    idempotency_key: str | None = Field(default=None, max_length=200)
+
+
+class OutputView(_View):
+    """A result; ``orthanc_id`` is None until it was stored."""
+
+    kind: OutputKind
+    sop_instance_uid: str
+    series_instance_uid: str
+    sop_class_uid: str | None = None
+    orthanc_id: str | None = None
+
+
+class PlanView(_View):
+    """All of a plan but its curves and its log."""
+
+    id: str
+    state: PlanState
+    stage: Stage | None
+    progress: float
+    eta_s: float | None
+    message: str
+    origin: Origin
+    requested_by: str | None
+    workflow_id: str
+    protocol_id: str | None
+    protocol_sha256: str | None
+    patient_id: str
+    study_instance_uid: str
+    rtstruct_sop_instance_uid: str
+    rtstruct_sha256: str
+    plan_label: str
+    prescription: Prescription
+    parameters: dict[str, Any]
+    structures: tuple[StructureRef, ...]
+    missing_structures: tuple[str, ...]
+    goal_texts: tuple[str, ...]
+    request: dict[str, Any]
+    parent_id: str | None
+    supersedes: str | None
+    superseded_by: str | None
+    superseded_at: datetime | None
+    """When the structure set got another content; ``superseded_by`` is None where that one was not planned."""
+    attempt: int
+    failures: int
+    time_limit_s: float
+    missing_count: int
+    worker: str | None
+    solver: dict[str, Any] | None
+    error: ErrorInfo | None
+    outputs: tuple[OutputView, ...]
+    """All that the plan has or will have; see ``orthanc_id``."""
+    beams: tuple[BeamResult, ...] = ()
+    metrics: tuple[StructureMetrics, ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+    uncertainty_percent: float | None = None
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    timings_s: dict[str, float] = Field(default_factory=dict)
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    stopped_at: datetime | None
+    """When the worker was seen to have ended a cancelled plan's processes."""
+
+    @property
+    def objectives(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.parameters.get("objectives", [])
+        return found
+
+
+class Curves(_View):
+    """The large part of a result."""
+
+    dvh: tuple[DvhCurve, ...] = ()
+    solver_trace: tuple[dict[str, Any], ...] = ()
+
+
+class PlanFilter(_View):
+    """All that is given must hold. ``q`` is looked for in ids, patient, protocol, workflow, label."""
+
+    states: tuple[PlanState, ...] = ()
+    patient_id: str | None = None
+    study_instance_uid: str | None = None
+    rtstruct_sop_instance_uid: str | None = None
+    workflow_id: str | None = None
+    protocol_id: str | None = None
+    origin: Origin | None = None
+    parent_id: str | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    q: str | None = Field(default=None, max_length=100)
+
+
+class PlanPage(_View):
+    items: tuple[PlanView, ...]
+    next: str | None
+
+
+class NewArrival(_View):
+    """An RTSTRUCT's content as it was found: with a plan, or with the reason why there is none."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    series_instance_uid: str = ""
+    study_instance_uid: str = ""
+    patient_id: str = ""
+    sha256: str | None = Field(default=None, description="None where it could not be read.")
+    calling_ae: str | None = None
+    structures: tuple[str, ...] = Field(default=(), description="Names of its ROIs.")
+    referenced_count: int = 0
+    plan: NewPlan | None = None
+    error: ErrorInfo | None = None
+
+
+class ArrivalView(_View):
+    sop_instance_uid: str
+    orthanc_id: str
+    series_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    sha256: str | None
+    calling_ae: str | None
+    structures: tuple[str, ...]
+    state: ArrivalState
+    error: ErrorInfo | None
+    protocol_id: str | None
+    plan_id: str | None
+    referenced_count: int
+    missing_count: int
+    contents: int
+    """How many different contents were seen under this UID, one after the other."""
+    first_seen_at: datetime
+    updated_at: datetime
+
+
+class ArrivalFilter(_View):
+    states: tuple[ArrivalState, ...] = ()
+    patient_id: str | None = None
+    study_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+    q: str | None = Field(default=None, max_length=100)
+
+
+class ArrivalPage(_View):
+    items: tuple[ArrivalView, ...]
+    next: str | None
+
+
+class Admission(_View):
+    """What `Arrivals.admit` made of a content."""
+
+    arrival: ArrivalView
+    plan_id: str | None
+    superseded: tuple[str, ...] = ()
+
+
+class WaitingPlan(_View):
+    """A plan whose images are not all stored."""
+
+    id: str
+    rtstruct_sop_instance_uid: str
+    rtstruct_sha256: str
+    image_uids: tuple[str, ...]
+    missing_count: int
+
+
+class EventView(_View):
+    cursor: int
+    at: datetime
+    kind: EventKind
+    data: dict[str, Any]
+
+
+class EventPage(_View):
+    """``next`` is the cursor to ask with the next time; it is always given."""
+
+    items: tuple[EventView, ...]
+    next: int
+
+
+class LogPage(_View):
+    """``next`` is the line to ask with the next time; lines count from 0 over all attempts of a plan."""
+
+    lines: tuple[str, ...]
+    next: int
+    complete: bool
+    """Nothing more will come."""
+
+
+class ActivePlan(_View):
+    """What the reconcile loop needs of a plan that has not ended."""
+
+    id: str
+    state: PlanState
+    attempt: int
+    enqueued: bool
+    failures: int
+    not_before: datetime | None
+    started_at: datetime | None
+    queued_at: datetime | None
+    time_limit_s: float
+    stage: Stage | None
+    progress: float
+    eta_s: float | None
+
+
+class EndedPlan(_View):
+    """A plan that ended without results, whose processes may still be stopping."""
+
+    id: str
+    state: PlanState
+    attempt: int
+    ended_at: datetime
+    stopped_at: datetime | None
+    output_uids: tuple[str, ...]
+
+
+class ProgressUpdate(_View):
+    """Progress of one attempt, as its worker tells."""
+
+    plan_id: str
+    attempt: int
+    stage: Stage
+    progress: float
+    eta_s: float | None
+    message: str
+    worker: str
+    solver: dict[str, Any] | None = None

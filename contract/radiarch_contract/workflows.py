@@ -70,6 +70,12 @@ class ProtonParameters(BaseModel):
     )
     max_iterations: int = Field(default=150, ge=1, le=5000)
     method: Literal["L-BFGS-B", "projected-gradient"] = "L-BFGS-B"
+    spot_mu_min: float | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="Least meterset of a spot in one fraction, MU; null: the machine's own limit.",
+    )
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")

@@ -1,0 +1,180 @@
+"""Solvers for weights that are not negative, and the least meterset of a spot; penalties are defined elsewhere."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import scipy.optimize
+from radiarch_contract.errors import EngineError, ErrorCode
+
+from .problem import Problem
+
+FloatVector = npt.NDArray[np.float64]
+Method = Literal["L-BFGS-B", "projected-gradient"]
+OnIteration = Callable[[int, float, Mapping[str, float]], None]
+
+_MEMORY = 20
+_RELATIVE_TOLERANCE = 1e-5
+"""An iteration that lowers the objective by less, relative, is the last."""
+_SECOND_SHARE = 1 / 3
+"""Of the iterations, after spots below the least meterset were removed."""
+
+
+@dataclass(frozen=True)
+class Solution:
+    """Weights that were found.
+
+    Attributes
+    ----------
+    weights : (spots,) 0 for removed spots, else at least the least weight
+    """
+
+    weights: FloatVector
+    objective: float
+    iterations: int
+    removed: int
+    trace: tuple[Mapping[str, Any], ...]
+
+
+class _Trace:
+    """Numbers iterations over both phases and tells of each."""
+
+    def __init__(self, on_iteration: OnIteration) -> None:
+        self.items: list[Mapping[str, Any]] = []
+        self._tell = on_iteration
+
+    def __call__(self, objective: float, terms: Mapping[str, float]) -> None:
+        iteration = len(self.items) + 1
+        self.items.append({"iteration": iteration, "objective": objective})
+        self._tell(iteration, objective, terms)
+
+
+def optimize(
+    problem: Problem,
+    start: FloatVector,
+    *,
+    least_weight: float,
+    max_iterations: int,
+    method: Method,
+    on_iteration: OnIteration,
+) -> Solution:
+    """Minimise over weights that are 0 or at least ``least_weight``.
+
+    First all spots with weights from 0 up; then spots below ``least_weight`` are removed, and the rest is
+    optimised again with ``least_weight`` as its lower bound, so that the removed spots' dose is made up for and
+    no weight is too small to be delivered.
+
+    Raises
+    ------
+    EngineError
+        ``optimization_failed``, when the objective is not finite or no spot is left.
+    """
+    trace = _Trace(on_iteration)
+    second = math.ceil(max_iterations * _SECOND_SHARE) if max_iterations > 1 else 0
+    weights = _minimize(problem, start, 0.0, max_iterations - second, method, trace)
+    keep = weights >= least_weight
+    if not keep.any():
+        raise EngineError(
+            f"no spot reaches the least meterset of {least_weight:g}",
+            remedy="Raise the prescription or the target's objectives, use a wider spot spacing, or lower spot_mu_min.",
+            code=ErrorCode.OPTIMIZATION_FAILED,
+        )
+    rest = problem.select(keep)
+    kept = np.maximum(weights[keep], least_weight)
+    if second:
+        kept = _minimize(rest, kept, least_weight, second, method, trace)
+    objective, _, _ = rest.evaluate(kept)
+    result = np.zeros(problem.spots)
+    result[keep] = kept
+    return Solution(result, objective, len(trace.items), int(np.count_nonzero(~keep)), tuple(trace.items))
+
+
+def _minimize(
+    problem: Problem, start: FloatVector, lower: float, iterations: int, method: Method, trace: _Trace
+) -> FloatVector:
+    # Scaled to numbers around 1, as line searches expect.
+    scale = float(start.mean()) or 1.0
+
+    def function(y: FloatVector) -> tuple[float, FloatVector, Mapping[str, float]]:
+        value, gradient, terms = problem.evaluate(y * scale)
+        if not (math.isfinite(value) and np.isfinite(gradient).all()):
+            raise EngineError(
+                "the optimiser's objective is not finite",
+                remedy="Check the objectives' doses and weights; report it with the job's log.",
+                code=ErrorCode.OPTIMIZATION_FAILED,
+            )
+        return value, gradient * scale, terms
+
+    solver = _lbfgsb if method == "L-BFGS-B" else _projected_gradient
+    found = solver(function, np.maximum(start, lower) / scale, lower / scale, iterations, trace)
+    return np.maximum(found * scale, lower)
+
+
+_Function = Callable[[FloatVector], tuple[float, FloatVector, Mapping[str, float]]]
+
+
+def _lbfgsb(function: _Function, start: FloatVector, lower: float, iterations: int, trace: _Trace) -> FloatVector:
+    latest: dict[str, Any] = {"value": math.inf, "terms": {}}
+
+    def tracked(y: FloatVector) -> tuple[float, FloatVector]:
+        value, gradient, terms = function(y)
+        latest.update(value=value, terms=terms)
+        return value, gradient
+
+    def callback(_: FloatVector) -> None:
+        trace(latest["value"], latest["terms"])
+
+    result = scipy.optimize.minimize(
+        tracked,
+        start,
+        jac=True,
+        method="L-BFGS-B",
+        bounds=scipy.optimize.Bounds(lower, np.inf),
+        callback=callback,
+        options={
+            "maxiter": iterations,
+            "maxfun": 10 * iterations,
+            "maxcor": _MEMORY,
+            "ftol": _RELATIVE_TOLERANCE,
+            "gtol": 0.0,
+        },
+    )
+    found: FloatVector = result.x
+    return found
+
+
+def _projected_gradient(
+    function: _Function, start: FloatVector, lower: float, iterations: int, trace: _Trace
+) -> FloatVector:
+    """Spectral projected gradient (Birgin, Martínez, Raydan 2000, doi:10.1137/S1052623497330963), monotone."""
+    y = start
+    value, gradient, _ = function(y)
+    step = 1.0 / max(float(np.abs(gradient).max()), 1e-30)
+    for _ in range(iterations):
+        direction = np.maximum(y - step * gradient, lower) - y
+        slope = float(np.dot(direction, gradient))
+        if slope >= 0.0:
+            break
+        length = 1.0
+        while True:
+            trial = y + length * direction
+            new_value, new_gradient, terms = function(trial)
+            if new_value <= value + 1e-4 * length * slope or length < 1e-10:
+                break
+            length /= 2
+        if new_value > value:
+            break
+        moved, turned = trial - y, new_gradient - gradient
+        curvature = float(np.dot(moved, turned))
+        step = float(np.dot(moved, moved)) / curvature if curvature > 0 else step * 2
+        gained = value - new_value
+        y, value, gradient = trial, new_value, new_gradient
+        trace(value, terms)
+        if gained <= _RELATIVE_TOLERANCE * value:
+            break
+    return y

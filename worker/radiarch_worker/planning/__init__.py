@@ -1,0 +1,68 @@
+"""Makes plans: one function for all workflows; what a workflow does is in its own module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription, ProtonParameters, get_workflow
+
+from radiarch_worker.model import Patient, PlanResult, Reporter
+
+from .impt import plan_basic, plan_optimized
+from .proton import ProtonJob
+
+__all__ = ["plan"]
+
+_WORKFLOWS: Mapping[str, Callable[[ProtonJob], PlanResult]] = {
+    "proton-impt-basic": plan_basic,
+    "proton-impt-optimized": plan_optimized,
+}
+
+
+def plan(
+    workflow_id: str,
+    patient: Patient,
+    prescription: Prescription,
+    parameters: ProtonParameters,
+    structures: Mapping[str, StructureRef],
+    reporter: Reporter,
+    job_dir: Path,
+    threads: int,
+) -> PlanResult:
+    """Plan a patient.
+
+    The result depends on nothing but the arguments: the same bits for any ``threads``, on CPUs for which the
+    engine has the same binary (its name is in the result's provenance).
+
+    Parameters
+    ----------
+    structures
+        What the names in prescription and objectives stand for.
+    job_dir
+        A folder of this attempt alone; engine runs make new folders in it and remove them.
+    threads
+        Engine processes at a time.
+
+    Raises
+    ------
+    RadiarchError
+        Refusals of the input or request, and failures of the engine.
+    """
+    workflow = get_workflow(workflow_id)
+    run = _WORKFLOWS.get(workflow_id)
+    if run is None or not isinstance(parameters, workflow.parameters):
+        raise InvalidRequestError(
+            f"workflow {workflow_id!r} cannot be planned by this worker with {type(parameters).__name__}",
+            remedy="Use a worker of the plugin's version; GET /workers shows them.",
+            code=ErrorCode.UNKNOWN_WORKFLOW,
+        )
+    if patient.ct.patient_position != "HFS":
+        raise InputRefusedError(
+            f"the CT's patient position is {patient.ct.patient_position!r}; beams are planned for HFS",
+            remedy="Use a CT in head first supine position.",
+            code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
+        )
+    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads))

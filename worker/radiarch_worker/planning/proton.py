@@ -1,0 +1,282 @@
+"""The steps that proton workflows share: setting up, beamlets, meterset, final dose, result; objectives are theirs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from radiarch_contract.states import Stage
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription, ProtonParameters
+from scipy import ndimage
+
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
+from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
+from radiarch_worker.optimization import DoseTerm, Problem, Solution, optimize
+
+from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
+from .placement import Placement, PlacementSettings, place_spots
+from .structures import require_target
+
+RBE = 1.1
+"""Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
+_MU_DECIMALS = 5
+
+
+@dataclass(frozen=True)
+class ProtonJob:
+    """One plan to be made."""
+
+    patient: Patient
+    prescription: Prescription
+    parameters: ProtonParameters
+    structures: Mapping[str, StructureRef]
+    reporter: Reporter
+    job_dir: Path
+    threads: int
+
+
+@dataclass
+class Clock:
+    """Seconds of each stage, and of the engine over all of them."""
+
+    timings_s: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.timings_s[stage.value] = time.monotonic() - started
+
+    def engine(self, seconds: float) -> None:
+        self.timings_s["engine"] = self.timings_s.get("engine", 0.0) + seconds
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Everything that is settled before the engine runs."""
+
+    job: ProtonJob
+    machine: mcsquare.ProtonMachine
+    calibration: mcsquare.Calibration
+    ct: mcsquare.EngineCt
+    target: Structure
+    lattice: ScoringLattice
+    dose_grid: Grid
+    placement: Placement
+    run: mcsquare.RunSettings
+    spot_mu_min: float
+    clock: Clock
+
+    @property
+    def plan(self) -> mcsquare.SpotPlan:
+        return self.placement.plan
+
+    @property
+    def gy_per_unit(self) -> float:
+        """From physical Gy of one fraction to the reported dose; the one place where RBE and fractions enter."""
+        return RBE * self.job.prescription.fractions
+
+    def on(self, mask: BoolVolume, grid: Grid) -> BoolVolume:
+        """A structure's mask on a dose grid."""
+        return sample_mask(mask, self.job.patient.ct.grid, grid)
+
+
+def set_up(job: ProtonJob) -> Setup:
+    """Machine, CT for the engine, dose grid and spots.
+
+    Raises
+    ------
+    InputRefusedError, InvalidRequestError, EngineError
+    """
+    clock = Clock()
+    parameters, patient = job.parameters, job.patient
+    job.reporter.stage(Stage.BUILDING_PLAN, "placing spots")
+    with clock.stage(Stage.BUILDING_PLAN):
+        machine = mcsquare.load_machine(parameters.machine)
+        calibration = mcsquare.load_calibration(parameters.ct_calibration)
+        job.reporter.progress(0.2)
+        target = require_target(patient, job.structures, job.prescription.target)
+        lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
+        dose_grid = lattice.grid(patient.body.mask)
+        ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=dose_grid)
+        job.reporter.progress(0.4)
+        placement = place_spots(
+            ct,
+            patient.body.mask,
+            target.mask,
+            patient.ct.grid,
+            parameters.planned_beams,
+            parameters.isocenter_mm or centre_of_mass_mm(target.mask, patient.ct.grid),
+            PlacementSettings(parameters.spot_spacing_mm, parameters.layer_spacing_mm, parameters.target_margin_mm),
+            machine,
+            calibration,
+        )
+        job.reporter.log(_describe(placement))
+    return Setup(
+        job=job,
+        machine=machine,
+        calibration=calibration,
+        ct=ct,
+        target=target,
+        lattice=lattice,
+        dose_grid=dose_grid,
+        placement=placement,
+        run=mcsquare.RunSettings(machine, calibration, parameters.seed, job.threads, job.job_dir, job.reporter),
+        spot_mu_min=machine.limits.spot_mu_min if parameters.spot_mu_min is None else parameters.spot_mu_min,
+        clock=clock,
+    )
+
+
+def _describe(placement: Placement) -> str:
+    beams = (
+        f"gantry {b.gantry_deg:g}°: {sum(len(x) for x in b.layers)} spots in {len(b.layers)} layers, "
+        f"{b.layers[-1].energy_mev:.1f} to {b.layers[0].energy_mev:.1f} MeV"
+        for b in placement.plan.beams
+    )
+    return f"{placement.plan.spot_count} spots; " + "; ".join(beams)
+
+
+def beamlets(setup: Setup, grid: Grid, wanted: BoolVolume) -> mcsquare.BeamletResult:
+    """Dose of each spot in the wanted voxels of a grid on the plan's lattice."""
+    setup.job.reporter.stage(Stage.COMPUTING_BEAMLETS, f"{setup.plan.spot_count} spots")
+    with setup.clock.stage(Stage.COMPUTING_BEAMLETS):
+        result = mcsquare.compute_beamlets(
+            setup.ct, setup.plan, grid, wanted, setup.job.parameters.beamlet_primaries, setup.run
+        )
+    setup.clock.engine(result.engine_s)
+    setup.job.reporter.log(
+        f"{result.matrix.nnz} values for {result.matrix.shape[0]} voxels and {result.matrix.shape[1]} spots"
+    )
+    return result
+
+
+def find_meterset(
+    setup: Setup, result: mcsquare.BeamletResult, terms: Sequence[DoseTerm], target_rows: npt.NDArray[np.intp]
+) -> Solution:
+    """Meterset of each spot for one fraction, none below the machine's least."""
+    parameters, reporter = setup.job.parameters, setup.job.reporter
+    reporter.stage(Stage.OPTIMIZING, f"{len(terms)} objectives")
+
+    def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
+        reporter.solver(iteration, objective, by_name)
+        reporter.progress(min(1.0, iteration / parameters.max_iterations))
+
+    with setup.clock.stage(Stage.OPTIMIZING):
+        problem = Problem(result.matrix, setup.gy_per_unit, terms)
+        ones = np.ones(problem.spots)
+        mean_gy = float(problem.dose_gy(ones)[target_rows].mean(dtype=np.float64))
+        solution = optimize(
+            problem,
+            ones * (setup.job.prescription.dose_gy / mean_gy),
+            least_weight=setup.spot_mu_min,
+            max_iterations=parameters.max_iterations,
+            method=parameters.method,
+            on_iteration=tell,
+        )
+    reporter.log(
+        f"objective {solution.objective:.4g} after {solution.iterations} iterations; "
+        f"{solution.removed} of {problem.spots} spots removed (less than {setup.spot_mu_min:g} MU)"
+    )
+    return solution
+
+
+def finish(
+    setup: Setup,
+    weights_mu: npt.NDArray[np.float64],
+    *,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    solver_trace: Sequence[Mapping[str, Any]] = (),
+) -> PlanResult:
+    """Final dose of the meterset over the whole BODY, and the plan.
+
+    Parameters
+    ----------
+    weights_mu : (spots,) for one fraction, 0 for spots that are not delivered
+    """
+    job = setup.job
+    job.reporter.stage(Stage.FINAL_DOSE)
+    keep = weights_mu > 0
+    plan = setup.plan.select(keep)
+    # Rounded, so that the plan as written in DICOM is the plan that was computed.
+    meterset = np.round(weights_mu[keep], _MU_DECIMALS)
+    grid = setup.dose_grid
+    with setup.clock.stage(Stage.FINAL_DOSE):
+        result = mcsquare.compute_dose(
+            setup.ct,
+            plan,
+            meterset,
+            grid,
+            setup.on(setup.target.mask, grid),
+            setup.run,
+            uncertainty_percent=job.parameters.uncertainty_percent,
+            primaries=job.parameters.final_primaries,
+        )
+        body = ndimage.binary_dilation(setup.on(job.patient.body.mask, grid), iterations=1)
+        # Dose to the air around the patient is noise of a few protons in almost no mass.
+        dose_gy = np.where(body, result.dose_gy * np.float32(setup.gy_per_unit), np.float32(0.0))
+    setup.clock.engine(result.engine_s)
+    all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
+    if result.uncertainty_percent > job.parameters.uncertainty_percent:
+        all_notes.append(
+            f"The dose's uncertainty is {result.uncertainty_percent:.2f} %: final_primaries was given, fewer than "
+            f"{job.parameters.uncertainty_percent:g} % needs."
+        )
+    return PlanResult(
+        beams=_ion_beams(job, plan, meterset),
+        dose=Dose(np.ascontiguousarray(dose_gy, dtype=np.float32), grid, RBE),
+        uncertainty_percent=result.uncertainty_percent,
+        machine=setup.machine.described,
+        provenance={**_provenance(setup, result), **provenance},
+        notes=tuple(all_notes),
+        solver_trace=tuple(solver_trace),
+        timings_s=dict(setup.clock.timings_s),
+    )
+
+
+def _ion_beams(job: ProtonJob, plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tuple[IonBeam, ...]:
+    beams = []
+    at = 0
+    names = {(b.gantry_deg, b.couch_deg): b.name for b in job.parameters.planned_beams}
+    for number, beam in enumerate(plan.beams, start=1):
+        layers = []
+        for layer in beam.layers:
+            mu = meterset[at : at + len(layer)]
+            at += len(layer)
+            layers.append(Layer(layer.energy_mev, layer.x_mm, layer.y_mm, mu))
+        name = names.get((beam.gantry_deg, beam.couch_deg)) or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
+        beams.append(IonBeam(number, name, beam.gantry_deg, beam.couch_deg, beam.isocenter_mm, tuple(layers)))
+    return tuple(beams)
+
+
+def _provenance(setup: Setup, dose: mcsquare.DoseResult) -> dict[str, Any]:
+    parameters = setup.job.parameters
+    installation = find_installation()
+    return {
+        "engine": "MCsquare",
+        "engine_version": installation.version,
+        "engine_sha256": file_sha256(installation.binary),
+        "machine": {"name": setup.machine.name, "sha256": setup.machine.sha256},
+        "ct_calibration": {"name": setup.calibration.name, "sha256": dict(setup.calibration.sha256)},
+        "rbe": RBE,
+        "dose_to": "water",
+        "seed": parameters.seed,
+        "final_primaries": dose.primaries,
+        "final_parts": dose.parts,
+        "uncertainty_percent": dose.uncertainty_percent,
+        "spot_mu_min": setup.spot_mu_min,
+        "dose_grid_mm": list(setup.dose_grid.spacing_mm),
+    }
+
+
+def plan_with(job: ProtonJob, build: Callable[[Setup], PlanResult]) -> PlanResult:
+    """Set up, then let a workflow go on."""
+    return build(set_up(job))

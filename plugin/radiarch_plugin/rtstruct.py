@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.structures import Roi
@@ -80,6 +80,31 @@ def read_rtstruct(data: bytes, *, calling_ae: str | None = None) -> RtstructFact
     # quote values, so only the kind is told.
     except Exception as e:
         raise _unreadable(f"reading it as DICOM failed with {type(e).__name__}") from e
+
+
+def require_plannable(facts: RtstructFacts) -> None:
+    """Refuse a structure set that says itself that no plan can be made on what it references.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_image_reference``, or ``not_ct`` where a reference names another SOP class than CT.
+    """
+    if not facts.referenced_images:
+        raise InputRefusedError(
+            f"RTSTRUCT {facts.sop_instance_uid} references no image (no Contour Image Sequence (3006,0016))",
+            remedy="Export the structure set again with its image references.",
+            code=ErrorCode.NO_IMAGE_REFERENCE,
+        )
+    others = sorted(facts.referenced_sop_class_uids - {CTImageStorage})
+    if others:
+        names = ", ".join(pydicom.uid.UID(u).name for u in others)
+        raise InputRefusedError(
+            f"RTSTRUCT {facts.sop_instance_uid} references images of SOP class {names}, expected CT Image Storage",
+            remedy="Contour on the planning CT, or send the structure set that was made on it.",
+            code=ErrorCode.NOT_CT,
+            sop_class_uids=others,
+        )
 
 
 def _refuse_inflating(data: bytes) -> None:

@@ -1,0 +1,234 @@
+"""The JSON that REST answers, as models; how the store's views become these lives beside the routes."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+from radiarch_contract.errors import ErrorInfo
+from radiarch_contract.goals import GoalResult
+from radiarch_contract.job import BeamResult, DvhCurve, StructureMetrics, WorkerStatus
+from radiarch_contract.objectives import Objective
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.states import ArrivalState, Origin, PlanState, Stage
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Beam, Prescription
+
+from .store import OutputView
+
+T = TypeVar("T")
+
+
+class View(BaseModel):
+    """Base of all views."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", from_attributes=True)
+
+
+class ErrorAnswer(ErrorInfo):
+    """An error: what was found and expected, and what to do."""
+
+
+class Page(View, Generic[T]):
+    """One page of a list."""
+
+    items: tuple[T, ...]
+    next: str | None = Field(default=None, description="Cursor of the next page; null on the last.")
+
+
+class EngineAnswer(View):
+    """A dose engine; available means that a worker really ran it."""
+
+    available: bool
+    version: str | None = None
+    reason: str | None = None
+    workers: int = Field(default=0, description="Workers on which it runs.")
+
+
+class WorkerCounts(View):
+    total: int
+    idle: int
+    busy: int
+
+
+class QueueAnswer(View):
+    """Plans by state that are not at their end."""
+
+    waiting: int
+    queued: int
+    running: int
+
+
+class OrthancAnswer(View):
+    name: str
+    version: str
+    dicom_aet: str
+    dicom_port: int
+
+
+class InfoAnswer(View):
+    """The service; ``ready`` means that a structure set that arrives now is planned. ``problems`` says why not."""
+
+    name: str
+    version: str
+    ready: bool
+    problems: tuple[ErrorInfo, ...] = ()
+    workflows: tuple[str, ...]
+    protocols: int
+    engines: dict[str, EngineAnswer]
+    workers: WorkerCounts
+    queue: QueueAnswer | None
+    orthanc: OrthancAnswer | None
+
+
+class WorkflowAnswer(View):
+    """A way of planning; ``parameters`` is the JSON schema with defaults."""
+
+    id: str
+    title: str
+    description: str
+    modality: str
+    parameters: dict[str, Any]
+    defaults: dict[str, Any] = Field(description="Every parameter that has a default, with it.")
+
+
+class ProtocolAnswer(Protocol):
+    """A protocol as the running service uses it."""
+
+    file: str
+    sha256: str = Field(description="Of the file's bytes.")
+
+
+class PlanSummary(View):
+    """A plan as lists show it."""
+
+    id: str
+    job_id: str = Field(description="Of the computation, for /jobs; the same for all attempts.")
+    state: PlanState
+    stage: Stage | None = None
+    progress: float = Field(ge=0, le=1)
+    eta_s: float | None = None
+    message: str = ""
+    attempt: int = Field(description="Newest attempt; 0 before the first.")
+    origin: Origin
+    workflow_id: str
+    protocol_id: str | None
+    label: str
+    patient_id: str
+    study_instance_uid: str
+    rtstruct_sop_instance_uid: str
+    prescription: Prescription
+    missing_instances: int = Field(default=0, description="Referenced images not yet stored, while waiting.")
+    parent_id: str | None = None
+    supersedes: str | None = None
+    superseded_by: str | None = None
+    error: ErrorInfo | None = None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class PlanAnswer(PlanSummary):
+    """Everything about a plan. Goals have no value, and outputs are not listed, before they exist."""
+
+    requested_by: str | None = None
+    request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
+    parameters: dict[str, Any] = Field(description="Of the workflow, defaults filled in.")
+    objectives: tuple[Objective, ...]
+    goals: tuple[GoalResult, ...]
+    structures: tuple[StructureRef, ...] = Field(description="Which ROI each name was taken for.")
+    missing_structures: tuple[str, ...] = Field(description="Names for which this structure set has no ROI.")
+    protocol_sha256: str | None = None
+    rtstruct_sha256: str
+    outputs: tuple[OutputView, ...] = ()
+    beams: tuple[BeamResult | Beam, ...] = Field(default=(), description="As asked for; with spots when planned.")
+    metrics: tuple[StructureMetrics, ...] = ()
+    uncertainty_percent: float | None = Field(default=None, description="Of the final dose, 1 sigma; measured.")
+    notes: tuple[str, ...] = ()
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    timings_s: dict[str, float] = Field(default_factory=dict)
+    worker: str | None = None
+    queued_at: datetime | None = None
+    stopped_at: datetime | None = Field(default=None, description="When a cancelled plan's processes had ended.")
+    superseded_at: datetime | None = None
+
+
+class DvhAnswer(View):
+    """Cumulative DVHs of a plan's final dose."""
+
+    plan_id: str
+    curves: tuple[DvhCurve, ...]
+
+
+class JobAnswer(View):
+    """The computation of a plan over all of its attempts; it has the plan's id."""
+
+    id: str
+    plan_id: str
+    state: PlanState
+    stage: Stage | None = None
+    progress: float = Field(ge=0, le=1)
+    eta_s: float | None = None
+    message: str = ""
+    attempt: int
+    worker: str | None = None
+    solver: dict[str, Any] | None = Field(default=None, description="Latest iteration: number, objective value.")
+    error: ErrorInfo | None = None
+    created_at: datetime
+    updated_at: datetime
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+class LogAnswer(View):
+    """Lines of a job's log from ``offset``, over all attempts; ask again from ``next_offset``."""
+
+    offset: int
+    next_offset: int
+    lines: tuple[str, ...]
+    complete: bool = Field(description="Nothing more will come.")
+
+
+class EventAnswer(View):
+    """Something that happened to a job."""
+
+    cursor: str
+    at: datetime
+    type: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class EventsAnswer(View):
+    """Events after a cursor; ask again with ``next``, which is always given."""
+
+    items: tuple[EventAnswer, ...]
+    next: str
+
+
+class ArrivalAnswer(View):
+    """An RTSTRUCT that was seen, and what became of it."""
+
+    id: str
+    state: ArrivalState
+    sop_instance_uid: str
+    orthanc_id: str
+    series_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    calling_ae: str | None = None
+    structures: tuple[str, ...] = Field(description="Names of its ROIs.")
+    protocol_id: str | None = None
+    plan_id: str | None = None
+    referenced_instances: int
+    missing_instances: int
+    contents: int = Field(description="How many different contents were seen under this UID.")
+    error: ErrorInfo | None = None
+    first_seen_at: datetime
+    updated_at: datetime
+
+
+class WorkerAnswer(WorkerStatus):
+    """A worker's last heartbeat."""

@@ -1,0 +1,58 @@
+"""The FastAPI application: an ordinary ASGI app that Orthanc mounts through `bridge` and tests call directly."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.responses import HTMLResponse, Response
+from radiarch_contract import API_PREFIX, __version__
+
+from . import http_errors
+from .answers import ErrorAnswer
+from .bridge import BridgeLimits
+from .http_errors import JsonResponse
+from .routes import arrivals, artifacts, info, jobs, metrics, plans, protocols, workers, workflows
+from .services import Runtime
+
+API_ROOT = API_PREFIX.rsplit("/", 1)[0]
+DESCRIPTION = """\
+Automatic radiotherapy planning inside Orthanc. Doses are in Gy, total over all fractions (RBE-weighted for
+protons); lengths in mm, patient LPS; angles IEC 61217 in degrees; times UTC. Lists answer `{items, next}`: give
+`next` back as `cursor` for the following page. Research and quality assurance only: every result is UNAPPROVED.
+"""
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered; `remedy` says what to do."},
+    "5XX": {"model": ErrorAnswer, "description": "The service cannot answer now."},
+}
+
+
+def create_app(runtime: Runtime) -> FastAPI:
+    """The app; ``runtime`` holds the services once they have started."""
+    app = FastAPI(
+        title="Radiarch",
+        version=__version__,
+        description=DESCRIPTION,
+        openapi_url=f"{API_ROOT}/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # Orthanc strips a trailing slash: a redirect to it would go round for ever
+        default_response_class=JsonResponse,
+        max_body_size=BridgeLimits().max_request_bytes,
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+    app.state.runtime = runtime
+    http_errors.install(app)
+    for module in (info, workflows, protocols, plans, jobs, artifacts, arrivals, workers):
+        app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
+    app.include_router(metrics.router)
+    app.add_api_route(f"{API_ROOT}/docs", _docs, include_in_schema=False)
+    return app
+
+
+def _docs() -> Response:
+    page = files(__package__).joinpath("static", "docs.html").read_text("utf-8")
+    # own files only: a page that could load nothing from elsewhere even if it wanted to
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
+    return HTMLResponse(page, headers={"Content-Security-Policy": policy})

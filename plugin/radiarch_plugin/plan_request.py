@@ -1,0 +1,223 @@
+"""From a request for a plan to a plan that can be made, or the reason why not; reads the RTSTRUCT, stores nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
+from radiarch_contract.goals import Goal
+from radiarch_contract.objectives import Objective
+from radiarch_contract.protocol import GoalText, WorkflowId
+from radiarch_contract.states import Origin
+from radiarch_contract.structures import Roi, StructureRef, resolve
+from radiarch_contract.workflows import Beam, Prescription, parse_parameters, validation_error
+
+from .matching import LoadedProtocol
+from .orthanc_client import OrthancClient
+from .protocols import ProtocolSet
+from .rtstruct import RtstructFacts, read_rtstruct, require_plannable
+from .store import NewPlan
+
+MAX_NAMED = 60
+
+Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$", description="A DICOM UID.")]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class PrescriptionRequest(BaseModel):
+    """What to prescribe; with a protocol, what is left out is taken from it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    target: Name | None = None
+    dose_gy: float | None = Field(default=None, gt=0, le=120, description="Total over all fractions, Gy.")
+    fractions: int | None = Field(default=None, ge=1, le=60)
+
+
+class PlanRequest(BaseModel):
+    """Ask for a plan of a structure set that is stored in Orthanc.
+
+    Start from a protocol, a workflow, or a protocol with another workflow; what is given here takes the place of
+    what the protocol says.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rtstruct_sop_instance_uid: Uid
+    protocol_id: str | None = Field(default=None, max_length=63)
+    workflow_id: WorkflowId | None = None
+    prescription: PrescriptionRequest = PrescriptionRequest()
+    structures: dict[Name, Annotated[str, Field(max_length=256)]] = Field(
+        default_factory=dict, max_length=200, description="The ROI's own name for a name used here or in the protocol."
+    )
+    beams: tuple[Beam, ...] | None = Field(default=None, min_length=1, max_length=9)
+    beam_count: int | None = Field(default=None, ge=1, le=9, description="Evenly spaced from gantry 0.")
+    objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
+    goals: tuple[GoalText, ...] | None = Field(default=None, max_length=200)
+    parameters: dict[str, Any] = Field(
+        default_factory=dict, max_length=100, description="Further parameters of the workflow, over the protocol's."
+    )
+    label: str | None = Field(default=None, pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")
+
+    @model_validator(mode="after")
+    def _start_somewhere(self) -> Self:
+        if self.protocol_id is None and self.workflow_id is None:
+            raise ValueError("give protocol_id or workflow_id")
+        if self.beams is not None and self.beam_count is not None:
+            raise ValueError("give beams or beam_count, not both")
+        return self
+
+    def as_asked(self) -> dict[str, Any]:
+        """What was given, without defaults."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+def make_plan(
+    request: PlanRequest,
+    *,
+    protocols: ProtocolSet,
+    orthanc: OrthancClient,
+    idempotency_key: str | None = None,
+    requested_by: str | None = None,
+) -> NewPlan:
+    """The plan that is asked for.
+
+    Raises
+    ------
+    InvalidRequestError
+        What it names does not exist (protocol, RTSTRUCT, structure), or its values do not fit.
+    InputRefusedError
+        The RTSTRUCT cannot be read, references no image, or something else than CT.
+    ServiceError
+        Orthanc does not answer.
+    """
+    loaded = _protocol(request, protocols)
+    workflow_id, parameters = _parameters(request, loaded)
+    prescription = _prescription(request, loaded)
+    facts = _facts(request.rtstruct_sop_instance_uid, orthanc)
+    goals = request.goals if request.goals is not None else (loaded.protocol.goals if loaded else ())
+    refs, missing = _structures(request, loaded, prescription, parameters, goals, facts)
+    images = tuple(facts.referenced_images)
+    return NewPlan(
+        origin=Origin.REQUEST,
+        workflow_id=workflow_id,
+        protocol_id=loaded.protocol.id if loaded else None,
+        protocol_sha256=loaded.sha256 if loaded else None,
+        patient_id=facts.patient_id,
+        study_instance_uid=facts.study_instance_uid,
+        rtstruct_sop_instance_uid=facts.sop_instance_uid,
+        rtstruct_sha256=facts.sha256,
+        prescription=prescription,
+        parameters=parameters,
+        structures=tuple(refs.values()),
+        missing_structures=tuple(missing),
+        goals=goals,
+        image_uids=images,
+        complete=len(orthanc.find_instances(images)) == len(images),
+        request=request.as_asked(),
+        requested_by=requested_by,
+        idempotency_key=idempotency_key,
+        plan_label=request.label or "RADIARCH",
+    )
+
+
+def _protocol(request: PlanRequest, protocols: ProtocolSet) -> LoadedProtocol | None:
+    if request.protocol_id is None:
+        return None
+    try:
+        return protocols.get(request.protocol_id)
+    except NotFoundError as e:  # 404 is for paths; here a field of the body is wrong
+        raise InvalidRequestError(str(e), remedy=e.info.remedy, code=e.code) from None
+
+
+def _parameters(request: PlanRequest, loaded: LoadedProtocol | None) -> tuple[str, dict[str, Any]]:
+    """Workflow and its parameters, validated, with defaults filled in."""
+    workflow_id = request.workflow_id or (loaded.protocol.workflow if loaded else "")
+    given: dict[str, Any] = loaded.protocol.parameters() if loaded else {}
+    own = dict(request.parameters)
+    if request.beams is not None:
+        own["beams"] = [b.model_dump(mode="json") for b in request.beams]
+    if request.beam_count is not None:
+        own["beam_count"] = request.beam_count
+    if request.objectives is not None:
+        own["objectives"] = [o.model_dump(mode="json") for o in request.objectives]
+    for one, other in (("beams", "beam_count"), ("beam_count", "beams")):
+        if one in own and other not in own:
+            given.pop(other, None)
+    return workflow_id, parse_parameters(workflow_id, given | own).model_dump(mode="json")
+
+
+def _prescription(request: PlanRequest, loaded: LoadedProtocol | None) -> Prescription:
+    base = loaded.protocol.prescription.model_dump() if loaded else {}
+    try:
+        return Prescription.model_validate(base | request.prescription.model_dump(exclude_none=True))
+    except ValidationError as e:
+        raise validation_error(e, "prescription") from None
+
+
+def _facts(sop_instance_uid: str, orthanc: OrthancClient) -> RtstructFacts:
+    try:
+        orthanc_id = orthanc.find_instance(sop_instance_uid)
+        facts = read_rtstruct(orthanc.instance_file(orthanc_id))
+    except NotFoundError as e:
+        raise InvalidRequestError(str(e), remedy=e.info.remedy, code=ErrorCode.NOT_FOUND, **e.info.details) from None
+    require_plannable(facts)
+    return facts
+
+
+def _structures(
+    request: PlanRequest,
+    loaded: LoadedProtocol | None,
+    prescription: Prescription,
+    parameters: Mapping[str, Any],
+    goals: Sequence[str],
+    facts: RtstructFacts,
+) -> tuple[dict[str, StructureRef], list[str]]:
+    """Which ROI each name stands for. Names that the request itself uses must exist; a protocol's may be missing."""
+    used = [prescription.target]
+    used += [o["structure"] for o in parameters.get("objectives", ())]
+    used += [Goal.parse(g).structure for g in goals]
+    if loaded:
+        used += loaded.protocol.structures
+    refs, missing = resolve(used, loaded.protocol.structures if loaded else {}, facts.rois)
+    refs |= _given(request, facts.rois)
+    missing = [n for n in missing if n not in refs]
+    asked = {prescription.target, *_own_names(request)}
+    if loaded:
+        asked |= {n for n, s in loaded.protocol.structures.items() if s.required}
+    unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
+    if unknown:
+        raise _unknown(unknown, facts.rois)
+    return refs, missing
+
+
+def _own_names(request: PlanRequest) -> list[str]:
+    names = [o.structure for o in request.objectives or ()]
+    names += [Goal.parse(g).structure for g in request.goals or ()]
+    more = request.parameters.get("objectives")
+    names += [str(o.get("structure")) for o in more if isinstance(o, Mapping)] if isinstance(more, list) else []
+    return names
+
+
+def _given(request: PlanRequest, rois: Sequence[Roi]) -> dict[str, StructureRef]:
+    found: dict[str, StructureRef] = {}
+    for name, roi_name in request.structures.items():
+        same = [r for r in rois if r.name == roi_name]
+        if len(same) != 1:
+            raise _unknown([roi_name], rois)
+        found[name] = StructureRef(name=name, roi_number=same[0].number, roi_name=same[0].name)
+    return found
+
+
+def _unknown(names: Sequence[str], rois: Sequence[Roi]) -> InvalidRequestError:
+    exist = [r.name for r in rois][:MAX_NAMED]
+    return InvalidRequestError(
+        f"the structure set has no single structure for {', '.join(repr(n) for n in names)}; "
+        f"it has {', '.join(repr(n) for n in exist) or 'none at all'}",
+        remedy="Use one of the names that exist, or say with 'structures' which ROI a name stands for.",
+        code=ErrorCode.UNKNOWN_STRUCTURE,
+        unknown=list(names),
+        structures=exist,
+    )

@@ -1,0 +1,119 @@
+"""``/info``: what the service is, and whether it can work now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import APIRouter
+from radiarch_contract import __version__
+from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
+from radiarch_contract.job import WorkerStatus
+from radiarch_contract.states import PlanState
+from radiarch_contract.workflows import WORKFLOWS
+
+from radiarch_plugin.answers import EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
+from radiarch_plugin.orthanc_client import OrthancClient
+from radiarch_plugin.services import RuntimeDep, Services
+
+router = APIRouter(prefix="/info", tags=["service"])
+
+
+@router.get("")
+def info(runtime: RuntimeDep) -> InfoAnswer:
+    """Name, version, engines and whether each really runs, workers, queue, and ``ready``."""
+    problems = list(runtime.problems)
+    workers: list[WorkerStatus] = []
+    queue: QueueAnswer | None = None
+    orthanc: OrthancAnswer | None = None
+    if (services := runtime.services) is not None:
+        queue = _queue(services, problems)
+        workers = _workers(services, problems)
+        orthanc = _orthanc(services.orthanc, problems)
+        problems += services.health()
+    engines = engines_of(workers)
+    return InfoAnswer(
+        name="radiarch",
+        version=__version__,
+        ready=not problems,
+        problems=tuple(problems),
+        workflows=tuple(WORKFLOWS),
+        protocols=len(runtime.protocols.items) if runtime.protocols else 0,
+        engines=engines,
+        workers=WorkerCounts(
+            total=len(workers),
+            idle=sum(w.state == "idle" for w in workers),
+            busy=sum(w.state == "busy" for w in workers),
+        ),
+        queue=queue,
+        orthanc=orthanc,
+    )
+
+
+def engines_of(workers: Sequence[WorkerStatus]) -> dict[str, EngineAnswer]:
+    """Each engine that a worker tells of; available where it runs on one of them at least."""
+    found: dict[str, EngineAnswer] = {}
+    for name in sorted({name for w in workers for name in w.engines}):
+        told = [w.engines[name] for w in workers if name in w.engines]
+        running = [e for e in told if e.get("available") is True]
+        best = (running or told)[0]
+        found[name] = EngineAnswer(
+            available=bool(running),
+            version=_text(best.get("version")),
+            reason=_text(best.get("reason")),
+            workers=len(running),
+        )
+    return found
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)[:500]
+
+
+def _queue(services: Services, problems: list[ErrorInfo]) -> QueueAnswer | None:
+    try:
+        counts = services.store.plans.counts()
+    except RadiarchError as e:
+        problems.append(e.info)
+        return None
+    return QueueAnswer(
+        waiting=counts[PlanState.WAITING], queued=counts[PlanState.QUEUED], running=counts[PlanState.RUNNING]
+    )
+
+
+def _workers(services: Services, problems: list[ErrorInfo]) -> list[WorkerStatus]:
+    try:
+        workers = services.workers()
+    except RadiarchError as e:
+        problems.append(e.info)
+        return []
+    if not workers:
+        problems.append(
+            ErrorInfo(
+                code=ErrorCode.NOT_READY,
+                message="no worker gives a sign of life: plans stay queued",
+                remedy="Start a worker (python -m radiarch_worker) with this service's Redis.",
+            )
+        )
+    elif not any(e.available for e in engines_of(workers).values()):
+        problems.append(
+            ErrorInfo(
+                code=ErrorCode.ENGINE_MISSING,
+                message=f"no dose engine runs on any of the {len(workers)} workers",
+                remedy="GET /info lists for each engine the reason.",
+            )
+        )
+    return workers
+
+
+def _orthanc(client: OrthancClient, problems: list[ErrorInfo]) -> OrthancAnswer | None:
+    try:
+        system = client.system()
+    except RadiarchError as e:
+        problems.append(e.info)
+        return None
+    return OrthancAnswer(
+        name=str(system.get("Name", "")),
+        version=str(system.get("Version", "")),
+        dicom_aet=str(system.get("DicomAet", "")),
+        dicom_port=int(system.get("DicomPort", 0)),
+    )

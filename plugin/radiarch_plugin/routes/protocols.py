@@ -1,0 +1,27 @@
+"""``/protocols``: what is planned without being asked."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from radiarch_plugin.answers import Page, ProtocolAnswer
+from radiarch_plugin.matching import LoadedProtocol
+from radiarch_plugin.services import ProtocolsDep
+
+router = APIRouter(prefix="/protocols", tags=["protocols"])
+
+
+@router.get("")
+def list_protocols(protocols: ProtocolsDep) -> Page[ProtocolAnswer]:
+    """Every protocol, in the order in which they are tried."""
+    return Page(items=tuple(map(_view, protocols.items)))
+
+
+@router.get("/{protocol_id}")
+def get(protocol_id: str, protocols: ProtocolsDep) -> ProtocolAnswer:
+    """One protocol."""
+    return _view(protocols.get(protocol_id))
+
+
+def _view(loaded: LoadedProtocol) -> ProtocolAnswer:
+    return ProtocolAnswer(**loaded.protocol.model_dump(), file=loaded.file, sha256=loaded.sha256)

@@ -1,0 +1,120 @@
+"""What the routes work with, and whether it is there; starting and stopping it is `lifecycle`'s business."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import ValidationError
+from radiarch_contract import transport
+from radiarch_contract.errors import ErrorCode, ErrorInfo, ServiceError
+from radiarch_contract.job import WorkerStatus
+from redis import Redis
+from redis.exceptions import RedisError
+
+from .orthanc_client import OrthancClient
+from .protocols import ProtocolSet
+from .store import Store
+
+log = logging.getLogger(__name__)
+
+MAX_WORKERS = 1000
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of a service that runs.
+
+    ``wake`` asks the reconcile loop to look now instead of at its next turn.
+    """
+
+    store: Store
+    orthanc: OrthancClient
+    redis: Redis
+    wake: Callable[[], None]
+    health: Callable[[], Sequence[ErrorInfo]] = tuple
+    """What is wrong with the threads behind the service."""
+
+    def workers(self) -> list[WorkerStatus]:
+        """Heartbeats that have not expired, by name.
+
+        Raises
+        ------
+        ServiceError
+            ``queue_unavailable``
+        """
+        try:
+            keys = []
+            for key in self.redis.scan_iter(match=transport.worker_key("*"), count=1000):
+                keys.append(key)
+                if len(keys) >= MAX_WORKERS:
+                    break
+            values = self.redis.mget(keys) if keys else []
+        except RedisError as e:
+            raise ServiceError(
+                f"Redis does not answer ({type(e).__name__})",
+                remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
+                code=ErrorCode.QUEUE_UNAVAILABLE,
+            ) from e
+        found = []
+        for value in values:
+            if value is None:
+                continue
+            try:
+                found.append(WorkerStatus.model_validate_json(value))
+            except ValidationError:  # anybody on that Redis can write there
+                log.warning("a worker's heartbeat in Redis cannot be read; is it of another version?")
+        return sorted(found, key=lambda w: w.name)
+
+
+class Runtime:
+    """The service as it is at this moment: starting, running, or broken and why.
+
+    Everything is set by `lifecycle` and read by the routes; each attribute is replaced as a whole.
+    """
+
+    def __init__(self) -> None:
+        self.protocols: ProtocolSet | None = None
+        self.services: Services | None = None
+        self.problems: tuple[ErrorInfo, ...] = (
+            ErrorInfo(
+                code=ErrorCode.NOT_READY, message="the service is starting", remedy="Ask again in a few seconds."
+            ),
+        )
+
+    def not_ready(self) -> ServiceError:
+        first = self.problems[0] if self.problems else None
+        return ServiceError(
+            first.message if first else "the service is not ready",
+            remedy=first.remedy if first else "Ask again in a few seconds.",
+            code=ErrorCode.NOT_READY,
+            problems=[p.model_dump(mode="json") for p in self.problems],
+        )
+
+
+# async, as they never block: a plain def would cost a turn through the thread pool
+async def _runtime(request: Request) -> Runtime:
+    runtime: Runtime = request.app.state.runtime
+    return runtime
+
+
+RuntimeDep = Annotated[Runtime, Depends(_runtime)]
+
+
+async def _services(runtime: RuntimeDep) -> Services:
+    if runtime.services is None:
+        raise runtime.not_ready()
+    return runtime.services
+
+
+async def _protocols(runtime: RuntimeDep) -> ProtocolSet:
+    if runtime.protocols is None:
+        raise runtime.not_ready()
+    return runtime.protocols
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+ProtocolsDep = Annotated[ProtocolSet, Depends(_protocols)]

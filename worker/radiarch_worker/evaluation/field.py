@@ -51,20 +51,27 @@ class SliceDose:
         return _within(self.grid, 1, y_mm), _within(self.grid, 0, x_mm)
 
     def at(
-        self, inside: npt.NDArray[np.bool_], y_mm: _Floats, x_mm: _Floats, z_offsets: _Floats
+        self, inside: npt.NDArray[np.bool_], y_mm: _Floats, x_mm: _Floats, offsets: _Floats
     ) -> npt.NDArray[np.float32]:
-        """Dose at the points of ``inside`` (Y, X), at each z offset (in CT slices from the slice's middle).
+        """Dose around the points of ``inside`` (Y, X), at each offset from them.
+
+        Parameters
+        ----------
+        offsets
+            (n, 3) z in CT slices from the slice's middle, y and x in mm.
 
         Returns
         -------
-        (points * offsets,) float32 Gy
+        (n * points,) float32 Gy
         """
         j, dy = _nearest(self.grid, 1, y_mm)
         i, dx = _nearest(self.grid, 0, x_mm)
         row, column = np.nonzero(inside)
         at = (j[row], i[column])
-        middle = self.value_gy[at] + dy[row] * self.slope_y[at] + dx[column] * self.slope_x[at]
-        values = middle[None, :] + z_offsets.astype(np.float32)[:, None] * self.slope_z[at][None, :]
+        slope_z, slope_y, slope_x = self.slope_z[at], self.slope_y[at], self.slope_x[at]
+        middle = self.value_gy[at] + dy[row] * slope_y + dx[column] * slope_x
+        z, y, x = (offsets / (1.0, self.grid.spacing_mm[1], self.grid.spacing_mm[0])).astype(np.float32).T
+        values = middle + z[:, None] * slope_z + y[:, None] * slope_y + x[:, None] * slope_x
         return np.asarray(np.clip(values.ravel(), np.float32(0), self.max_gy))
 
 

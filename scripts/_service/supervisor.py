@@ -101,7 +101,7 @@ class Supervisor:
                     running.process.send_signal(signal.SIGTERM)
             for running in group:
                 self._wait(running, patient)
-        killed = end_all_descendants(patience_s=8.0 if patient() else 0.0)
+        killed = end_all_descendants(patience_s=5.0 if patient() else 0.0)
         if killed:
             self._say(f"killed {len(killed)} process(es) that did not end by themselves")
 

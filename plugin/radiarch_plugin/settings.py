@@ -28,7 +28,7 @@ class Settings(BaseModel):
     site_packages: str | None = Field(default=None, description="Where the plugin's Python packages are.")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://", repr=False)
     database_url: str = Field(
-        default="", repr=False, description="SQLAlchemy URL; empty: radiarch.db in Orthanc's storage folder."
+        default="", repr=False, description="SQLAlchemy URL; empty: SQLite in Orthanc's storage folder."
     )
     protocols_folder: Path
     orthanc_url: str = Field(
@@ -71,7 +71,6 @@ def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settin
     return settings.model_copy(
         update={
             "protocols_folder": checkout / settings.protocols_folder,
-            "database_url": settings.database_url or f"sqlite:///{storage / 'radiarch.db'}",
             "orthanc_url": (settings.orthanc_url or own_url(configuration)).rstrip("/"),
         }
     )

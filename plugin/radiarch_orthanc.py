@@ -1,0 +1,66 @@
+"""Orthanc's ``PythonScript``: puts our packages on the path and hands Orthanc's callbacks to `radiarch_plugin`.
+
+Whatever is wrong here is said in Orthanc's log and under ``/radiarch/``, and the PACS goes on without us: an
+exception would end Orthanc itself.
+"""
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import orthanc
+
+HERE = Path(__file__).resolve().parent
+CONFIGURATION = json.loads(orthanc.GetConfiguration())
+ROUTES = "/radiarch(/.*)?"  # Orthanc strips a trailing slash, so that the bare path has to match too
+
+
+def extend_path() -> None:
+    """Our checkout first, then the packages that it needs, then what the system has."""
+    section = CONFIGURATION.get("Radiarch")
+    packages = section.get("SitePackages") if isinstance(section, dict) else None
+    wanted = [HERE, HERE.parent / "contract", *([Path(packages)] if isinstance(packages, str) else [])]
+    for folder in reversed(wanted):
+        if folder.is_dir() and str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
+
+
+def answer_broken(message: str) -> Any:
+    """A REST callback that says what is wrong; it needs nothing but Python."""
+    error = {
+        "code": "not_ready",
+        "message": message,
+        "remedy": "Correct Orthanc's configuration (section Radiarch; SitePackages names the folder of the packages).",
+        "details": {},
+    }
+
+    def callback(output: Any, uri: str, **request: Any) -> None:
+        body = json.dumps(error)
+        output.SetHttpHeader("Content-Type", "application/json")
+        try:
+            output.SendHttpStatus(503, body.encode())
+        except TypeError:  # plugin 4.0
+            output.SendHttpStatus(503, body, len(body))
+
+    return callback
+
+
+def register() -> None:
+    extend_path()
+    try:
+        from radiarch_plugin.lifecycle import Plugin
+
+        plugin = Plugin(orthanc, CONFIGURATION, checkout=HERE.parent)
+    except Exception as e:
+        message = f"Radiarch cannot start: {type(e).__name__}: {e}"
+        orthanc.LogError(message)
+        orthanc.LogError(traceback.format_exc())
+        orthanc.RegisterRestCallback(ROUTES, answer_broken(message))
+        return
+    orthanc.RegisterRestCallback(ROUTES, plugin.on_request)
+    orthanc.RegisterOnChangeCallback(plugin.on_change)
+
+
+register()

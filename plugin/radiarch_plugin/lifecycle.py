@@ -1,0 +1,154 @@
+"""Starting and stopping inside Orthanc: callbacks only hand over, threads of our own do the work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radiarch_contract import __version__
+from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
+from redis import Redis
+
+from .app import create_app
+from .bridge import AsgiBridge, BridgeLimits
+from .orthanc_client import HttpRest, InProcessRest, OrthancClient
+from .protocols import InvalidProtocolsError, load_protocols
+from .services import Runtime, Services
+from .settings import Settings, read_settings
+from .store import Store, default_url, open_database
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 3.0
+STOP_S = 3.0
+
+
+class Plugin:
+    """What `radiarch_orthanc` registers with Orthanc.
+
+    Settings and protocols are read at once, when Orthanc loads us; what is wrong with them is logged, `/info` tells
+    it, and nothing is planned until it is mended: the PACS itself must not go down for a typing error in a protocol.
+    Everything that needs Orthanc's own database waits for ``ORTHANC_STARTED``.
+    """
+
+    def __init__(self, orthanc: Any, configuration: Mapping[str, Any], *, checkout: Path) -> None:
+        self._orthanc = orthanc
+        _log_to_orthanc(orthanc)
+        self._stopping = threading.Event()
+        self._starter: threading.Thread | None = None
+        self._wake_lock = threading.Lock()
+        self.runtime = Runtime()
+        self.settings: Settings | None = None
+        try:
+            self.settings = read_settings(configuration, checkout=checkout)
+            self.runtime.protocols = load_protocols(self.settings.protocols_folder)
+        except InvalidProtocolsError as e:
+            for problem in e.problems:
+                log.error("protocol: %s", problem)
+            self.runtime.problems = (e.info,)
+        except RadiarchError as e:
+            log.error("configuration: %s", e)
+            self.runtime.problems = (e.info,)
+        threads = self.settings.http_threads if self.settings else 50
+        limits = BridgeLimits(
+            timeout_s=self.settings.request_timeout_s if self.settings else 60.0,
+            max_in_flight=max(1, min(32, threads // 2)),
+        )
+        self._bridge = AsgiBridge(create_app(self.runtime), limits)
+        self._bridge.start()
+
+    def on_request(self, output: Any, uri: str, **request: Any) -> None:
+        """Orthanc's REST callback, in one of its HTTP threads."""
+        self._bridge(output, uri, **request)
+
+    def on_change(self, change: int, level: int, resource: str) -> None:
+        """Orthanc's change callback, in its one thread for events: nothing here may take time."""
+        kinds = self._orthanc.ChangeType
+        if change == kinds.ORTHANC_STARTED:
+            self._start()
+        elif change == kinds.ORTHANC_STOPPED:
+            self.stop()
+        elif change in (kinds.NEW_INSTANCE, kinds.DELETED):
+            services = self.runtime.services
+            if services is not None:
+                services.wake()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        if self._starter is not None:
+            self._starter.join(STOP_S)
+        self._bridge.stop()
+
+    def _start(self) -> None:
+        if self.settings is None or self.runtime.protocols is None:
+            log.error("Radiarch %s plans nothing until its configuration is mended", __version__)
+            return
+        self._starter = threading.Thread(target=self._run, args=(self.settings,), name="radiarch-start", daemon=True)
+        self._starter.start()
+
+    def _run(self, settings: Settings) -> None:
+        """Open what the service needs, again and again until it is there."""
+        told: ErrorInfo | None = None
+        while not self._stopping.is_set():
+            try:
+                self.runtime.services = self._open(settings)
+                self.runtime.problems = ()
+                log.warning("Radiarch %s has started", __version__)
+                return
+            except RadiarchError as e:
+                info = e.info
+            except Exception as e:
+                log.exception("Radiarch cannot start")
+                info = ErrorInfo(
+                    code=ErrorCode.INTERNAL, message=f"starting failed: {type(e).__name__}", remedy="See Orthanc's log."
+                )
+            if info != told:
+                log.error("Radiarch cannot start yet: %s. %s", info.message, info.remedy)
+                told = info
+            self.runtime.problems = (info,)
+            self._stopping.wait(RETRY_S)
+
+    def _open(self, settings: Settings) -> Services:
+        store = Store(open_database(settings.database_url or default_url(settings.storage_directory)))
+        token = self._orthanc.GenerateRestApiAuthorizationToken()
+        orthanc = OrthancClient(
+            InProcessRest(self._orthanc), HttpRest(settings.orthanc_url, authorization=lambda: token)
+        )
+        redis = connect_redis(settings.redis_url)
+        return Services(store=store, orthanc=orthanc, redis=redis, wake=lambda: None)
+
+
+def connect_redis(url: str) -> Redis:
+    """A client that gives up soon: whoever asks answers a person, or asks again by itself."""
+    return Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+
+
+class _OrthancHandler(logging.Handler):
+    """Python's log records in Orthanc's log."""
+
+    def __init__(self, orthanc: Any) -> None:
+        super().__init__(logging.INFO)
+        self._orthanc = orthanc
+        self.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record).replace("\0", "")
+            if record.levelno >= logging.ERROR:
+                self._orthanc.LogError(text)
+            elif record.levelno >= logging.WARNING:
+                self._orthanc.LogWarning(text)
+            else:
+                self._orthanc.LogInfo(text)
+        except Exception:
+            self.handleError(record)
+
+
+def _log_to_orthanc(orthanc: Any) -> None:
+    root = logging.getLogger()
+    root.addHandler(_OrthancHandler(orthanc))
+    root.setLevel(logging.WARNING)  # libraries
+    logging.getLogger("radiarch_plugin").setLevel(logging.INFO)

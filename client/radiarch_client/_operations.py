@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError, RadiarchError, ServiceError
 from radiarch_contract.objectives import Objective
-from radiarch_contract.workflows import Prescription
+from radiarch_contract.workflows import Beam, Prescription
 
 from ._answers import as_json, checked, fetch
 from ._effects import Flow, Notify, Request, Sleep, http
@@ -26,14 +26,14 @@ from .models import (
     Comparison,
     Dvh,
     Evaluation,
-    Events,
+    Event,
     Info,
     Job,
     LogChunk,
     Page,
     Plan,
     PlanSummary,
-    ProtocolInfo,
+    Protocol,
     Worker,
     Workflow,
 )
@@ -112,15 +112,15 @@ def get_workflow(workflow_id: str) -> Flow[Workflow]:
     return fetch(Request("GET", _api("workflows", segment(workflow_id))), Workflow)
 
 
-def list_protocols() -> Flow[list[ProtocolInfo]]:
+def list_protocols() -> Flow[list[Protocol]]:
     """What is planned automatically, in the order in which it is tried."""
-    page = yield from fetch(Request("GET", _api("protocols")), Page[ProtocolInfo])
+    page = yield from fetch(Request("GET", _api("protocols")), Page[Protocol])
     return list(page.items)
 
 
-def get_protocol(protocol_id: str) -> Flow[ProtocolInfo]:
+def get_protocol(protocol_id: str) -> Flow[Protocol]:
     """One protocol, whole."""
-    return fetch(Request("GET", _api("protocols", segment(protocol_id))), ProtocolInfo)
+    return fetch(Request("GET", _api("protocols", segment(protocol_id))), Protocol)
 
 
 def create_plan(
@@ -129,24 +129,36 @@ def create_plan(
     protocol: str | None = None,
     workflow: str | None = None,
     prescription: Prescription | Mapping[str, Any] | None = None,
-    parameters: Mapping[str, Any] | None = None,
+    beams: Sequence[Beam | Mapping[str, Any]] | None = None,
+    beam_count: int | None = None,
     objectives: Sequence[Objective | Mapping[str, Any]] | None = None,
     goals: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    structures: Mapping[str, str] | None = None,
     label: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
     """Ask for a plan of a structure set that is stored in Orthanc.
+
+    Start from a protocol, a workflow, or a protocol with another workflow; what else is given takes
+    the place of what the protocol says.
 
     Parameters
     ----------
     rtstruct_sop_instance_uid
         SOPInstanceUID of the RTSTRUCT.
     protocol, workflow
-        What to start from: one of them.
-    prescription, objectives, goals
-        What to take instead of the protocol's.
+        Their ids.
+    prescription
+        ``target``, ``dose_gy`` (total over all fractions) and ``fractions``; with a protocol, some of them.
+    beams, beam_count
+        Beams with ``gantry_deg`` and ``couch_deg``, or how many, evenly spaced from gantry 0.
     parameters
-        Parameters of the workflow (`get_workflow` has their schema), over the protocol's.
+        Further parameters of the workflow (`get_workflow` has their schema), over the protocol's.
+    structures
+        The ROI's own name for a name that is used here or in the protocol.
+    label
+        RT Plan Label, at most 16 characters.
     idempotency_key
         Two requests with the same key make one plan; a fresh key is made for each call, and kept when
         the call is repeated after a lost connection.
@@ -161,9 +173,12 @@ def create_plan(
         "protocol_id": protocol,
         "workflow_id": workflow,
         "prescription": prescription,
-        "parameters": parameters,
+        "beams": beams,
+        "beam_count": beam_count,
         "objectives": objectives,
         "goals": goals,
+        "parameters": parameters,
+        "structures": structures,
         "label": label,
     }
     body |= {k: _plain(v) for k, v in optional.items() if v is not None}
@@ -174,19 +189,25 @@ def plans_page(
     cursor: str | None,
     /,
     *,
-    state: str | None = None,
+    state: str | Sequence[str] | None = None,
     patient_id: str | None = None,
     study_uid: str | None = None,
     rtstruct_uid: str | None = None,
     workflow: str | None = None,
     protocol: str | None = None,
+    origin: str | None = None,
+    parent_id: str | None = None,
     q: str | None = None,
     created_after: datetime | None = None,
     created_before: datetime | None = None,
     sort: str | None = None,
     page_size: int = 100,
 ) -> Flow[Page[PlanSummary]]:
-    """Plans that fit every filter, newest first unless ``sort`` says otherwise; pages are fetched as needed."""
+    """Plans that fit every filter, newest first unless ``sort`` says otherwise; pages are fetched as needed.
+
+    ``q`` is part of an id, UID, patient id or label; ``state`` one state or several; ``sort`` is created_at, updated_at or
+    patient_id, with a minus for the last first. Times without a zone are UTC.
+    """
     filters = {
         "state": state,
         "patient_id": patient_id,
@@ -194,6 +215,8 @@ def plans_page(
         "rtstruct_uid": rtstruct_uid,
         "workflow": workflow,
         "protocol": protocol,
+        "origin": origin,
+        "parent_id": parent_id,
         "q": q,
         "created_after": created_after,
         "created_before": created_before,
@@ -279,14 +302,34 @@ def job_log(job_id: str, offset: int = 0) -> Flow[LogChunk]:
     return fetch(Request("GET", _api("jobs", segment(job_id), "log"), params=_query({"offset": offset})), LogChunk)
 
 
-def job_events(job_id: str, since: str | None = None) -> Flow[Events]:
+def job_events(job_id: str, cursor: str | None = None) -> Flow[Page[Event]]:
     """What happened to a job after a cursor; a short poll."""
-    return fetch(Request("GET", _api("jobs", segment(job_id), "events"), params=_query({"since": since})), Events)
+    return fetch(
+        Request("GET", _api("jobs", segment(job_id), "events"), params=_query({"cursor": cursor})), Page[Event]
+    )
 
 
-def arrivals_page(cursor: str | None, /, *, state: str | None = None, page_size: int = 100) -> Flow[Page[Arrival]]:
+def arrivals_page(
+    cursor: str | None,
+    /,
+    *,
+    state: str | Sequence[str] | None = None,
+    patient_id: str | None = None,
+    study_uid: str | None = None,
+    rtstruct_uid: str | None = None,
+    q: str | None = None,
+    page_size: int = 100,
+) -> Flow[Page[Arrival]]:
     """Every RTSTRUCT that was seen and what became of it, newest first; pages are fetched as needed."""
-    filters = {"state": state, "limit": page_size, "cursor": cursor}
+    filters = {
+        "state": state,
+        "patient_id": patient_id,
+        "study_uid": study_uid,
+        "rtstruct_uid": rtstruct_uid,
+        "q": q,
+        "limit": page_size,
+        "cursor": cursor,
+    }
     return fetch(Request("GET", _api("arrivals"), params=_query(filters)), Page[Arrival])
 
 
@@ -405,4 +448,11 @@ def _plain(value: Any) -> Any:
 
 
 def _query(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((k, v.isoformat() if isinstance(v, datetime) else str(v)) for k, v in values.items() if v is not None)
+    return tuple((k, _text(v)) for k, v in values.items() if v is not None)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    # of a repeated parameter Orthanc hands over only the last: several values go into one
+    return str(value) if isinstance(value, (str, int, float)) else ",".join(map(str, value))

@@ -46,51 +46,92 @@ class Failure(Model):
 
 
 class Engine(Model):
-    """One dose engine, and whether it really ran."""
+    """One dose engine; available means that a worker really ran it."""
 
     available: bool
     version: str | None = None
     reason: str | None = None
+    workers: int | None = None
+
+
+class WorkerCounts(Model):
+    """How many workers gave a sign of life lately."""
+
+    total: int
+    idle: int = 0
+    busy: int = 0
+
+
+class Queue(Model):
+    """Plans that are not at their end, by state."""
+
+    waiting: int = 0
+    queued: int = 0
+    running: int = 0
+
+
+class OrthancInfo(Model):
+    """The Orthanc that the service runs in."""
+
+    name: str | None = None
+    version: str | None = None
+    dicom_aet: str | None = None
+    dicom_port: int | None = None
 
 
 class Info(Model):
-    """The service: what it is and whether it can work now."""
+    """The service; ``ready``: a structure set that arrives now is planned; ``problems`` says why not."""
 
-    name: str = "radiarch"
+    name: str
     version: str
     ready: bool
-    workflows: tuple[Any, ...] = ()
+    problems: tuple[Failure, ...] = ()
+    workflows: tuple[str, ...] = ()
+    protocols: int | None = None
     engines: dict[str, Engine] = Field(default_factory=dict)
-    workers: Any = None
-    queue: Any = None
+    workers: WorkerCounts | None = None
+    queue: Queue | None = None
+    orthanc: OrthancInfo | None = None
 
 
 class Workflow(Model):
-    """A way of planning with its parameters as JSON schema, defaults included."""
+    """A way of planning; ``parameters`` is the JSON schema, ``defaults`` every parameter that has one."""
 
     id: str
     title: str = ""
     description: str = ""
     modality: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
+    defaults: dict[str, Any] = Field(default_factory=dict)
 
 
-class ProtocolInfo(Model):
-    """A protocol as the running service uses it."""
-
-    id: str
-    title: str = ""
-    priority: int = 0
-    enabled: bool = True
-    workflow: str | None = None
-
-
-class PrescriptionInfo(Model):
-    """What was prescribed: total dose over all fractions."""
+class Prescription(Model):
+    """What is prescribed: total dose over all fractions."""
 
     target: str
     dose_gy: float
     fractions: int
+
+
+class Protocol(Model):
+    """A protocol as the running service uses it."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+    priority: int = 0
+    enabled: bool = True
+    workflow: str
+    prescription: Prescription
+    match: dict[str, Any] = Field(default_factory=dict)
+    structures: dict[str, Any] = Field(default_factory=dict)
+    beams: tuple[dict[str, Any], ...] = ()
+    beam_count: int | None = None
+    objectives: tuple[dict[str, Any], ...] = ()
+    goals: tuple[str, ...] = ()
+    calculation: dict[str, Any] = Field(default_factory=dict)
+    file: str | None = None
+    sha256: str | None = None
 
 
 class Output(Model):
@@ -104,10 +145,10 @@ class Output(Model):
 
 
 class GoalResult(Model):
-    """A goal with its value; ``status`` is met, near or missed, or None where the structure does not exist."""
+    """A goal with its value in ``unit``; ``status`` is met, near or missed, or None where there is no value."""
 
     text: str
-    structure: str | None = None
+    structure: str = ""
     value: float | None = None
     unit: str = ""
     status: str | None = None
@@ -115,9 +156,10 @@ class GoalResult(Model):
 
 
 class StructureMetrics(Model):
-    """Metrics of one structure."""
+    """Metrics of one structure on the final dose."""
 
     structure: str
+    roi_number: int | None = None
     volume_cc: float | None = None
     d_mean_gy: float | None = None
     d_min_gy: float | None = None
@@ -128,24 +170,44 @@ class StructureMetrics(Model):
     d2_gy: float | None = None
 
 
+class Beam(Model):
+    """A beam as asked for, with its spots when planned; angles IEC 61217, meterset for one fraction."""
+
+    number: int | None = None
+    name: str | None = None
+    gantry_deg: float
+    couch_deg: float = 0.0
+    isocenter_mm: tuple[float, float, float] | None = None
+    layers: int | None = None
+    spots: int | None = None
+    energy_min_mev: float | None = None
+    energy_max_mev: float | None = None
+    meterset_mu: float | None = None
+
+
 class PlanSummary(Model):
     """A plan as lists show it."""
 
     id: str
+    job_id: str = ""
     state: str
     stage: str | None = None
-    progress: float | None = None
+    progress: float = 0.0
     eta_s: float | None = None
+    message: str = ""
+    attempt: int = 0
     origin: str | None = None
-    job_id: str | None = None
     workflow_id: str | None = None
     protocol_id: str | None = None
+    label: str = ""
     patient_id: str | None = None
     study_instance_uid: str | None = None
     rtstruct_sop_instance_uid: str | None = None
-    superseded_by: str | None = None
+    prescription: Prescription | None = None
+    missing_instances: int = 0
     parent_id: str | None = None
-    prescription: PrescriptionInfo | None = None
+    supersedes: str | None = None
+    superseded_by: str | None = None
     error: Failure | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -164,43 +226,65 @@ class PlanSummary(Model):
         return self.state == PlanState.SUCCEEDED
 
     def raise_for_failure(self) -> None:
-        """Raise the plan's error as the contract's exception, if it has one."""
+        """Raise the plan's error as the contract's exception, if it failed or was cancelled."""
         if self.error is not None:
             raise self.error.as_error()
+        if self.state == PlanState.CANCELLED:
+            raise _errors.from_info(
+                {
+                    "code": "cancelled",
+                    "message": f"plan {self.id} was cancelled",
+                    "remedy": "Ask for another plan.",
+                }
+            )
 
 
 class Plan(PlanSummary):
-    """Everything about a plan."""
+    """Everything about a plan; goals have no value before it ended."""
 
-    outputs: tuple[Output, ...] = ()
+    parameters: dict[str, Any] = Field(default_factory=dict)
     objectives: tuple[dict[str, Any], ...] = ()
     goals: tuple[GoalResult, ...] = ()
+    structures: tuple[dict[str, Any], ...] = ()
+    missing_structures: tuple[str, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    beams: tuple[Beam, ...] = ()
     metrics: tuple[StructureMetrics, ...] = ()
-    beams: tuple[dict[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
     uncertainty_percent: float | None = None
+    notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
+    worker: str | None = None
 
 
 class Job(Model):
-    """The running side of a plan."""
+    """The computation of a plan over all of its attempts."""
 
     id: str
-    plan_id: str | None = None
+    plan_id: str
     state: str
     stage: str | None = None
-    progress: float | None = None
+    progress: float = 0.0
     eta_s: float | None = None
-    message: str | None = None
-    attempt: int | None = None
+    message: str = ""
+    attempt: int = 0
+    worker: str | None = None
+    solver: dict[str, Any] | None = None
     error: Failure | None = None
+
+    @property
+    def ended(self) -> bool:
+        try:
+            return PlanState(self.state).ended
+        except ValueError:
+            return False
 
 
 class DvhCurve(Model):
     """Cumulative DVH: ``volume_percent[i]`` of the structure gets at least ``dose_gy[i]``."""
 
     structure: str
+    roi_number: int | None = None
     volume_cc: float | None = None
     dose_gy: tuple[float, ...]
     volume_percent: tuple[float, ...]
@@ -209,50 +293,57 @@ class DvhCurve(Model):
 class Dvh(Model):
     """The curves of one plan on its final dose."""
 
-    plan_id: str | None = None
+    plan_id: str
     curves: tuple[DvhCurve, ...]
 
 
 class LogChunk(Model):
-    """Lines of a job's log from an offset; ask again from ``next_offset``."""
+    """Lines of a job's log from ``offset``, over all attempts; ask again from ``next_offset``."""
 
-    lines: tuple[str, ...]
+    offset: int = 0
     next_offset: int
+    lines: tuple[str, ...]
+    complete: bool = False
+    """Nothing more will come."""
 
 
 class Event(Model):
     """Something that happened to a job."""
 
-    type: str | None = None
+    cursor: str | None = None
     at: datetime | None = None
-
-
-class Events(Model):
-    """Events after a cursor; ask again with ``next``."""
-
-    items: tuple[Event, ...] = ()
-    next: str | None = None
+    type: str
+    data: dict[str, Any] = Field(default_factory=dict)
 
 
 class Arrival(Model):
-    """An RTSTRUCT that was seen, and what became of it."""
+    """An RTSTRUCT that was seen, and what became of it; ``error`` says why it was not planned."""
 
-    id: str | int | None = None
+    id: str
     state: str
-    sop_instance_uid: str | None = None
+    sop_instance_uid: str
+    orthanc_id: str | None = None
     patient_id: str | None = None
     study_instance_uid: str | None = None
+    calling_ae: str | None = None
+    structures: tuple[str, ...] = ()
+    protocol_id: str | None = None
     plan_id: str | None = None
+    referenced_instances: int | None = None
+    missing_instances: int = 0
     error: Failure | None = None
+    first_seen_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class Worker(Model):
     """A worker and its last sign of life."""
 
     name: str
-    host: str | None = None
-    version: str | None = None
-    state: str | None = None
+    host: str = ""
+    pid: int | None = None
+    version: str = ""
+    state: str = ""
     plan_id: str | None = None
     heartbeat_at: datetime | None = None
     started_at: datetime | None = None

@@ -182,7 +182,7 @@ def test_polling_outlives_a_restart_of_the_server() -> None:
     with faulty_server(answers) as server, Radiarch(server.url, retry=QUICK) as r:
         plan = r.poll_until_done("a" * 32, interval_s=0.01, progress=lambda p: seen.append((p.state, p.progress)))
     assert plan.succeeded
-    assert seen == [("running", 0.5), ("succeeded", None)]  # each change once
+    assert seen == [("running", 0.5), ("succeeded", 0.0)]  # each change once
 
 
 def test_polling_gives_up_in_time() -> None:

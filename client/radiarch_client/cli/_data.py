@@ -1,0 +1,111 @@
+"""Commands about DICOM in Orthanc: send and find."""
+
+from __future__ import annotations
+
+import re
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.progress import MofNCompleteColumn, Progress, TextColumn
+
+from radiarch_client.models import OrthancResource, SendReport, SentFile
+
+from ._base import Cli, Exit, RadiarchGroup, table
+
+_LEVELS = {"patients": "Patient", "studies": "Study", "series": "Series", "instances": "Instance"}
+_SHOWN = {
+    "Patient": ("PatientID", "PatientName"),
+    "Study": ("StudyInstanceUID", "PatientID", "StudyDate", "StudyDescription"),
+    "Series": ("SeriesInstanceUID", "Modality", "SeriesDescription"),
+    "Instance": ("SOPInstanceUID", "InstanceNumber"),
+}
+_KEYWORD = re.compile(r"[A-Z][A-Za-z0-9]{1,63}")
+
+
+def register(root: RadiarchGroup) -> None:
+    """Add the commands."""
+
+    @root.cmd("send")
+    @click.argument("folder", type=click.Path(exists=True, path_type=Path))
+    @click.option("--aet", metavar="TITLE", help="Send by C-STORE to this AE title instead of over REST.")
+    @click.option("--dicom-host", metavar="HOST", help="For C-STORE; default: the host of --url.")
+    @click.option("--dicom-port", type=click.IntRange(1, 65535), help="For C-STORE; default: what Orthanc tells.")
+    @click.option("--calling-aet", default="RADIARCH", show_default=True, help="For C-STORE: who sends.")
+    @click.option("--jobs", default=4, type=click.IntRange(1, 16), show_default=True, help="Uploads at once (REST).")
+    def send(
+        cli: Cli,
+        folder: Path,
+        aet: str | None,
+        dicom_host: str | None,
+        dicom_port: int | None,
+        calling_aet: str,
+        jobs: int,
+    ) -> int:
+        """Store every DICOM file below FOLDER in Orthanc; an RTSTRUCT that a protocol fits is then planned.
+
+        Exit code 9 when a file could not be stored.
+        """
+        columns = (TextColumn("{task.description}"), MofNCompleteColumn())
+        with Progress(*columns, console=cli.err, transient=True, disable=not cli.err.is_terminal) as bar:
+            task = bar.add_task("files", total=None)
+
+            def count(_: SentFile) -> None:
+                bar.advance(task)
+
+            if aet is None:
+                report = cli.client.orthanc.send_folder(folder, parallel_uploads=jobs, progress=count)
+            else:
+                host, port = _dicom_address(cli, dicom_host, dicom_port)
+                report = cli.client.orthanc.send_folder_dicom(
+                    folder, host=host, port=port, called_aet=aet, calling_aet=calling_aet, progress=count
+                )
+        if cli.as_json:
+            cli.emit(report)
+        else:
+            _show(cli, report)
+        return Exit.OK if report.ok else Exit.PROBLEMS
+
+    @root.cmd("find")
+    @click.argument("level", type=click.Choice(list(_LEVELS)))
+    @click.argument("tags", nargs=-1, metavar="[KEYWORD=VALUE]...")
+    @click.option("-n", "--limit", default=50, type=click.IntRange(0), show_default=True, help="0: all.")
+    def find(cli: Cli, level: str, tags: tuple[str, ...], limit: int) -> None:
+        """Search Orthanc by DICOM tags: find studies PatientID='HN*' StudyDate=20260101-"""
+        query: dict[str, str] = {}
+        for text in tags:
+            keyword, equals, value = text.partition("=")
+            if not equals or not _KEYWORD.fullmatch(keyword):
+                raise click.UsageError(f"{text!r}: expected KEYWORD=VALUE, such as PatientID=HN*")
+            query[keyword] = value
+        name: Any = _LEVELS[level]
+        found = list(islice(cli.client.orthanc.find(name, limit=limit or None, **query), limit or None))
+        if cli.as_json:
+            cli.emit({"items": found})
+        else:
+            cli.show(_resources(name, found))
+
+
+def _dicom_address(cli: Cli, host: str | None, port: int | None) -> tuple[str, int]:
+    import httpx
+
+    return (
+        host or httpx.URL(cli.settings.url).host,
+        port or cli.client.orthanc.system().dicom_port or 4242,
+    )
+
+
+def _show(cli: Cli, report: SendReport) -> None:
+    bad = [f for f in report.files if f.error is not None]
+    if bad:
+        cli.show(table("file", "status", "why", rows=((f.path, f.status, f.error and f.error.message) for f in bad)))
+    stored, before = report.count("stored"), report.count("already_stored")
+    cli.say(
+        f"{stored} stored, {before} there before, {len(bad)} not stored, {len(report.skipped)} files are not DICOM."
+    )
+
+
+def _resources(level: str, found: list[OrthancResource]) -> Any:
+    names = _SHOWN[level]
+    return table(*names, "Orthanc", rows=((*(r.tag(n) for n in names), r.id) for r in found))

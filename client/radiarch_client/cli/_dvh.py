@@ -1,0 +1,178 @@
+"""Commands about dose: dvh and compare; drawing lives in `_plot`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from radiarch_contract.errors import ErrorCode, NotFoundError
+from rich.text import Text
+
+from radiarch_client.models import DvhCurve, Plan
+
+from . import _plot, _tables
+from ._base import Cli, RadiarchGroup, cell, table
+from ._complete import plan_argument, plan_id
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_FILE_OR_STDOUT = click.Path(dir_okay=False, allow_dash=True)
+_COMPARED = ("d_mean_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy", "d_max_gy")
+
+
+def register(root: RadiarchGroup) -> None:
+    """Add the commands."""
+
+    @root.cmd("dvh")
+    @plan_argument
+    @click.option("-s", "--structure", "structures", multiple=True, metavar="NAME", help="Only this one; again.")
+    @click.option("--plot", is_flag=True, help="Draw it in the terminal.")
+    @click.option("--png", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw it into a file.")
+    @click.option(
+        "--csv",
+        "table_file",
+        type=click.Path(dir_okay=False, allow_dash=True),
+        metavar="FILE",
+        help="Write the curves; - is stdout.",
+    )
+    def dvh(
+        cli: Cli, plan: str, structures: tuple[str, ...], plot: bool, png: Path | None, table_file: str | None
+    ) -> None:
+        """Metrics and cumulative DVH of every structure on the final dose."""
+        identifier = plan_id(cli, plan)
+        answer = cli.client.dvh(identifier)
+        curves = _chosen(answer.curves, structures)
+        if png is not None:
+            _plot.to_png([(identifier[:8], curves)], png)
+            cli.say(f"wrote {png}")
+        if table_file is not None:
+            with click.open_file(table_file, "w", encoding="utf-8") as f:
+                f.write(as_csv(curves))
+        if cli.as_json:
+            cli.emit(answer.model_copy(update={"curves": curves}))
+            return
+        if table_file == "-":
+            return
+        whole = cli.client.get_plan(identifier)
+        names = {c.structure for c in curves}
+        cli.show(_tables.metrics([m for m in whole.metrics if m.structure in names]))
+        if plot:
+            cli.show("", _plot.in_terminal(curves, width=max(30, min(cli.out.width - 8, 100))))
+
+    @root.cmd("compare")
+    @click.argument("plans", nargs=-1, required=True, metavar="PLAN PLAN...")
+    @click.option(
+        "--png", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE", help="Draw the DVHs into a file."
+    )
+    def compare(cli: Cli, plans: tuple[str, ...], png: Path | None) -> None:
+        """Metrics and goals of plans side by side, as differences from the first."""
+        if len(plans) < 2:
+            raise click.UsageError("name two plans or more")
+        whole = [cli.client.get_plan(plan_id(cli, p)) for p in plans]
+        without = [p.id for p in whole if not p.metrics]
+        if without:
+            raise NotFoundError(
+                f"no dose to compare in {', '.join(without)}",
+                remedy="Only plans that succeeded can be compared ('radiarch status').",
+                code=ErrorCode.NOT_FOUND,
+            )
+        if png is not None:
+            _plot.to_png([(p.id[:8], cli.client.dvh(p.id).curves) for p in whole], png)
+            cli.say(f"wrote {png}")
+        if cli.as_json:
+            cli.emit(comparison(whole))
+        else:
+            cli.show(_metrics_table(whole), "", _goals_table(whole))
+
+
+def as_csv(curves: Sequence[DvhCurve]) -> str:
+    """One line a point: structure, dose in Gy, volume in %."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("structure", "dose_gy", "volume_percent"))
+    for curve in curves:
+        # a name that begins like a formula would be run by a spreadsheet
+        name = f"'{curve.structure}" if curve.structure.startswith(("=", "+", "-", "@", "\t")) else curve.structure
+        writer.writerows((name, d, v) for d, v in zip(curve.dose_gy, curve.volume_percent, strict=True))
+    return text.getvalue()
+
+
+def comparison(plans: Sequence[Plan]) -> dict[str, Any]:
+    """Metrics and goals by structure; differences are from the first plan's."""
+    first = {m.structure: m for m in plans[0].metrics}
+    return {
+        "plans": [
+            {"id": p.id, "workflow_id": p.workflow_id, "protocol_id": p.protocol_id, "state": p.state} for p in plans
+        ],
+        "metrics": [
+            {
+                "plan_id": p.id,
+                "structure": m.structure,
+                **{name: getattr(m, name) for name in _COMPARED},
+                "difference": {
+                    name: _difference(getattr(m, name), getattr(first.get(m.structure), name, None))
+                    for name in _COMPARED
+                },
+            }
+            for p in plans
+            for m in p.metrics
+        ],
+        "goals": [
+            {"plan_id": p.id, "text": g.text, "value": g.value, "unit": g.unit, "status": g.status}
+            for p in plans
+            for g in p.goals
+        ],
+    }
+
+
+def _difference(value: float | None, reference: float | None) -> float | None:
+    return None if value is None or reference is None else value - reference
+
+
+def _metrics_table(plans: Sequence[Plan]) -> Any:
+    names = list(dict.fromkeys(m.structure for p in plans for m in p.metrics))
+    rows: list[list[object]] = []
+    first = {m.structure: m for m in plans[0].metrics}
+    for name in names:
+        for i, p in enumerate(plans):
+            m = next((x for x in p.metrics if x.structure == name), None)
+            row: list[object] = [name if i == 0 else Text(""), p.id[:8]]
+            for attribute in _COMPARED:
+                value = getattr(m, attribute, None)
+                difference = _difference(value, getattr(first.get(name), attribute, None))
+                text = cell(_tables.number(value))
+                if i and difference is not None:
+                    text.append(f" {difference:+.2f}", style="dim")
+                row.append(text)
+            rows.append(row)
+    columns = ("structure", "plan", "mean Gy", "D98 Gy", "D95 Gy", "D50 Gy", "D2 Gy", "max Gy")
+    return table(*columns, rows=rows, right=columns[2:])
+
+
+def _goals_table(plans: Sequence[Plan]) -> Any:
+    texts = list(dict.fromkeys(g.text for p in plans for g in p.goals))
+    rows = []
+    for text in texts:
+        row: list[object] = [text]
+        for p in plans:
+            goal = next((g for g in p.goals if g.text == text), None)
+            row.append(_tables.goal_value(goal) if goal else None)
+        rows.append(row)
+    return table("goal", *(p.id[:8] for p in plans), rows=rows)
+
+
+def _chosen(curves: Sequence[DvhCurve], names: Sequence[str]) -> tuple[DvhCurve, ...]:
+    if not names:
+        return tuple(curves)
+    known = {c.structure for c in curves}
+    missing = [n for n in names if n not in known]
+    if missing:
+        raise NotFoundError(
+            f"no DVH for {', '.join(missing)}",
+            remedy=f"There are: {', '.join(sorted(known))}.",
+            code=ErrorCode.UNKNOWN_STRUCTURE,
+        )
+    return tuple(c for c in curves if c.structure in names)

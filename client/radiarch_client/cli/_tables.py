@@ -1,0 +1,201 @@
+"""How plans and other answers look in the terminal; nothing is fetched here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from radiarch_contract.states import GoalStatus, PlanState
+from rich.table import Table
+from rich.text import Text
+
+from radiarch_client.models import Failure, GoalResult, Plan, PlanSummary, StructureMetrics
+
+from ._base import cell, table
+
+_STATE_STYLE: dict[str, str] = {
+    PlanState.SUCCEEDED: "green",
+    PlanState.FAILED: "red",
+    PlanState.CANCELLED: "yellow",
+    PlanState.RUNNING: "cyan",
+}
+_GOAL_STYLE: dict[str | None, str] = {GoalStatus.MET: "green", GoalStatus.NEAR: "yellow", GoalStatus.MISSED: "red"}
+
+
+def duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole < 100:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def moment(time: datetime | None) -> str | None:
+    return None if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def ago(time: datetime | None) -> str | None:
+    return None if time is None else f"{duration((datetime.now(UTC) - time).total_seconds())} ago"
+
+
+def number(value: float | None, digits: int = 2) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def state(value: str) -> Text:
+    text = cell(value)
+    text.stylize(_STATE_STYLE.get(value, ""))
+    return text
+
+
+def doing(plan: PlanSummary) -> str:
+    if plan.state == PlanState.WAITING and plan.missing_instances:
+        return f"waiting for {plan.missing_instances} images"
+    return f"{plan.state}: {plan.stage}" if plan.stage and not plan.ended else plan.state
+
+
+def progress_line(plan: PlanSummary) -> str:
+    left = f", {duration(plan.eta_s)} left" if plan.eta_s is not None and not plan.ended else ""
+    return f"{doing(plan)}, {plan.progress:.0%}{left}"
+
+
+def facts(pairs: Iterable[tuple[str, object]]) -> Table:
+    """Names and values below each other; what has no value is left out."""
+    t = Table(show_header=False, box=None, pad_edge=False)
+    t.add_column(style="bold", no_wrap=True)
+    t.add_column(overflow="fold")
+    for name, value in pairs:
+        if value is not None and value != "" and value != ():
+            t.add_row(name, value if isinstance(value, Text) else cell(value))
+    return t
+
+
+def failure(error: Failure | None) -> list[tuple[str, object]]:
+    if error is None:
+        return []
+    return [("error", f"{error.code}: {error.message}"), ("what to do", error.remedy)]
+
+
+def status(plan: PlanSummary) -> Table:
+    running = not plan.ended
+    return facts(
+        [
+            ("plan", plan.id),
+            ("state", state(plan.state)),
+            ("missing", f"{plan.missing_instances} images" if plan.missing_instances else None),
+            ("stage", plan.stage if running else None),
+            ("progress", f"{plan.progress:.0%}" if running else None),
+            ("time left", duration(plan.eta_s) if running and plan.eta_s is not None else None),
+            ("took", _took(plan)),
+            ("superseded by", plan.superseded_by),
+            *failure(plan.error),
+        ]
+    )
+
+
+def plans(found: Sequence[PlanSummary]) -> Table:
+    rows = (
+        (
+            p.id,
+            state(p.state),
+            f"{p.progress:.0%}" if p.state == PlanState.RUNNING else None,
+            p.patient_id,
+            p.protocol_id or p.workflow_id,
+            moment(p.created_at),
+            _took(p),
+        )
+        for p in found
+    )
+    columns = ("plan", "state", "progress", "patient", "protocol", "made", "took")
+    return table(*columns, rows=rows, right=("progress", "took"))
+
+
+def goals(found: Sequence[GoalResult]) -> Table:
+    rows = ((g.text, goal_value(g), g.note) for g in found)
+    return table("goal", "value", "note", rows=rows)
+
+
+def goal_value(goal: GoalResult) -> Text:
+    """Value and status: 96.31 % met."""
+    value = "" if goal.value is None else f"{goal.value:.2f} {goal.unit}".rstrip() + "  "
+    return Text.assemble(cell(value) if value else "", (goal.status or "–", _GOAL_STYLE.get(goal.status, "")))
+
+
+def metrics(found: Sequence[StructureMetrics]) -> Table:
+    rows = (
+        (
+            m.structure,
+            number(m.volume_cc, 1),
+            *(number(d) for d in (m.d_mean_gy, m.d_min_gy, m.d98_gy, m.d95_gy, m.d50_gy, m.d2_gy, m.d_max_gy)),
+        )
+        for m in found
+    )
+    columns = ("structure", "cc", "mean Gy", "min Gy", "D98 Gy", "D95 Gy", "D50 Gy", "D2 Gy", "max Gy")
+    return table(*columns, rows=rows, right=columns[1:])
+
+
+def whole_plan(plan: Plan) -> list[Any]:
+    """Everything about a plan, section by section."""
+    rx = plan.prescription
+    parts: list[Any] = [
+        status(plan),
+        facts(
+            [
+                ("made", moment(plan.created_at)),
+                ("asked by", plan.origin),
+                ("patient", plan.patient_id),
+                ("study", plan.study_instance_uid),
+                ("structure set", plan.rtstruct_sop_instance_uid),
+                ("protocol", plan.protocol_id),
+                ("workflow", plan.workflow_id),
+                ("prescription", f"{rx.dose_gy:g} Gy in {rx.fractions} fractions to {rx.target}" if rx else None),
+                ("uncertainty", f"{plan.uncertainty_percent:.2f} %" if plan.uncertainty_percent is not None else None),
+                ("worker", plan.worker),
+                ("attempts", plan.attempt),
+            ]
+        ),
+    ]
+    if plan.goals:
+        parts += ["", goals(plan.goals)]
+    if plan.metrics:
+        parts += ["", metrics(plan.metrics)]
+    if plan.beams:
+        parts += ["", _beams(plan)]
+    if plan.outputs:
+        rows = ((o.kind, o.sop_instance_uid, o.orthanc_id) for o in plan.outputs)
+        parts += ["", table("result", "SOPInstanceUID", "Orthanc", rows=rows)]
+    if plan.timings_s:
+        steps = ((name, f"{s:.1f}") for name, s in plan.timings_s.items())
+        parts += ["", table("step", "seconds", rows=steps, right=("seconds",))]
+    if plan.notes:
+        parts += ["", *(f"Note: {n}" for n in plan.notes)]
+    if plan.outputs:
+        parts += ["", "UNAPPROVED: for research and quality assurance only."]
+    return parts
+
+
+def _beams(plan: Plan) -> Table:
+    rows = (
+        (
+            b.number,
+            b.name,
+            f"{b.gantry_deg:g}",
+            f"{b.couch_deg:g}",
+            b.layers,
+            b.spots,
+            None if b.energy_min_mev is None else f"{b.energy_min_mev:.1f}–{b.energy_max_mev or 0:.1f}",
+            number(b.meterset_mu, 1),
+        )
+        for b in plan.beams
+    )
+    columns = ("beam", "name", "gantry °", "couch °", "layers", "spots", "energy MeV", "MU/fraction")
+    return table(*columns, rows=rows, right=columns[2:])
+
+
+def _took(plan: PlanSummary) -> str | None:
+    if plan.started_at is None or plan.ended_at is None:
+        return None
+    return duration((plan.ended_at - plan.started_at).total_seconds())

@@ -23,12 +23,12 @@ WORKER_TTL_S = 15
 log = logging.getLogger("radiarch.worker")
 
 
-def connect(url: str) -> Client:
-    """A client that never waits long: whoever calls has a job to watch over."""
+def connect(url: str, *, timeout_s: float = _TIMEOUT_S) -> Client:
+    """A client that never waits long by default: whoever calls has a job to watch over."""
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=_TIMEOUT_S,
-        socket_timeout=_TIMEOUT_S,
+        socket_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
         retry_on_error=[],
         health_check_interval=30,

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 MAX_LINES = 20_000
 MAX_LINE_CHARS = 500
+_MAX_UNFINISHED_BYTES = 1 << 16
 _RESERVED = 500
 """Lines kept for the job's own words when an engine has filled the rest."""
 
@@ -44,7 +45,7 @@ class AttemptLog:
         *lines, self._raw = (self._raw + chunk).split(b"\n")
         for line in lines:
             self._output_line(line)
-        if len(self._raw) > 4 * MAX_LINE_CHARS:  # a progress bar without line ends, or no text at all
+        if len(self._raw) > _MAX_UNFINISHED_BYTES:  # a progress bar without line ends, or no text at all
             self.flush()
 
     def flush(self) -> None:

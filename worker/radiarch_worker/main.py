@@ -42,6 +42,7 @@ from .supervise import Attempt
 log = logging.getLogger("radiarch.worker")
 
 _DEQUEUE_S = 1
+_QUEUE_TIMEOUT_S = 10
 _BEAT_S = 1.0
 _RQ_BEAT_S = 15.0
 _REPROBE_S = 60.0
@@ -49,7 +50,7 @@ _PAUSE_S = 0.5
 _KEEP_RESULT_S = 120.0
 """How long a delivered result is delivered again should Redis have lost it."""
 _JOB_ID = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})")
-_PRELOADED = ("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom")
+_PRELOADED: tuple[str, ...] = ("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom")
 
 
 class PlanWorker(Worker):
@@ -62,7 +63,9 @@ class PlanWorker(Worker):
 
     job_class = PlanJob
 
-    def __init__(self, settings: Settings, client: Client) -> None:
+    def __init__(self, settings: Settings) -> None:
+        # of its own: RQ changes its time-outs, and a slow answer to its blocking call must not lose a job
+        client = connect(settings.redis_url, timeout_s=_QUEUE_TIMEOUT_S)
         queue = Queue(transport.QUEUE_NAME, connection=client, job_class=PlanJob, serializer=JSONSerializer)
         super().__init__(
             [queue],
@@ -77,7 +80,7 @@ class PlanWorker(Worker):
         self.birth_date = rq_now()
         self._settings = settings
         self._queue = queue
-        self._feed = Feed(client)
+        self._feed = Feed(connect(settings.redis_url))
         self._folder = WorkFolder(settings.work_dir, settings.name)
         self._started_at = datetime.now(UTC)
         self._stop = False
@@ -91,6 +94,10 @@ class PlanWorker(Worker):
     @property
     def dequeue_timeout(self) -> int:
         return _DEQUEUE_S
+
+    @property
+    def connection_timeout(self) -> int:
+        return _QUEUE_TIMEOUT_S
 
     # -- life ---------------------------------------------------------------------------------------------------
 
@@ -396,4 +403,4 @@ def _preload(settings: Settings, cache: Path) -> None:
 
 def main(settings: Settings, *, burst: bool = False) -> None:
     """Run one worker until it is told to stop."""
-    PlanWorker(settings, connect(settings.redis_url)).run(burst=burst)
+    PlanWorker(settings).run(burst=burst)

@@ -113,8 +113,6 @@ def start(target: Callable[[socket.socket], None], *, mark: str, env: Mapping[st
     theirs.close()
     os.close(output_w)
     os.set_blocking(output_r, False)
-    with contextlib.suppress(OSError):  # both sides do it: whoever is first
-        os.setpgid(pid, pid)
     return Child(pid, os.pidfd_open(pid), output_r, ours, mark)
 
 
@@ -150,7 +148,7 @@ def members(pgid: int | None, mark: str) -> list[int]:
             fields = Path(entry.path, "stat").read_bytes().rpartition(b")")[2].split()
             if fields[0] in (b"Z", b"X"):
                 continue
-            if pgid is not None and int(fields[2]) == pgid:
+            if pgid is not None and pgid in (pid, int(fields[2])):
                 found.append(pid)
                 continue
             if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):

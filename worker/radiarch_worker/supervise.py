@@ -33,6 +33,8 @@ _LEAVING_S = 3.0
 _STORING_S = 10.0
 """How long a job that is storing its results is let go on when it should end, so that it leaves one set or none."""
 _MESSAGE_CHARS = 300
+_OUTPUT_BYTES = 8 << 20
+"""Read at once; an engine cannot keep the worker reading."""
 
 
 class Verdict(StrEnum):
@@ -176,16 +178,20 @@ class Attempt:
             self._asked_at = None
 
     def _drain(self) -> None:
+        output = b""
         try:
-            while chunk := os.read(self._child.output_fd, 1 << 16):
-                self.log.output(chunk)
+            while len(output) < _OUTPUT_BYTES and (chunk := os.read(self._child.output_fd, 1 << 16)):
+                output += chunk
         except BlockingIOError:
             pass
+        # The messages are read after the output and taken before it: words that the job declared private before it
+        # wrote them are taken out.
         for message in self._link.messages():
             try:
                 self._take(message)
             except ValueError as e:  # a fault in the job's code must not end its worker
                 self.log.add(f"a message of the job was not understood: {e}", "worker")
+        self.log.output(output)
 
     def _take(self, message: dict[str, Any]) -> None:
         now = time.monotonic()

@@ -1,1 +1,1 @@
-"""Runs the whole service on one machine, for `scripts/serve` and `scripts/demo`; the parts are known by command only."""
+"""Runs the whole service on one machine, for `scripts/serve` and `scripts/demo`; its parts are known as commands only."""

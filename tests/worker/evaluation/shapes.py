@@ -76,6 +76,5 @@ def dose_of(grid: Grid, function: Callable[[Floats, Floats, Floats], Floats]) ->
 
 def refs(patient: Patient) -> Mapping[str, StructureRef]:
     return {
-        s.name: StructureRef(name=s.name, roi_number=s.roi_number, roi_name=s.name)
-        for s in patient.structures.values()
+        s.name: StructureRef(name=s.name, roi_number=s.roi_number, roi_name=s.name) for s in patient.structures.values()
     }

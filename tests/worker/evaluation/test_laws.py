@@ -32,7 +32,7 @@ def bumpy(grid: Grid, seed: int = 3) -> Dose:
 
 
 def hot_spot(x: Floats, y: Floats, z: Floats) -> Floats:
-    return 66 * np.exp(-(((x - 4) ** 2 + (y + 3) ** 2 + (z - 2) ** 2) / (2 * 15.0**2)))
+    return np.asarray(66 * np.exp(-(((x - 4) ** 2 + (y + 3) ** 2 + (z - 2) ** 2) / (2 * 15.0**2))))
 
 
 def test_a_uniform_dose_gives_itself_everywhere() -> None:
@@ -54,7 +54,7 @@ def test_metrics_scale_with_the_dose(factor: float) -> None:
 
 def test_moving_patient_and_dose_together_changes_nothing() -> None:
     moved = Grid((CT.origin_mm[0] + 133.7, CT.origin_mm[1] - 41.9, CT.origin_mm[2] + 512.25), CT.spacing_mm, CT.shape)
-    contours = [(z + 512.25, xy + (133.7, -41.9)) for z, xy in BALL.contours]
+    contours = [(z + 512.25, xy + np.array([133.7, -41.9])) for z, xy in BALL.contours]
     here = judged(bumpy(coarse())).metrics[0]
     p = patient(structure(7, "PTV", contours, moved), grid=moved)
     there = evaluate(p, bumpy(coarse(moved)), PRESCRIPTION, [], refs(p)).metrics[0]
@@ -132,7 +132,7 @@ def _body(mask: npt.NDArray[np.bool_]) -> Structure:
 def test_beyond_a_grid_that_covers_the_patient_the_dose_is_zero() -> None:
     mask = np.zeros(CT.shape, np.bool_)
     mask[10:40, 15:50, 15:50] = True
-    couch = structure(2, "Couch", [(float(z), circle((0, 0), 8.0) + (0, 55)) for z in CT.axis_mm(2)[10:40]])
+    couch = structure(2, "Couch", [(float(z), circle((0, 55), 8.0)) for z in CT.axis_mm(2)[10:40]])
     p = patient(_body(mask), couch, body=_body(mask))
     dose = dose_of(coarse(margin=10), lambda x, y, z: 50 + 0 * x)
     result = evaluate(p, dose, PRESCRIPTION, ["Couch: Dmean <= 1 Gy"], refs(p))

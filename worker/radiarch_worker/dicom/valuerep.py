@@ -50,7 +50,7 @@ def decimal_string_at_least(value: float) -> DSfloat:
     Examples
     --------
     >>> str(decimal_string_at_least(76 / 2147483647))
-    '3.539025785e-8'
+    '3.539025786e-8'
     """
     if not (math.isfinite(value) and value > 0):
         raise ValueError(f"{value} is not a positive finite number")

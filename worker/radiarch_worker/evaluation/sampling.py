@@ -201,7 +201,7 @@ def fill_even_odd(contours: Sequence[_Floats], y_mm: _Floats, x_mm: _Floats) -> 
 def _staggered(parts: int) -> _Floats:
     """Offsets of the sub-slices' points, (parts, 3) z, y, x in cells.
 
-    Each sub-slice's points lie elsewhere in their cell, so that a gradient along a row of points does not become stairs.
+    Each sub-slice's points lie elsewhere in their cell, so that a gradient along rows does not become stairs.
     """
     places = (np.arange(parts) + 0.5) / parts - 0.5
     stride = next(n for n in range(max(round(0.38 * parts), 1), parts + 1) if math.gcd(n, parts) == 1)

@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -133,6 +134,8 @@ class Service:
                 "RADIARCH_WORK_DIR": str(self.work_dir),
                 "RADIARCH_PATIENCE_S": "60",
                 "RADIARCH_THREADS": "2",
+                # what numba compiled is the same for every service; compiling takes longer than a plan
+                "NUMBA_CACHE_DIR": str(Path(tempfile.gettempdir()) / f"radiarch-test-numba-{os.getuid()}"),
                 **self._worker_env,
                 **(env or {}),
             },

@@ -93,6 +93,11 @@ class Feed:
         key = transport.result_key(result.plan_id, result.attempt)
         return self._try(lambda c: c.set(key, result.model_dump_json(), nx=True, ex=transport.TRANSPORT_TTL_S))[0]
 
+    def was_flushed(self, plan_id: str) -> bool:
+        """Whether Redis has lost what it held of a plan: the plugin removes a result that it has taken, never a fence."""
+        answered, value = self.fence(plan_id)
+        return answered and value is None
+
     def worker(self, status: WorkerStatus) -> bool:
         return self._try(lambda c: c.set(transport.worker_key(status.name), status.model_dump_json(), ex=WORKER_TTL_S))[
             0

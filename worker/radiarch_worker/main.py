@@ -50,7 +50,11 @@ _PAUSE_S = 0.5
 _KEEP_RESULT_S = 120.0
 """How long a delivered result is delivered again should Redis have lost it."""
 _JOB_ID = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})")
-_PRELOADED: tuple[str, ...] = ("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom")
+_PRELOADED: tuple[str, ...] = (
+    *("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom"),
+    # none of ours imports OpenTPS when it is imported: that writes into $HOME, and has to wait for the job's own
+    *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom")),
+)
 
 
 class PlanWorker(Worker):
@@ -192,9 +196,10 @@ class PlanWorker(Worker):
             until, result = self._results.popleft()
             if until is not None and now > until:
                 continue
-            delivered = self._feed.result(result)
-            if until is None and delivered:
-                until = now + _KEEP_RESULT_S
+            if until is None:
+                until = now + _KEEP_RESULT_S if self._feed.result(result) else None
+            elif self._feed.was_flushed(result.plan_id):
+                self._feed.result(result)
             self._results.append((until, result))
             waiting += until is None
         return waiting

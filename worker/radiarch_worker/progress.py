@@ -94,10 +94,10 @@ class Progress:
             return None
         index = STAGES.index(self.stage)
         in_stage = self._in_stage(now)
-        if in_stage > 0.02 and now - self._entered > _MEASURABLE_S / 2:
+        if self._reported > 0.02 and now - self._entered > _MEASURABLE_S / 2:
             left_in_stage = (now - self._entered) / in_stage * (1 - in_stage)
         else:
-            left_in_stage = self._expected_s[self.stage] * (1 - in_stage) * self._slowness(now)
+            left_in_stage = self._expected_s[self.stage] * (1 - in_stage)
         return left_in_stage + sum(self._expected_s[s] for s in STAGES[index + 1 :]) * self._slowness(now)
 
     def _slowness(self, now: float) -> float:

@@ -111,8 +111,9 @@ class Attempt:
         _, status = os.waitpid(self._child.pid, 0)
         self._child.close()
         now = time.monotonic()
-        self._progress.finish(now)
         result = self._ending(verdict, os.waitstatus_to_exitcode(status), processes, ended_s)
+        if result is not None and result.error is None:
+            self._progress.finish(now)
         if result is not None and result.error is not None:
             self.log.add(f"{result.error.code}: {result.error.message}", "worker")
         self._publish(now, final=True)

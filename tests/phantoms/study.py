@@ -72,12 +72,12 @@ class PhantomStudy:
 
 @dataclass(frozen=True)
 class _Uids:
-    """Fresh UIDs, or the same ones for the same seed."""
+    """UIDs by what they identify, the same ones for the same seed."""
 
-    seed: str | None
+    seed: str
 
     def __call__(self, what: str) -> UID:
-        return generate_uid(entropy_srcs=None if self.seed is None else ["radiarch-phantom", self.seed, what])
+        return generate_uid(entropy_srcs=["radiarch-phantom", self.seed, what])
 
 
 def make_study(
@@ -102,7 +102,7 @@ def make_study(
     spacing_mm : (x, y, z)
     seed : None for fresh UIDs, else UIDs derived from it
     """
-    uid = _Uids(seed)
+    uid = _Uids(generate_uid() if seed is None else seed)
     common = _common(uid, patient_id, patient_name, study_description)
     images = [_ct_slice(common, uid, k, hu[k], origin_mm, spacing_mm, series_description) for k in range(hu.shape[0])]
     rtstruct = _rtstruct(common, uid, images, rois)

@@ -100,6 +100,10 @@ class OrthancClient:
         """``{Changes, Last, Done}``: what was stored after the given sequence number."""
         return _object(self._short.get(f"/changes?since={int(since)}&limit={int(limit)}"))
 
+    def last_change(self) -> int:
+        """Sequence number of the newest change that there ever was."""
+        return int(_object(self._short.get("/changes?last"))["Last"])
+
     def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
         """Orthanc's ids of instances by SOP Instance UID; those not stored are left out.
 
@@ -138,6 +142,13 @@ class OrthancClient:
                 orthanc_ids=list(ids),
             )
         return ids[0]
+
+    def delete_instances(self, sop_instance_uids: Sequence[str]) -> int:
+        """Delete results of ours; returns how many there were. The caller answers for the UIDs."""
+        ids = [i for found in self.find_instances(sop_instance_uids).values() for i in found]
+        if ids:
+            self._long.post("/tools/bulk-delete", json.dumps({"Resources": ids}).encode())
+        return len(ids)
 
     def instance_file(self, orthanc_id: str) -> bytes:
         """The DICOM file as stored."""

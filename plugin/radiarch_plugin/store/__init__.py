@@ -1,6 +1,7 @@
 """The plugin's database: the one truth about plans and arrivals; nothing here talks to Orthanc or Redis."""
 
-from .database import Database, default_url, open_database
+from .database import Database, Ownership, default_url, open_database
+from .plans import output_kinds
 from .store import Store
 from .views import (
     ActivePlan,
@@ -9,10 +10,12 @@ from .views import (
     ArrivalPage,
     ArrivalView,
     Curves,
+    EndedPlan,
     EventKind,
     EventPage,
     EventView,
     LogPage,
+    LogPosition,
     NewArrival,
     NewPlan,
     OutputView,
@@ -32,13 +35,16 @@ __all__ = [
     "ArrivalView",
     "Curves",
     "Database",
+    "EndedPlan",
     "EventKind",
     "EventPage",
     "EventView",
     "LogPage",
+    "LogPosition",
     "NewArrival",
     "NewPlan",
     "OutputView",
+    "Ownership",
     "PlanFilter",
     "PlanPage",
     "PlanSort",
@@ -48,4 +54,5 @@ __all__ = [
     "WaitingPlan",
     "default_url",
     "open_database",
+    "output_kinds",
 ]

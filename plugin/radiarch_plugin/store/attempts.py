@@ -22,7 +22,7 @@ from .convert import dumps, result_texts
 from .database import Database
 from .lifecycle import add_event, lock_plan, set_state
 from .tables import OutputRow, PlanDocumentRow, PlanRow
-from .views import ActivePlan, EndedPlan, EventKind, ProgressUpdate
+from .views import ActivePlan, EndedPlan, EventKind, LogPosition, ProgressUpdate
 
 PROGRESS_STEP = 0.01
 """Progress that rose by less makes no event."""
@@ -72,6 +72,7 @@ class Attempts:
                 return None
             row.attempt += 1
             row.enqueued = True
+            row.log_run, row.log_taken = "", 0
             row.not_before = None
             add_event(session, row, self._now(), EventKind.ATTEMPT, attempt=row.attempt)
             document = session.get_one(PlanDocumentRow, row.seq)
@@ -129,6 +130,24 @@ class Attempts:
             set_state(session, row, PlanState.FAILED, self._now(), error=error)
             return True
 
+    def given_back(self, plan_id: str, attempt: int) -> bool:
+        """The worker was stopped and the job is in the queue again: the same attempt, from its beginning."""
+        with self._database.write() as session:
+            row = _current(session, plan_id, attempt)
+            if row is None or row.state != PlanState.RUNNING.value:
+                return False
+            set_state(session, row, PlanState.QUEUED, self._now(), reason="the worker was stopped")
+            return True
+
+    def current(self, plan_ids: Sequence[str]) -> dict[str, int | None]:
+        """Of the plans that exist: the number of the attempt that may go on, None where none may."""
+        live = (PlanState.QUEUED.value, PlanState.RUNNING.value)
+        with self._database.read() as session:
+            rows = session.execute(
+                select(PlanRow.id, PlanRow.state, PlanRow.attempt, PlanRow.enqueued).where(PlanRow.id.in_(plan_ids))
+            ).tuples()
+            return {id_: attempt if state in live and enqueued else None for id_, state, attempt, enqueued in rows}
+
     def retry(
         self, plan_id: str, attempt: int, *, error: ErrorInfo | None, delay_s: float = 0.0, reason: str = ""
     ) -> bool:
@@ -169,8 +188,10 @@ class Attempts:
                     state=PlanState(row.state),
                     attempt=row.attempt,
                     ended_at=row.ended_at or row.updated_at,
+                    cleanup_until=row.cleanup_until or row.updated_at,
                     stopped_at=row.stopped_at,
                     output_uids=tuple(uids[row.seq]),
+                    log=LogPosition(run=row.log_run, taken=row.log_taken),
                 )
                 for row in rows
             ]
@@ -182,12 +203,15 @@ class Attempts:
             if row.stopped_at is None and row.ended_at is not None:
                 row.stopped_at = now = self._now()
                 after_s = round((now - row.ended_at).total_seconds(), 3)
-                add_event(session, row, now, EventKind.STOPPED, after_s=after_s)
+                if row.state == PlanState.CANCELLED.value:
+                    add_event(session, row, now, EventKind.STOPPED, after_s=after_s)
 
-    def finish_cleanup(self) -> None:
-        """Forget those of `ended_unclean` whose time is over."""
+    def finish_cleanup(self, plan_ids: Sequence[str]) -> None:
+        """Nothing of these is left: they are not told by `ended_unclean` any more."""
+        if not plan_ids:
+            return
         with self._database.write() as session:
-            session.execute(update(PlanRow).where(PlanRow.cleanup_until < self._now()).values(cleanup_until=None))
+            session.execute(update(PlanRow).where(PlanRow.id.in_(plan_ids)).values(cleanup_until=None))
 
 
 def _current(session: Session, plan_id: str, attempt: int) -> PlanRow | None:
@@ -229,8 +253,10 @@ def _order(stage: Stage) -> int:
 def _active(row: PlanRow) -> ActivePlan:
     return ActivePlan(
         id=row.id,
+        workflow_id=row.workflow_id,
         state=PlanState(row.state),
         attempt=row.attempt,
+        log=LogPosition(run=row.log_run, taken=row.log_taken),
         enqueued=row.enqueued,
         failures=row.failures,
         not_before=row.not_before,

@@ -176,14 +176,20 @@ class Ownership:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._guard = threading.Lock()
         self._file: IO[bytes] | None = None
         self._connection: Connection | None = None
 
     def acquire(self) -> bool:
         """True where this process owns the database now; to be asked again and again: a connection may be lost."""
-        return self._lock_file() if self._database.is_sqlite else self._lock_server()
+        with self._guard:
+            return self._lock_file() if self._database.is_sqlite else self._lock_server()
 
     def release(self) -> None:
+        with self._guard:
+            self._release()
+
+    def _release(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -215,7 +221,7 @@ class Ownership:
             connection = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
             taken = connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _OWNER_LOCK})
         except DBAPIError:
-            self.release()
+            self._release()
             return False
         if not taken:
             connection.close()

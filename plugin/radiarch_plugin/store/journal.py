@@ -15,7 +15,7 @@ from .convert import clean, dumps, event_view
 from .database import Database
 from .lifecycle import lock_plan, unknown_plan
 from .tables import EventRow, LogChunkRow, MetaRow, PlanRow
-from .views import EventPage, LogPage
+from .views import EventPage, LogPage, LogPosition
 
 MAX_EVENTS = 1_000
 MAX_LINES = 5_000
@@ -63,18 +63,35 @@ class Journal:
                 break
         del lines[limit:]
         end = line + len(lines)
-        ended = PlanState(row.state).ended and end >= row.log_lines
-        return LogPage(lines=tuple(lines), next=end, complete=ended)
+        # a cancelled plan's worker has its last words after the end
+        stopped = row.cleanup_until is None or row.stopped_at is not None
+        complete = PlanState(row.state).ended and stopped and end >= row.log_lines
+        return LogPage(lines=tuple(lines), next=end, complete=complete)
 
-    def append_log(self, plan_id: str, attempt: int, lines: Sequence[str]) -> None:
-        """Add lines as the worker wrote them; beyond `MAX_PLAN_LINES` they are dropped, and the log says so."""
+    def append_log(self, plan_id: str, attempt: int, position: LogPosition, lines: Sequence[str]) -> LogPosition:
+        """Add lines as the worker wrote them; beyond `MAX_PLAN_LINES` they are dropped, and the log says so.
+
+        Parameters
+        ----------
+        position
+            Where in the attempt's log the lines begin.
+
+        Returns
+        -------
+        LogPosition
+            Where they end, kept in the same transaction: nothing is taken twice, or not at all.
+        """
         if not lines:
-            return
+            return position
+        after = LogPosition(run=position.run, taken=position.taken + len(lines))
         with self._database.write() as session:
             row = lock_plan(session, plan_id)
+            if row.attempt != attempt:
+                return after
+            row.log_run, row.log_taken = after.run, after.taken
             room = MAX_PLAN_LINES - row.log_lines
             if room <= 0:
-                return
+                return after
             kept = [clean(line, MAX_LINE_CHARS).replace("\n", " ").replace("\r", " ") for line in lines[:room]]
             if len(lines) >= room:
                 kept[-1] = _TOO_LONG
@@ -88,6 +105,7 @@ class Journal:
                 )
             )
             row.log_lines += len(kept)
+        return after
 
     def get_fact(self, key: str) -> Any:
         """A fact that was kept with `set_fact`; None where there is none."""

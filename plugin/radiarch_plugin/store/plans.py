@@ -270,6 +270,8 @@ class Plans:
             arrival = arrival_of(session, plan_id)
             if arrival is not None:
                 arrival.state, arrival.error, arrival.updated_at = arrival_state.value, dumps(error), now
+                if arrival_state is ArrivalState.DELETED:
+                    arrival.plan_id = None  # sent again, it is new
             set_state(session, row, state, now, error=error)
             return True
 

@@ -86,6 +86,8 @@ class PlanRow(Base):
     worker: Mapped[str | None]
     error_code: Mapped[str | None]
     log_lines: Mapped[int] = mapped_column(default=0)
+    log_run: Mapped[str] = mapped_column(default="")
+    log_taken: Mapped[int] = mapped_column(default=0)
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     queued_at: Mapped[datetime | None]

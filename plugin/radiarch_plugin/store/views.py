@@ -256,12 +256,21 @@ class LogPage(_View):
     """Nothing more will come."""
 
 
+class LogPosition(_View):
+    """How much of the newest attempt's log was taken from Redis; ``run`` names the worker's run that wrote it."""
+
+    run: str = ""
+    taken: int = 0
+
+
 class ActivePlan(_View):
     """What the reconcile loop needs of a plan that has not ended."""
 
     id: str
+    workflow_id: str
     state: PlanState
     attempt: int
+    log: LogPosition
     enqueued: bool
     failures: int
     not_before: datetime | None
@@ -280,8 +289,10 @@ class EndedPlan(_View):
     state: PlanState
     attempt: int
     ended_at: datetime
+    cleanup_until: datetime
     stopped_at: datetime | None
     output_uids: tuple[str, ...]
+    log: LogPosition
 
 
 class ProgressUpdate(_View):

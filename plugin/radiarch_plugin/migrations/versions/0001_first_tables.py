@@ -81,6 +81,8 @@ def upgrade() -> None:
         sa.Column("worker", sa.Text(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
         sa.Column("log_lines", BIGINT, nullable=False),
+        sa.Column("log_run", sa.Text(), nullable=False),
+        sa.Column("log_taken", BIGINT, nullable=False),
         sa.Column("created_at", UTC, nullable=False),
         sa.Column("updated_at", UTC, nullable=False),
         sa.Column("queued_at", UTC, nullable=True),

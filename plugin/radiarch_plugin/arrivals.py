@@ -1,0 +1,118 @@
+"""What is made of one RTSTRUCT that arrived: a plan, or the reason why there is none; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.uid import UID, CTImageStorage
+from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, RadiarchError
+from radiarch_contract.states import Origin
+from radiarch_contract.workflows import parse_parameters
+
+from .matching import LoadedProtocol, Matched, match
+from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct
+from .store import NewArrival, NewPlan
+
+
+def consider(
+    data: bytes, protocols: Sequence[LoadedProtocol], *, orthanc_id: str, sop_instance_uid: str, calling_ae: str | None
+) -> NewArrival:
+    """Read an RTSTRUCT and decide what becomes of it.
+
+    Parameters
+    ----------
+    data
+        The DICOM file.
+    sop_instance_uid
+        As Orthanc indexed it: what there is to go by where the file cannot be read.
+    """
+    try:
+        facts = read_rtstruct(data, calling_ae=calling_ae)
+    except RadiarchError as e:
+        return unread(e.info, orthanc_id=orthanc_id, sop_instance_uid=sop_instance_uid, calling_ae=calling_ae)
+    planned = plan_for(facts, protocols)
+    return NewArrival(
+        sop_instance_uid=facts.sop_instance_uid,
+        orthanc_id=orthanc_id,
+        series_instance_uid=facts.series_instance_uid,
+        study_instance_uid=facts.study_instance_uid,
+        patient_id=facts.patient_id,
+        sha256=facts.sha256,
+        calling_ae=calling_ae,
+        structures=tuple(roi.name for roi in facts.rois),
+        referenced_count=len(facts.referenced_images),
+        plan=planned if isinstance(planned, NewPlan) else None,
+        error=planned if isinstance(planned, ErrorInfo) else None,
+    )
+
+
+def unread(error: ErrorInfo, *, orthanc_id: str, sop_instance_uid: str, calling_ae: str | None) -> NewArrival:
+    """An arrival of which nothing is known but that it came."""
+    return NewArrival(sop_instance_uid=sop_instance_uid, orthanc_id=orthanc_id, calling_ae=calling_ae, error=error)
+
+
+def too_large(size: int) -> ErrorInfo:
+    return InputRefusedError(
+        f"the RTSTRUCT has {size} bytes, at most {MAX_BYTES} are read",
+        remedy="Export the structure set with fewer contours.",
+        code=ErrorCode.UNREADABLE_RTSTRUCT,
+        bytes=size,
+    ).info
+
+
+def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPlan | ErrorInfo:
+    """The plan that the protocols ask for, or why there is none."""
+    if not facts.referenced_images:
+        return _refused(
+            ErrorCode.NO_IMAGE_REFERENCE,
+            "the RTSTRUCT references no image (no Contour Image Sequence (3006,0016))",
+            "Export it again with its image references.",
+        )
+    foreign = facts.referenced_sop_class_uids - {CTImageStorage}
+    if foreign:
+        return not_ct(foreign)
+    found = match(protocols, facts)
+    if not isinstance(found, Matched):
+        return found.error.info
+    protocol = found.protocol
+    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    return NewPlan(
+        origin=Origin.ARRIVAL,
+        workflow_id=protocol.workflow,
+        protocol_id=protocol.id,
+        protocol_sha256=found.loaded.sha256,
+        patient_id=facts.patient_id,
+        study_instance_uid=facts.study_instance_uid,
+        rtstruct_sop_instance_uid=facts.sop_instance_uid,
+        rtstruct_sha256=facts.sha256,
+        prescription=protocol.prescription,
+        parameters=parameters.model_dump(mode="json"),
+        structures=found.structures,
+        missing_structures=found.missing,
+        goals=protocol.goals,
+        image_uids=tuple(facts.referenced_images),
+        request={"protocol_id": protocol.id},
+    )
+
+
+def not_ct(sop_class_uids: frozenset[str]) -> ErrorInfo:
+    names = ", ".join(sorted(UID(uid).name for uid in sop_class_uids))
+    return _refused(
+        ErrorCode.NOT_CT,
+        f"the RTSTRUCT is drawn on {names}, expected {CTImageStorage.name}",
+        "Dose is computed on CT: send the structure set that is drawn on the planning CT.",
+        sop_class_uids=sorted(sop_class_uids),
+    )
+
+
+def deleted(sop_instance_uid: str) -> ErrorInfo:
+    return _refused(
+        ErrorCode.INPUT_CHANGED,
+        f"the RTSTRUCT {sop_instance_uid} was deleted from Orthanc before all of its images had come",
+        "Send it again where it is still to be planned.",
+    )
+
+
+def _refused(code: ErrorCode, message: str, remedy: str, **details: Any) -> ErrorInfo:
+    return InputRefusedError(message, remedy=remedy, code=code, **details).info

@@ -94,7 +94,7 @@ class Feed:
         return self._try(lambda c: c.set(key, result.model_dump_json(), nx=True, ex=transport.TRANSPORT_TTL_S))[0]
 
     def was_flushed(self, plan_id: str) -> bool:
-        """Whether Redis has lost what it held of a plan: the plugin removes a result that it has taken, never a fence."""
+        """Whether Redis has lost what it held of a plan: the plugin removes results that it has taken, but no fence."""
         answered, value = self.fence(plan_id)
         return answered and value is None
 

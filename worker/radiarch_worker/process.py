@@ -129,7 +129,9 @@ def _become_job(parent: int, output_w: int, mark: str, env: Mapping[str, str], f
     null = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((null, 0), (output_w, 1), (output_w, 2)):
         os.dup2(source, target)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    # anew: what the worker's own have in their buffers is not the job's to write
+    sys.stdout = open(1, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
     os.environ.update(env)
     os.environ[MARK] = mark
     os.chdir(folder)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import math
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from radiarch_contract.states import Stage
+from radiarch_worker.progress import STAGES, TYPICAL_S, Progress
+
+_EVENT = st.one_of(
+    st.tuples(st.just("enter"), st.sampled_from(STAGES)),
+    st.tuples(st.just("report"), st.floats(-1, 2)),
+    st.tuples(st.just("wait"), st.floats(0, 1000)),
+)
+_EXPECTED = st.fixed_dictionaries({s: st.floats(0, 10_000) for s in STAGES})
+
+
+@settings(deadline=None)
+@given(st.lists(_EVENT, max_size=60), _EXPECTED)
+def test_it_never_falls_and_is_a_fraction(events: list[tuple[str, object]], expected: dict[Stage, float]) -> None:
+    now = 100.0
+    progress = Progress(expected, now=now)
+    last = progress.fraction(now)
+    for kind, value in events:
+        match kind, value:
+            case "enter", Stage() as stage:
+                progress.enter(stage, now)
+            case "report", float(fraction):
+                progress.report(fraction, now)
+            case "wait", float(seconds):
+                now += seconds
+        fraction = progress.fraction(now)
+        assert 0 <= last <= fraction < 1
+        last = fraction
+        eta_s = progress.eta_s(now)
+        assert eta_s is None or (math.isfinite(eta_s) and eta_s >= 0)
+    progress.finish(now)
+    assert progress.fraction(now) == 1.0
+
+
+def test_it_moves_between_reports_but_not_past_the_next_one() -> None:
+    progress = Progress(now=0.0)
+    progress.enter(Stage.COMPUTING_BEAMLETS, 10.0)
+    progress.report(0.1, 16.0)
+    at_report, soon, late, later = (progress.fraction(t) for t in (16.0, 18.0, 30.0, 300.0))
+    assert at_report < soon < late
+    assert later == late
+    progress.report(0.2, 301.0)
+    assert progress.fraction(301.0) >= later
+
+
+def test_a_plan_that_goes_as_expected_is_estimated_right() -> None:
+    progress = Progress(now=0.0)
+    now = 0.0
+    total_s = sum(TYPICAL_S.values())
+    for stage in STAGES:
+        progress.enter(stage, now)
+        for step in range(1, 11):
+            now += TYPICAL_S[stage] / 10
+            progress.report(step / 10, now)
+            eta_s = progress.eta_s(now)
+            if now > 5:
+                assert eta_s is not None
+                assert abs(eta_s - (total_s - now)) < 0.1 * total_s
+            assert abs(progress.fraction(now) - now / total_s) < 0.01
+
+
+def test_a_slow_machine_is_noticed() -> None:
+    progress = Progress(now=0.0)
+    now = 0.0
+    for stage in (Stage.LOADING_DATA, Stage.BUILDING_PLAN):
+        progress.enter(stage, now)
+        now += 4 * TYPICAL_S[stage]
+    progress.enter(Stage.COMPUTING_BEAMLETS, now)
+    now += 2 * TYPICAL_S[Stage.COMPUTING_BEAMLETS]
+    progress.report(0.5, now)
+    eta_s = progress.eta_s(now)
+    left_s = 2 * TYPICAL_S[Stage.COMPUTING_BEAMLETS] + 4 * sum(TYPICAL_S[s] for s in STAGES[3:])
+    assert eta_s is not None
+    assert abs(eta_s - left_s) < 0.25 * left_s
+
+
+def test_an_earlier_stage_again_is_no_progress() -> None:
+    progress = Progress(now=0.0)
+    progress.enter(Stage.FINAL_DOSE, 1.0)
+    progress.enter(Stage.OPTIMIZING, 2.0)
+    assert progress.stage is Stage.FINAL_DOSE

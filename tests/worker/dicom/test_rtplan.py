@@ -145,8 +145,9 @@ def test_provenance_is_in_standard_attributes_and_complete_in_the_private_block(
     case: waterbox.Case, rtplan: pydicom.Dataset
 ) -> None:
     assert rtplan.Manufacturer == "Radiarch"
-    assert "opentps 2.0.0" in rtplan.SoftwareVersions
+    assert "MCsquare opentps-core 2.0.0, MCsquare_linux_avx2" in rtplan.SoftwareVersions
     equipment = rtplan.ContributingEquipmentSequence[0]
+    assert equipment.ManufacturerModelName == "MCsquare"
     for fact in ("ab" * 32, "cd" * 32, "seed=1", "primaries=10000000", "RBE 1.1", "1.8 %"):
         assert fact in equipment.ContributionDescription
     assert "RBE 1.1" in rtplan.RTPlanDescription

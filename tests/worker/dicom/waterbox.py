@@ -135,8 +135,8 @@ def plan(dose_grid: Grid = DOSE_GRID, *, rbe: float = 1.1) -> PlanResult:
         uncertainty_percent=1.83,
         machine=Machine("BDL_default_UN_RangeShifter", (2234.8, 1859.1), 410.0),
         provenance={
-            "engine": {"name": "MCsquare", "version": "1.2.3"},
-            "opentps_version": "2.0.0",
+            "engine": "MCsquare",
+            "engine_version": "opentps-core 2.0.0, MCsquare_linux_avx2",
             "machine": {"name": "BDL_default_UN_RangeShifter", "sha256": "ab" * 32},
             "ct_calibration": {"name": "UCL_Toshiba", "sha256": "cd" * 32},
             "seed": 1,

@@ -160,6 +160,18 @@ def test_beyond_a_grid_that_does_not_cover_the_patient_the_dose_is_unknown() -> 
     assert curve.volume_cc == pytest.approx(mask.sum() * CT.voxel_cc)
 
 
+def test_a_body_whose_holes_were_filled_counts_with_them() -> None:
+    """The loader fills an outline drawn as a ring; the conformity index needs the volume inside of it."""
+    mask = np.zeros(CT.shape, np.bool_)
+    mask[2:-2, 4:-4, 4:-4] = True
+    ring = [(float(z), circle((0, 0), r)) for z in CT.axis_mm(2)[2:-2] for r in (55.0, 50.0)]
+    drawn = structure(1, "BODY", ring)
+    p = patient(drawn, BALL, body=Structure(1, "BODY", "EXTERNAL", mask, drawn.contours))
+    dose = dose_of(coarse(), lambda x, y, z: np.where(x**2 + y**2 + z**2 < 25.0**2, 60.0, 6.0))
+    value = evaluate(p, dose, PRESCRIPTION, ["PTV: CI >= 0.5"], refs(p)).goals[0].value
+    assert value == pytest.approx((18 / 25) ** 3, rel=0.1)
+
+
 def test_a_dose_that_is_not_finite_is_refused() -> None:
     dose = dose_of(coarse(), hot_spot)
     dose.dose_gy[3, 4, 5] = np.nan

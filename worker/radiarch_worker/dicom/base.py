@@ -187,14 +187,12 @@ def lie(message: str, **details: Any) -> EngineError:
 
 
 def software_versions(provenance: Mapping[str, Any]) -> list[str]:
-    """Our version first, then every ``version`` that the provenance names."""
+    """Our version first, then every ``<name>_version`` that the provenance has; an engine goes by its own name."""
     versions = [f"Radiarch {radiarch_contract.__version__}"]
     for key, value in flatten(provenance):
-        parts = key.split(".")
-        if parts[-1] in ("version", "version_string") and len(parts) > 1:
-            versions.append(text(f"{parts[-2]} {value}", 64))
-        elif parts[-1].endswith("_version"):
-            versions.append(text(f"{parts[-1].removesuffix('_version')} {value}", 64))
+        if key.endswith("_version") and value:
+            name = key.removesuffix("_version")
+            versions.append(text(f"{provenance.get(name, name)} {value}", 64))
     return list(dict.fromkeys(versions))
 
 
@@ -205,7 +203,7 @@ def contributing_equipment(plan: PlanResult, created: datetime) -> Dataset:
     item: Dataset = ContributingEquipment(
         manufacturer=MANUFACTURER,
         purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name="dose engine",
+        manufacturer_model_name=text(str(plan.provenance.get("engine", "dose engine")), 64),
         software_versions=software_versions(plan.provenance),
         contribution_datetime=f"{created:%Y%m%d%H%M%S.%f}+0000",
         contribution_description=text(described, 1024),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from radiarch_contract.errors import EngineError, ErrorCode
@@ -69,7 +70,9 @@ def _body(patient: Patient, sampled: Mapping[int, StructureDose], dose: Dose, co
     body = patient.body
     if patient.structures.get(body.roi_number) is body:
         return sampled[body.roi_number]
-    return sample({body.roi_number: body}, patient.ct.grid, dose, zero_outside=covered)[body.roi_number]
+    # Found from the CT, or with its holes filled: its mask is what it is, contours would open the holes again.
+    found = {body.roi_number: replace(body, contours=())}
+    return sample(found, patient.ct.grid, dose, zero_outside=covered)[body.roi_number]
 
 
 def _note(structure: Structure, samples: StructureDose) -> str:

@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from radiarch_worker.model import Dose, Grid, Structure
+from radiarch_worker.patient.limits import MAX_CROSSINGS, PLANE_TOLERANCE_MM
+from radiarch_worker.patient.raster import fill
 
 from .field import SliceDose, slice_doses
 
@@ -159,7 +161,7 @@ def _contours_by_slice(structure: Structure, ct: Grid) -> dict[int, list[_Floats
     for z_mm, xy in structure.contours:
         place = (z_mm - ct.origin_mm[2]) / ct.spacing_mm[2]
         k = round(place)
-        if abs(place - k) > 0.25:
+        if abs(place - k) > min(PLANE_TOLERANCE_MM / ct.spacing_mm[2], 0.25):
             return {}
         found.setdefault(k, []).append(xy)
     return found
@@ -179,23 +181,24 @@ def fill_even_odd(contours: Sequence[_Floats], y_mm: _Floats, x_mm: _Floats) -> 
     -------
     (Y, X) bool
     """
-    toggles = np.zeros((len(y_mm), len(x_mm) + 1), np.int32)
-    if not toggles[:, 1:].size:
-        return toggles[:, 1:].astype(np.bool_)
-    y0, dy = y_mm[0], y_mm[1] - y_mm[0] if len(y_mm) > 1 else 1.0
-    for xy in contours:
-        start, end = xy, np.roll(xy, -1, axis=0)
-        low_y, high_y = np.minimum(start[:, 1], end[:, 1]), np.maximum(start[:, 1], end[:, 1])
-        # Rows with low_y <= y < high_y: each vertex belongs to one of its two edges.
-        first = np.clip(np.ceil((low_y - y0) / dy), 0, len(y_mm)).astype(np.int64)
-        last = np.clip(np.ceil((high_y - y0) / dy), 0, len(y_mm)).astype(np.int64)
-        counts = last - first
-        edge = np.repeat(np.arange(len(xy)), counts)
-        row = np.arange(edge.size) - np.repeat(np.cumsum(counts) - counts, counts) + first[edge]
-        run = (y_mm[row] - start[edge, 1]) / (end[edge, 1] - start[edge, 1])
-        crossing = start[edge, 0] + run * (end[edge, 0] - start[edge, 0])
-        np.add.at(toggles, (row, np.searchsorted(x_mm, crossing)), 1)
-    return np.asarray((np.cumsum(toggles[:, :-1], axis=1) & 1).astype(np.bool_))
+    inside = np.zeros((len(y_mm), len(x_mm)), np.bool_)
+    if not inside.size:
+        return inside
+    first = np.array([x_mm[0], y_mm[0]])
+    step = np.array([axis[1] - axis[0] if len(axis) > 1 else 1.0 for axis in (x_mm, y_mm)])
+    region = fill(
+        [(xy - first) / step for xy in contours],
+        np.zeros(len(contours), np.int64),
+        low=(0, 0, 0),
+        high=(1, len(y_mm), len(x_mm)),
+        max_crossings=MAX_CROSSINGS,
+        max_voxels=inside.size,
+    )
+    if region.inside.size:
+        _, y, x = region.start
+        rows, columns = region.inside.shape[1:]
+        inside[y : y + rows, x : x + columns] = region.inside[0][: len(y_mm) - y, : len(x_mm) - x]
+    return inside
 
 
 def _staggered(parts: int) -> _Floats:

@@ -82,11 +82,12 @@ class Server:
     def exit_code(self) -> int | None:
         return None if self._process is None else self._process.poll()
 
-    def start(self) -> None:
+    def start(self, command: Sequence[str] | None = None) -> None:
+        """Start it, with another command for this once if one is given."""
         assert not self.running, f"{self.name} runs already"
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                command or self._command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -113,6 +113,20 @@ class Service:
         self.orthanc_server.start()
         self.wait_for_orthanc()
 
+    def start_orthanc_without_plugin(self) -> None:
+        """Orthanc alone on the same storage, as when the plugin is broken; stop it, then `start_orthanc` again."""
+        configuration = json.loads(self._configuration.read_text())
+        del configuration["PythonScript"]
+        alone = self.folder / "orthanc-alone.json"
+        alone.write_text(json.dumps(configuration))
+        self.orthanc_server.start(orthanc_command(alone))
+        self._wait(
+            lambda: self._status("/system") == 200,
+            "Orthanc answers",
+            within_s=START_S,
+            servers=[self.orthanc_server],
+        )
+
     def wait_for_orthanc(self) -> None:
         self._wait(
             lambda: self._status("/system") == 200 and self._status(f"{API_PREFIX}/info") == 200,

@@ -28,6 +28,8 @@ from tests.system.processes import Server, free_port, wait_for
 
 from .conftest import make_spec
 
+pytestmark = pytest.mark.system
+
 
 class Told:
     """Stands where the job's link to its worker is: keeps what is said."""

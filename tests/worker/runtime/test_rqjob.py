@@ -19,6 +19,8 @@ from rq.serializers import DefaultSerializer, JSONSerializer
 
 from .conftest import Bench, make_spec
 
+pytestmark = pytest.mark.system
+
 
 class Payload:
     """Writes a file when it is unpickled."""

@@ -16,6 +16,8 @@ from tests.system.processes import alive, descendants, processes_in
 
 from .conftest import Bench, make_spec
 
+pytestmark = pytest.mark.system
+
 CANCEL_S = 2.0
 
 

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.phantoms import PhantomStudy, box
+
+from .service import Service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A running service with one worker; a test that kills something starts it again."""
+    with Service(tmp_path_factory.mktemp("service")) as running:
+        running.start()
+        yield running
+
+
+@pytest.fixture
+def new_study() -> Callable[[], PhantomStudy]:
+    """Small studies that the test protocol fits, each of its own patient."""
+
+    def make() -> PhantomStudy:
+        made = box(shape=(16, 56, 56), target_mm=24)
+        patient_id = "BOX-" + str(made.rtstruct.StudyInstanceUID).rpartition(".")[2][-12:]
+        for dataset in made.datasets:
+            dataset.PatientID = patient_id
+        return made
+
+    return make
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[[PhantomStudy], list[Path]]:
+    """Write a study; its files, the RTSTRUCT last."""
+    return lambda study: study.save(tmp_path / str(study.rtstruct.SOPInstanceUID)[-12:])

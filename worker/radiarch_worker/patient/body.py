@@ -33,17 +33,22 @@ def choose_body(loaded: LoadedCt, structures: Mapping[int, Structure], notes: li
         no CT values.
     """
     rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
-    roi = find_roi("BODY", None, rois) or next((r for r in rois if r.interpreted_type == "EXTERNAL"), None)
+    roi = find_roi("BODY", None, rois)  # by name, else by type EXTERNAL
     if roi is not None:
-        body = _drawn(loaded.ct, structures[roi.number], notes)
+        drawn = structures[roi.number]
+        _check_padding(loaded, drawn.name, drawn.mask, notes)
+        body = _drawn(loaded.ct, drawn, notes)
     else:
+        # With nothing drawn, padding that may be tissue could be anywhere.
+        everywhere = np.ones_like(loaded.ct.hu, dtype=np.bool_)
+        if loaded.padding_hu > limits.AIR_LIKE_HU:
+            _check_padding(loaded, "the CT", everywhere, notes)
         mask = find_body(loaded.ct)
         body = Structure(FOUND_ROI_NUMBER, "BODY", "EXTERNAL", mask)
         notes.append(
             "The structure set has no BODY (or EXTERNAL); the outline was found from the CT at "
             f"{_TISSUE_HU:g} HU: {np.count_nonzero(mask) * loaded.ct.grid.voxel_cc:.0f} cc."
         )
-    _check_padding(loaded, body, notes)
     _note_edges(loaded.ct, body, notes)
     return body
 
@@ -64,7 +69,6 @@ def find_body(ct: CtVolume) -> BoolVolume:
     """
     tissue = ct.hu > _TISSUE_HU
     disk = _disk(ct)
-    # Padded, so that a patient cut by the image's edge is not eroded there.
     core = np.stack([_opened(s, disk) for s in tissue])
     labels, count = ndimage.label(core)
     if count == 0:
@@ -75,7 +79,7 @@ def find_body(ct: CtVolume) -> BoolVolume:
     del labels
     # Skin that the opening took: tissue next to what is left of it.
     grown = np.stack([ndimage.binary_dilation(s, np.ones((3, 3))) for s in patient]) & tissue
-    body: BoolVolume = np.stack([ndimage.binary_fill_holes(s) for s in grown])
+    body: BoolVolume = np.stack([_filled(s) for s in grown])
     volume_cc = np.count_nonzero(body) * ct.grid.voxel_cc
     if volume_cc < _MIN_BODY_CC:
         raise _no_body(f"the largest tissue in the CT has {volume_cc:.0f} cc, expected at least {_MIN_BODY_CC:g}")
@@ -91,18 +95,25 @@ def _disk(ct: CtVolume) -> BoolVolume:
 
 
 def _opened(tissue: BoolVolume, disk: BoolVolume) -> BoolVolume:
-    """Opening by distances: the same as with a disk, and quick for large ones."""
+    """Tissue without what is thinner than the disk; at the image's edge tissue is taken to go on."""
     margin = max(disk.shape)
     wide = np.pad(tissue, margin, mode="edge")
     opened: BoolVolume = ndimage.binary_opening(wide, disk)[margin:-margin, margin:-margin]
     return opened
 
 
+def _filled(mask: BoolVolume) -> BoolVolume:
+    """A slice with its holes: all that cannot be reached from outside, which labels tell sooner than dilations."""
+    outside, _ = ndimage.label(~np.pad(mask, 1))
+    filled: BoolVolume = (outside != outside[0, 0])[1:-1, 1:-1]
+    return filled
+
+
 def _drawn(ct: CtVolume, roi: Structure, notes: list[str]) -> Structure:
     """A drawn body with its holes filled: outlines drawn as a ring of skin mean the whole patient."""
     mask = roi.mask.copy()
     for k in np.flatnonzero(roi.mask.any(axis=(1, 2))):
-        mask[k] = ndimage.binary_fill_holes(roi.mask[k])
+        mask[k] = _filled(roi.mask[k])
     filled = np.count_nonzero(mask) - np.count_nonzero(roi.mask)
     if filled:
         notes.append(f"Holes of {roi.name!r} were filled for planning: {filled * ct.grid.voxel_cc:.1f} cc.")
@@ -117,17 +128,15 @@ def _drawn(ct: CtVolume, roi: Structure, notes: list[str]) -> Structure:
     return Structure(roi.roi_number, roi.name, roi.interpreted_type, mask, roi.contours)
 
 
-def _check_padding(loaded: LoadedCt, body: Structure, notes: list[str]) -> None:
+def _check_padding(loaded: LoadedCt, name: str, body: BoolVolume, notes: list[str]) -> None:
     """Refuse where a part of the body has no CT values: how protons stop there is not known."""
     if loaded.padding is None:
         return
-    padded = int(np.count_nonzero(loaded.padding & body.mask))
+    padded = int(np.count_nonzero(loaded.padding & body))
     volume_cc = padded * loaded.ct.grid.voxel_cc
     if not padded:
         return
-    text = (
-        f"{volume_cc:.1f} cc inside of {body.name!r} are padding ((0028,0120) Pixel Padding Value), without CT values"
-    )
+    text = f"{volume_cc:.1f} cc inside of {name!r} are padding ((0028,0120) Pixel Padding Value), without CT values"
     if loaded.padding_hu > limits.AIR_LIKE_HU:
         raise InputRefusedError(
             f"{text}; the padding value stands for {loaded.padding_hu:.0f} HU, so it may as well be tissue.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from types import MappingProxyType
 
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError
@@ -66,7 +65,7 @@ def load_patient(
     body = choose_body(loaded, structures, notes)
     return Patient(
         ct=loaded.ct,
-        structures=MappingProxyType(structures),
+        structures=structures,
         body=body,
         rtstruct_sop_instance_uid=structure_set.sop_instance_uid,
         rtstruct_sop_class_uid=structure_set.reader.uid("SOPClassUID"),

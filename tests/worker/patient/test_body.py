@@ -1,0 +1,82 @@
+"""The patient's outline: by name, by type, or found from the CT."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from radiarch_contract.errors import ErrorCode
+from radiarch_worker.patient.body import FOUND_ROI_NUMBER, find_body
+
+from tests.phantoms import PhantomStudy, box, faults, pelvis
+
+from .support import load, refusal
+
+
+def test_the_outline_is_found_by_name_or_by_type(water: PhantomStudy) -> None:
+    assert load(water).body.roi_number == 1
+    assert load(faults.renamed(water, {"BODY": "skin"})).body.roi_number == 1
+    other = water.copy()
+    other.rtstruct.StructureSetROISequence[0].ROIName = "X17"  # of type EXTERNAL
+    assert load(other).body.roi_number == 1
+
+
+def test_no_outline_is_found_from_the_ct_and_said(man: PhantomStudy) -> None:
+    patient = load(faults.without_roi(man, "BODY"))
+    drawn = load(man).body.mask
+    assert patient.body.roi_number == FOUND_ROI_NUMBER
+    assert FOUND_ROI_NUMBER not in patient.structures
+    assert any("found from the CT" in n for n in patient.notes)
+    common = 2 * (patient.body.mask & drawn).sum() / (patient.body.mask.sum() + drawn.sum())
+    assert common > 0.99
+    # Rectal gas is inside of the patient, the couch is not.
+    assert (patient.body.mask & (patient.ct.hu < -800)).sum() > 50
+    assert (patient.body.mask & ~drawn).sum() < 0.005 * drawn.sum()
+
+
+def test_an_empty_body_is_found_from_the_ct(man: PhantomStudy) -> None:
+    assert load(faults.empty_roi(man, "BODY")).body.roi_number == FOUND_ROI_NUMBER
+
+
+def test_without_a_patient_there_is_no_body() -> None:
+    error = refusal(faults.without_roi(box(hu=-950.0), "BODY"))
+    assert error.code == ErrorCode.NO_BODY
+
+
+def test_an_outline_of_air_is_no_body() -> None:
+    assert refusal(box(hu=-950.0)).code == ErrorCode.NO_BODY
+
+
+def test_a_ring_of_skin_means_the_whole_patient(water: PhantomStudy) -> None:
+    ring = water.copy()
+    sequence = faults.contours_of(ring, "BODY").ContourSequence
+    for inner in faults.contours_of(water.copy(), "PTV").ContourSequence:
+        sequence.append(inner)
+    patient = load(ring)
+    assert np.array_equal(patient.body.mask, load(water).body.mask)
+    assert patient.structures[1].mask.sum() < patient.body.mask.sum()  # for its own DVH it is as drawn
+    assert any("Holes of 'BODY' were filled" in n for n in patient.notes)
+
+
+def test_slices_without_an_outline_are_told(water: PhantomStudy) -> None:
+    part = water.copy()
+    item = faults.contours_of(part, "BODY")
+    item.ContourSequence = item.ContourSequence[4:-3]
+    assert any("not drawn on 7 of 30 CT slices" in n for n in load(part).notes)
+
+
+def test_a_patient_cut_off_by_the_image_is_told() -> None:
+    narrow = pelvis(shape=(48, 96, 112))
+    assert any("reaches the CT's edge (right, left)" in n for n in load(narrow).notes)
+
+
+@pytest.mark.parametrize("shape", [(30, 40, 40), (30, 120, 40)])
+def test_two_bodies_are_not_joined(shape: tuple[int, int, int]) -> None:
+    """A second thing in the image, such as an arm rest, is not the patient."""
+    study = box(shape=shape, margin_mm=20.0)
+    for image in study.images:
+        values = faults.stored(image)
+        values[-3:, 5:-5] = 1024 + 50
+        faults.store(image, values)
+    ct = load(study).ct
+    found = find_body(ct)
+    assert np.array_equal(found, load(study).body.mask)

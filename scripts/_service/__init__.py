@@ -1,1 +1,1 @@
-"""Runs the whole service on one machine, for `scripts/serve` and `scripts/demo`; its parts are known as commands only."""
+"""Runs the whole service on one machine, for `scripts/serve` and `scripts/demo`, from the commands of its parts."""

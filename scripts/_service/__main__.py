@@ -6,7 +6,6 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -79,7 +78,7 @@ class _Readiness:
                 _say("  " + line)
         elif now - self._warned_at > _WARN_AFTER_S:
             self._warned_at = now
-            why = "its REST interface does not answer" if info is None else f"it says: {_reasons(info)}"
+            why = self._service.problems(info)
             _say(f"not ready after {now - self._since:.0f} s: {why} (logs: {self._service.settings.state / 'logs'})")
 
 
@@ -92,11 +91,6 @@ def addresses(settings: ServiceSettings) -> list[str]:
         f"REST    {base}/radiarch/api/v1/info   documentation: {base}/radiarch/api/docs",
         f"Orthanc {base}/app/explorer.html",
     ]
-
-
-def _reasons(info: Mapping[str, object]) -> str:
-    reasons = info.get("not_ready") or info.get("reasons")
-    return "; ".join(map(str, reasons)) if isinstance(reasons, list) and reasons else "ready is false"
 
 
 def _say(text: str) -> None:

@@ -106,6 +106,16 @@ class Service:
         answer = self.get(f"{PLUGIN_PATH}/info")
         return answer if isinstance(answer, dict) else None
 
+    @staticmethod
+    def problems(info: Mapping[str, Any] | None) -> str:
+        """Why the service is not ready, in its own words."""
+        if info is None:
+            return "its REST interface does not answer"
+        problems = [str(p.get("message")) for p in info.get("problems", [])]
+        if not problems and not info.get("workers", {}).get("total"):
+            problems = ["no worker has said that it is there"]
+        return "; ".join(problems) or "it does not say why"
+
     def get(self, path: str, *, timeout_s: float = 5.0) -> Any:
         """JSON from Orthanc, or None while it does not answer with success."""
         request = urllib.request.Request(self.url + path, headers=self.authorization())  # noqa: S310 - an http URL

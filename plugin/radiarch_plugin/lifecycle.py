@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from radiarch_contract import __version__
 from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from .app import create_app
 from .bridge import AsgiBridge, BridgeLimits
 from .orthanc_client import HttpRest, InProcessRest, OrthancClient
-from .protocols import InvalidProtocolsError, load_protocols
+from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
+from .queue import JobQueue, connect
+from .reconcile import Reconciler
 from .services import Runtime, Services
-from .settings import Settings, read_settings
-from .store import Store, default_url, open_database
+from .settings import InvalidSettingsError, Settings, read_settings
+from .store import Ownership, Store, default_url, open_database
+from .trigger import Trigger
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +45,7 @@ class Plugin:
         _log_to_orthanc(orthanc)
         self._stopping = threading.Event()
         self._starter: threading.Thread | None = None
-        self._wake_lock = threading.Lock()
+        self._background: _Background | None = None
         self.runtime = Runtime()
         self.settings: Settings | None = None
         try:
@@ -71,30 +77,38 @@ class Plugin:
             self._start()
         elif change == kinds.ORTHANC_STOPPED:
             self.stop()
-        elif change in (kinds.NEW_INSTANCE, kinds.DELETED):
-            services = self.runtime.services
-            if services is not None:
-                services.wake()
+        elif self._background is not None:
+            if change == kinds.NEW_INSTANCE:
+                self._background.trigger.wake()
+            elif change == kinds.DELETED:
+                self._background.trigger.deleted()
 
     def stop(self) -> None:
         self._stopping.set()
         if self._starter is not None:
             self._starter.join(STOP_S)
+        if self._background is not None:
+            self._background.stop()
         self._bridge.stop()
 
     def _start(self) -> None:
         if self.settings is None or self.runtime.protocols is None:
             log.error("Radiarch %s plans nothing until its configuration is mended", __version__)
             return
-        self._starter = threading.Thread(target=self._run, args=(self.settings,), name="radiarch-start", daemon=True)
+        client = OrthancClient(InProcessRest(self._orthanc))
+        # What is stored from this moment on is planned, even by the first start ever.
+        args = (self.settings, self.runtime.protocols, client.last_change())
+        self._starter = threading.Thread(target=self._run, args=args, name="radiarch-start", daemon=True)
         self._starter.start()
 
-    def _run(self, settings: Settings) -> None:
+    def _run(self, settings: Settings, protocols: ProtocolSet, first_cursor: int) -> None:
         """Open what the service needs, again and again until it is there."""
         told: ErrorInfo | None = None
         while not self._stopping.is_set():
             try:
-                self.runtime.services = self._open(settings)
+                self._background = self._open(settings, protocols, first_cursor)
+                self._background.start()
+                self.runtime.services = self._background.services
                 self.runtime.problems = ()
                 log.warning("Radiarch %s has started", __version__)
                 return
@@ -111,19 +125,66 @@ class Plugin:
             self.runtime.problems = (info,)
             self._stopping.wait(RETRY_S)
 
-    def _open(self, settings: Settings) -> Services:
-        store = Store(open_database(settings.database_url or default_url(settings.storage_directory)))
-        token = self._orthanc.GenerateRestApiAuthorizationToken()
-        orthanc = OrthancClient(
-            InProcessRest(self._orthanc), HttpRest(settings.orthanc_url, authorization=lambda: token)
-        )
+    def _open(self, settings: Settings, protocols: ProtocolSet, first_cursor: int) -> _Background:
         redis = connect_redis(settings.redis_url)
-        return Services(store=store, orthanc=orthanc, redis=redis, wake=lambda: None)
+        loop_redis = connect(settings.redis_url)
+        token = self._orthanc.GenerateRestApiAuthorizationToken()
+        rest = HttpRest(settings.orthanc_url, authorization=lambda: token)
+        orthanc = OrthancClient(InProcessRest(self._orthanc), rest)
+        database = open_database(settings.database_url or default_url(settings.storage_directory))
+        store, ownership = Store(database), Ownership(database)
+        reconciler = Reconciler(store, JobQueue(loop_redis), ownership, remove_results=orthanc.remove)
+        trigger = Trigger(
+            store, orthanc, ownership, lambda: protocols.items, reconciler.wake, first_cursor=first_cursor
+        )
+
+        def wake() -> None:
+            trigger.wake()
+            reconciler.wake()
+
+        def health() -> list[ErrorInfo]:
+            return [loop.problem for loop in (trigger, reconciler) if loop.problem is not None]
+
+        services = Services(store=store, orthanc=orthanc, queue=JobQueue(redis), wake=wake, health=health)
+
+        def close() -> None:
+            ownership.release()
+            database.dispose()
+            rest.close()
+            redis.close()
+            loop_redis.close()
+
+        return _Background(services, trigger, reconciler, close)
+
+
+@dataclass(frozen=True)
+class _Background:
+    """The service with its threads."""
+
+    services: Services
+    trigger: Trigger
+    reconciler: Reconciler
+    close: Callable[[], None]
+
+    def start(self) -> None:
+        self.reconciler.start()
+        self.trigger.start()
+
+    def stop(self) -> None:
+        self.trigger.stop(STOP_S)
+        self.reconciler.stop(STOP_S)
+        self.close()
 
 
 def connect_redis(url: str) -> Redis:
-    """A client that gives up soon: whoever asks answers a person, or asks again by itself."""
-    return Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+    """A client for the routes: it gives up soon, and a connection that was lost meanwhile is made anew once."""
+    try:
+        return Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0, retry=Retry(NoBackoff(), 1))
+    except ValueError:  # its text would repeat the URL, which may hold a password
+        raise InvalidSettingsError(
+            "Radiarch.RedisUrl is not a Redis URL, expected redis://[user:password@]host:port/number",
+            remedy="Correct Orthanc's configuration and restart it.",
+        ) from None
 
 
 class _OrthancHandler(logging.Handler):

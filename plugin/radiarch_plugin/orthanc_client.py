@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import httpx
@@ -23,6 +24,7 @@ class Rest(Protocol):
 
     def get(self, path: str) -> bytes: ...
     def post(self, path: str, body: bytes) -> bytes: ...
+    def delete(self, path: str) -> bytes: ...
 
 
 class HttpRest:
@@ -48,6 +50,9 @@ class HttpRest:
 
     def post(self, path: str, body: bytes) -> bytes:
         return self._request("POST", path, body)
+
+    def delete(self, path: str) -> bytes:
+        return self._request("DELETE", path)
 
     def close(self) -> None:
         self._client.close()
@@ -76,6 +81,10 @@ class InProcessRest:
 
     def post(self, path: str, body: bytes) -> bytes:
         return self._call(path, lambda: self._orthanc.RestApiPost(path, body))
+
+    def delete(self, path: str) -> bytes:
+        self._call(path, lambda: self._orthanc.RestApiDelete(path) or b"")
+        return b""
 
     def _call(self, path: str, call: Callable[[], bytes]) -> bytes:
         try:
@@ -116,7 +125,6 @@ class OrthancClient:
                 "Level": "Instance",
                 "Query": {"SOPInstanceUID": "\\".join(chunk)},
                 "Expand": True,
-                "RequestedTags": ["SOPInstanceUID"],
                 "CaseSensitive": True,
             }
             for item in _json(self._short.post("/tools/find", json.dumps(query).encode())):
@@ -149,6 +157,13 @@ class OrthancClient:
         if ids:
             self._long.post("/tools/bulk-delete", json.dumps({"Resources": ids}).encode())
         return len(ids)
+
+    def remove(self, sop_instance_uids: Sequence[str]) -> None:
+        """Delete the instances with these UIDs, where they are stored."""
+        for ids in self.find_instances(sop_instance_uids).values():
+            for orthanc_id in ids:
+                with suppress(NotFoundError):
+                    self._long.delete(f"/instances/{_safe(orthanc_id)}")
 
     def instance_file(self, orthanc_id: str) -> bytes:
         """The DICOM file as stored."""

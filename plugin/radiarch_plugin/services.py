@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Request
-from pydantic import ValidationError
-from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo, ServiceError
 from radiarch_contract.job import WorkerStatus
-from redis import Redis
 from redis.exceptions import RedisError
 
 from .orthanc_client import OrthancClient
 from .protocols import ProtocolSet
+from .queue import JobQueue
 from .store import Store
-
-log = logging.getLogger(__name__)
-
-MAX_WORKERS = 1000
 
 
 @dataclass(frozen=True)
 class Services:
     """The parts of a service that runs.
 
-    ``wake`` asks the reconcile loop to look now instead of at its next turn.
+    ``wake`` asks the threads behind it to look now instead of at their next turn.
     """
 
     store: Store
     orthanc: OrthancClient
-    redis: Redis
+    queue: JobQueue
     wake: Callable[[], None]
     health: Callable[[], Sequence[ErrorInfo]] = tuple
     """What is wrong with the threads behind the service."""
@@ -47,27 +40,13 @@ class Services:
             ``queue_unavailable``
         """
         try:
-            keys = []
-            for key in self.redis.scan_iter(match=transport.worker_key("*"), count=1000):
-                keys.append(key)
-                if len(keys) >= MAX_WORKERS:
-                    break
-            values = self.redis.mget(keys) if keys else []
+            return self.queue.workers()
         except RedisError as e:
             raise ServiceError(
                 f"Redis does not answer ({type(e).__name__})",
                 remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
                 code=ErrorCode.QUEUE_UNAVAILABLE,
             ) from e
-        found = []
-        for value in values:
-            if value is None:
-                continue
-            try:
-                found.append(WorkerStatus.model_validate_json(value))
-            except ValidationError:  # anybody on that Redis can write there
-                log.warning("a worker's heartbeat in Redis cannot be read; is it of another version?")
-        return sorted(found, key=lambda w: w.name)
 
 
 class Runtime:

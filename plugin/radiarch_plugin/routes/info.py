@@ -29,7 +29,8 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         queue = _queue(services, problems)
         workers = _workers(services, problems)
         orthanc = _orthanc(services.orthanc, problems)
-        problems += services.health()
+        known = {p.code for p in problems}
+        problems += [p for p in services.health() if p.code not in known]
     engines = engines_of(workers)
     return InfoAnswer(
         name="radiarch",

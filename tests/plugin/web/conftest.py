@@ -18,6 +18,7 @@ from radiarch_plugin.app import create_app
 from radiarch_plugin.bridge import AsgiBridge
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
+from radiarch_plugin.queue import JobQueue
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.store import Store, open_database
 from redis import Redis
@@ -172,7 +173,7 @@ def api(
     rest = HttpRest(orthanc_url)
     made = Api(http, orthanc, store, redis, runtime)
     runtime.services = Services(
-        store=store, orthanc=OrthancClient(rest), redis=redis, wake=lambda: made.woken.append(None)
+        store=store, orthanc=OrthancClient(rest), queue=JobQueue(redis), wake=lambda: made.woken.append(None)
     )
     runtime.problems = ()
     yield made

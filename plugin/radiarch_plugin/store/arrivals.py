@@ -107,7 +107,7 @@ class Arrivals:
     def counts(self) -> dict[ArrivalState, int]:
         with self._database.read() as session:
             query = select(ArrivalRow.state, func.count()).group_by(ArrivalRow.state)
-            found = dict(session.execute(query).tuples().all())
+            found = dict(session.execute(query).all())
         return {state: found.get(state.value, 0) for state in ArrivalState}
 
 

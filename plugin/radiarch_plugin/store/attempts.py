@@ -145,7 +145,7 @@ class Attempts:
         with self._database.read() as session:
             rows = session.execute(
                 select(PlanRow.id, PlanRow.state, PlanRow.attempt, PlanRow.enqueued).where(PlanRow.id.in_(plan_ids))
-            ).tuples()
+            )
             return {id_: attempt if state in live and enqueued else None for id_, state, attempt, enqueued in rows}
 
     def retry(

@@ -154,7 +154,7 @@ class Plans:
     def counts(self) -> dict[PlanState, int]:
         """How many plans are in each state."""
         with self._database.read() as session:
-            found = dict(session.execute(select(PlanRow.state, func.count()).group_by(PlanRow.state)).tuples().all())
+            found = dict(session.execute(select(PlanRow.state, func.count()).group_by(PlanRow.state)).all())
         return {state: found.get(state.value, 0) for state in PlanState}
 
     def cancel(self, plan_id: str, *, reason: str = "requested") -> PlanView:
@@ -214,7 +214,7 @@ class Plans:
                 .join(WaitRow, WaitRow.plan_seq == PlanRow.seq)
                 .where(PlanRow.state == PlanState.WAITING.value)
                 .order_by(PlanRow.seq)
-            ).tuples()
+            )
             return [
                 WaitingPlan(
                     id=row.id,

@@ -1,0 +1,180 @@
+"""The real cases, sent by C-STORE and planned with the protocols that ship; and the results read by others."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pymedphys
+import pytest
+
+from tests.system.service import CHECKOUT, Service
+
+CASES = Path(os.environ.get("RADIARCH_CASES") or CHECKOUT.parent / "shared" / "cases")
+PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
+PLAN_S = 1500.0
+"""A bound, not an expectation."""
+
+pytestmark = [
+    pytest.mark.cases,
+    pytest.mark.system,
+    pytest.mark.engine,
+    pytest.mark.timeout(2400),
+    pytest.mark.skipif(not CASES.is_dir(), reason="the folder of real cases is not beside the checkout"),
+]
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with Service(tmp_path_factory.mktemp("cases"), protocols=PROTOCOLS) as running:
+        running.start()
+        yield running
+
+
+class Planned:
+    """A case that was sent and has ended, and its results."""
+
+    def __init__(self, service: Service, case: str, folder: Path) -> None:
+        self.folder = CASES / case
+        rtstruct = self.folder / "RTSTRUCT.dcm"
+        # the RTSTRUCT first: the plan has to wait for its images
+        service.send([rtstruct])
+        service.send(sorted((self.folder / "CT").iterdir()))
+        header = pydicom.dcmread(rtstruct, specific_tags=["SOPInstanceUID", "StudyInstanceUID"])
+        self.plan = service.wait_for_plan(header.SOPInstanceUID, "succeeded", "failed", within_s=PLAN_S)
+        assert self.plan["state"] == "succeeded", f"{self.plan['error']}\n{service.log_of(self.plan['id'])}"
+        self.files: dict[str, Path] = {}
+        for output in self.plan["outputs"]:
+            path = folder / f"{case}-{output['kind']}.dcm"
+            service.instance(output["orthanc_id"]).save_as(path)
+            self.files[output["kind"]] = path
+
+    def metrics(self, structure: str) -> dict[str, float]:
+        found: dict[str, float] = next(m for m in self.plan["metrics"] if m["structure"] == structure)
+        return found
+
+    def percent(self, structure: str, metric: str) -> float:
+        """A dose metric in percent of the prescription."""
+        return 100.0 * self.metrics(structure)[metric] / float(self.plan["prescription"]["dose_gy"])
+
+
+@pytest.fixture(scope="module")
+def prostate(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    return Planned(service, "prostate", tmp_path_factory.mktemp("prostate"))
+
+
+@pytest.fixture(scope="module")
+def tg119(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Planned:
+    return Planned(service, "tg119", tmp_path_factory.mktemp("tg119"))
+
+
+def test_prostate_meets_its_goals(prostate: Planned) -> None:
+    assert prostate.plan["protocol_id"] == "prostate-two-lateral"
+    assert prostate.plan["prescription"] == {"target": "PTV", "dose_gy": 76.0, "fractions": 35}
+    assert [b["gantry_deg"] for b in prostate.plan["beams"]] == [90.0, 270.0]
+    assert prostate.plan["uncertainty_percent"] <= 2.0
+    assert prostate.percent("PTV", "d95_gy") >= 96.0
+    assert prostate.percent("PTV", "d98_gy") >= 94.0
+    assert prostate.percent("PTV", "d2_gy") <= 107.0
+    assert prostate.metrics("Rectum")["d_mean_gy"] <= 29.0
+    assert prostate.metrics("Bladder")["d_mean_gy"] <= 21.0
+    for side in "LR":
+        assert prostate.metrics(f"Femoral_head_{side}")["d2_gy"] <= 42.0
+
+
+def test_tg119_meets_its_goals(tg119: Planned) -> None:
+    prescribed_gy = float(tg119.plan["prescription"]["dose_gy"])
+    assert tg119.plan["uncertainty_percent"] <= 2.0
+    assert tg119.percent("OuterTarget", "d95_gy") >= 95.0
+    core = next(d for d in tg119.plan["dvh"] if d["structure"] == "Core")
+    d10_gy = np.interp(-10.0, -np.asarray(core["volume_percent"]), np.asarray(core["dose_gy"]))
+    assert d10_gy < prescribed_gy / 2
+
+
+@pytest.mark.parametrize("case", ["prostate", "tg119"])
+@pytest.mark.parametrize("kind", ["rtdose", "rtplan"])
+def test_results_are_valid_dicom(case: str, kind: str, request: pytest.FixtureRequest) -> None:
+    planned: Planned = request.getfixturevalue(case)
+    said = subprocess.run(["dciodvfy", planned.files[kind]], capture_output=True, text=True, check=False).stderr
+    assert not [line for line in said.splitlines() if line.startswith("Error")]
+
+
+def test_the_stored_plan_gives_the_stored_dose(prostate: Planned, tmp_path: Path) -> None:
+    """Another reader, stock OpenTPS and a fresh MCsquare arrive at the dose that is stored."""
+    stored = pydicom.dcmread(prostate.files["rtdose"])
+    stored_gy = stored.pixel_array.astype(np.float64) * float(stored.DoseGridScaling)
+    assert stored.DoseType == "EFFECTIVE"
+    fresh_gy = 1.1 * _recompute(prostate, tmp_path).astype(np.float64)
+    assert fresh_gy.shape == stored_gy.shape
+    target = _mask(stored, CASES / "prostate" / "RTSTRUCT.dcm", "PTV")
+    assert abs(stored_gy[target].mean() / fresh_gy[target].mean() - 1) <= 0.01
+    axes = _axes_mm(stored)
+    gamma = pymedphys.gamma(
+        axes,
+        fresh_gy,
+        axes,
+        stored_gy,
+        dose_percent_threshold=2,
+        distance_mm_threshold=2,
+        lower_percent_dose_cutoff=10,
+        interp_fraction=10,
+        max_gamma=1.1,
+        quiet=True,
+    )
+    judged = gamma[np.isfinite(gamma)]
+    passed = 100.0 * np.mean(judged <= 1)
+    assert len(judged) > 10_000
+    assert passed >= 99.0, f"gamma 2 %/2 mm: {passed:.2f} % of {len(judged)} points"
+
+
+def _recompute(planned: Planned, folder: Path) -> npt.NDArray[np.float32]:
+    out = folder / "fresh.npy"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "tests.cases.stock_recompute"),
+            *map(str, (planned.folder, planned.files["rtplan"], planned.files["rtdose"], out)),
+            "8e6",
+        ],
+        cwd=CHECKOUT,
+        env={**os.environ, "HOME": str(folder)},
+        check=True,
+        capture_output=True,
+    )
+    dose_gy: npt.NDArray[np.float32] = np.load(out)
+    return dose_gy
+
+
+def _axes_mm(dose: pydicom.Dataset) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    x, y, z = (float(v) for v in dose.ImagePositionPatient)
+    row_mm, column_mm = (float(v) for v in dose.PixelSpacing)
+    return (
+        z + np.asarray(dose.GridFrameOffsetVector, dtype=float),
+        y + row_mm * np.arange(int(dose.Rows)),
+        x + column_mm * np.arange(int(dose.Columns)),
+    )
+
+
+def _mask(dose: pydicom.Dataset, rtstruct: Path, name: str) -> npt.NDArray[np.bool_]:
+    """Dose voxels whose centre lies in a structure, in the plane of its nearest contours."""
+    from matplotlib.path import Path as Polygon
+
+    structures = pydicom.dcmread(rtstruct)
+    number = next(r.ROINumber for r in structures.StructureSetROISequence if r.ROIName == name)
+    contours = next(c for c in structures.ROIContourSequence if c.ReferencedROINumber == number).ContourSequence
+    z_mm, y_mm, x_mm = _axes_mm(dose)
+    points = np.stack(np.meshgrid(x_mm, y_mm), axis=-1).reshape(-1, 2)
+    mask = np.zeros((len(z_mm), len(y_mm), len(x_mm)), dtype=bool)
+    for contour in contours:
+        xyz = np.asarray(contour.ContourData, dtype=float).reshape(-1, 3)
+        k = int(np.argmin(abs(z_mm - xyz[0, 2])))
+        if abs(z_mm[k] - xyz[0, 2]) < 0.6 * (z_mm[1] - z_mm[0]):
+            mask[k] ^= Polygon(xyz[:, :2]).contains_points(points).reshape(mask.shape[1:])
+    assert mask.any()
+    return mask

@@ -192,7 +192,7 @@ def fill_even_odd(contours: Sequence[_Floats], y_mm: _Floats, x_mm: _Floats) -> 
         low=(0, 0, 0),
         high=(1, len(y_mm), len(x_mm)),
         max_crossings=MAX_CROSSINGS,
-        max_voxels=inside.size,
+        max_voxels=len(y_mm) * (len(x_mm) + 1),  # a row's last crossing may lie on the upper bound
     )
     if region.inside.size:
         _, y, x = region.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from radiarch_contract.errors import ErrorCode, InvalidRequestError, ServiceErro
 from .models import Failure, SendReport, SentFile
 
 _PREAMBLE = 128
+_CONNECT_S = 10
 _VERIFICATION = "1.2.840.10008.1.1"
 _CONTEXT_LIMIT = 128  # presentation contexts of one association (PS3.8 9.3.2.2)
 
@@ -158,22 +160,28 @@ def _entity(calling_aet: str) -> Any:
     from pynetdicom import AE
 
     entity = AE(ae_title=calling_aet)
-    entity.acse_timeout = entity.connection_timeout = 10
+    entity.acse_timeout = entity.connection_timeout = _CONNECT_S
     entity.dimse_timeout = entity.network_timeout = 60
     return entity
 
 
 def _associate(entity: Any, host: str, port: int, called_aet: str) -> Any:
+    try:
+        # asked first: pynetdicom leaves a socket open where nobody listens
+        socket.create_connection((host, port), timeout=_CONNECT_S).close()
+    except OSError as e:
+        raise ServiceError(
+            f"no connection to the DICOM port {host}:{port}: {e.strerror or e}",
+            remedy="See that Orthanc's DicomPort is open, and host and port right (--dicom-host, --dicom-port).",
+            code=ErrorCode.ORTHANC_UNAVAILABLE,
+        ) from None
     association = entity.associate(host, port, ae_title=called_aet)
     if association.is_established:
         return association
-    refused = association.is_rejected
     association.abort()
     raise ServiceError(
-        f"{host}:{port}: {'association refused' if refused else 'no association'} (called AE title {called_aet})",
+        f"{host}:{port} refused the association (called AE title {called_aet})",
         remedy="See that the AE title is right and that the server accepts this caller (DicomCheckCalledAet, "
-        "DicomAlwaysAllowStore, DicomModalities)."
-        if refused
-        else "See that Orthanc's DicomPort is open and the address right (--dicom-host, --dicom-port).",
+        "DicomAlwaysAllowStore, DicomModalities).",
         code=ErrorCode.ORTHANC_UNAVAILABLE,
     )

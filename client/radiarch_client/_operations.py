@@ -205,8 +205,8 @@ def plans_page(
 ) -> Flow[Page[PlanSummary]]:
     """Plans that fit every filter, newest first unless ``sort`` says otherwise; pages are fetched as needed.
 
-    ``q`` is part of an id, UID, patient id or label; ``state`` one state or several; ``sort`` is created_at, updated_at or
-    patient_id, with a minus for the last first. Times without a zone are UTC.
+    ``q`` is part of an id, UID, patient id or label; ``state`` one state or several; ``sort`` is created_at,
+    updated_at or patient_id, with a minus for the last first. Times without a zone are UTC.
     """
     filters = {
         "state": state,

@@ -27,6 +27,7 @@ from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_plugin.app import create_app
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
+from radiarch_plugin.queue import JobQueue
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
 from starlette.concurrency import run_in_threadpool
@@ -155,7 +156,8 @@ def serve(
     runtime = Runtime()
     rest = HttpRest(orthanc_url)
     runtime.protocols = load_protocols(protocols)
-    runtime.services = Services(store=store, orthanc=OrthancClient(rest), redis=store_redis, wake=lambda: None)
+    queue = JobQueue(store_redis)
+    runtime.services = Services(store=store, orthanc=OrthancClient(rest), queue=queue, wake=lambda: None)
     runtime.problems = ()
     port = free_port()
     with httpx.Client(base_url=orthanc_url, trust_env=False, timeout=30) as behind:

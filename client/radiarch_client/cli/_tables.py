@@ -12,7 +12,7 @@ from rich.text import Text
 
 from radiarch_client.models import Failure, GoalResult, Plan, PlanSummary, StructureMetrics
 
-from ._base import cell, table
+from ._base import cell, clean, table
 
 _STATE_STYLE: dict[str, str] = {
     PlanState.SUCCEEDED: "green",
@@ -120,8 +120,8 @@ def goals(found: Sequence[GoalResult]) -> Table:
 
 def goal_value(goal: GoalResult) -> Text:
     """Value and status: 96.31 % met."""
-    value = "" if goal.value is None else f"{goal.value:.2f} {goal.unit}".rstrip() + "  "
-    return Text.assemble(cell(value) if value else "", (goal.status or "–", _GOAL_STYLE.get(goal.status, "")))
+    value = "" if goal.value is None else f"{goal.value:.2f} {goal.unit}".rstrip() + " "
+    return Text.assemble(clean(value), (clean(goal.status or "–"), _GOAL_STYLE.get(goal.status, "")))
 
 
 def metrics(found: Sequence[StructureMetrics]) -> Table:

@@ -1,0 +1,387 @@
+"""The command line: what it prints, what it answers as JSON, and its exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radiarch_client import Radiarch
+from radiarch_client.cli._base import Exit, run
+from radiarch_client.cli._main import root
+from radiarch_client.models import Plan
+
+from .conftest import Stored
+from .faults import Answer, faulty_server, json_answer
+from .served import Served
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process."""
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["radiarch", *arguments])
+        capsys.readouterr()
+        code = run(root)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def radiarch(bare: Command, served: Served, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in this process, with the served app's address in the environment."""
+    monkeypatch.setenv("RADIARCH_URL", served.url)
+    return bare
+
+
+@pytest.fixture
+def plan(client: Radiarch, stored: Stored) -> Plan:
+    return client.create_plan(stored.rtstruct_uid, protocol="test-box")
+
+
+@pytest.fixture
+def done(client: Radiarch, served: Served, stored: Stored, plan: Plan) -> Plan:
+    served.start(plan.id, lines=("beamlets", "dose"))
+    served.succeed(plan.id, dose_orthanc_id=stored.rtstruct_orthanc_id)
+    return client.get_plan(plan.id)
+
+
+def test_info(radiarch: Command, served: Served) -> None:
+    served.add_worker()
+    result = radiarch("info")
+    assert result.code == Exit.OK
+    assert "ready      yes" in result.out
+    assert "mcsquare" in result.out
+    assert radiarch("info", "--json").json["ready"] is True
+    assert radiarch("--json", "info").json["ready"] is True  # in front of the command, too
+
+
+def test_asking_for_a_plan(radiarch: Command, stored: Stored, tmp_path: Path) -> None:
+    request = tmp_path / "request.yaml"
+    request.write_text("workflow: proton-impt-basic\nprescription: {target: PTV, dose_gy: 50, fractions: 25}\n")
+    made = radiarch(
+        "plan", stored.rtstruct_uid, "--file", str(request), "--dose", "60", "--beams", "90,270:10",
+        "--param", "seed=5", "--param", "spot_spacing_mm=6.5", "--goal", "PTV: D95% >= 95%", "--label", "CLI", "--json",
+    ).json  # fmt: skip
+    assert made["prescription"] == {"target": "PTV", "dose_gy": 60, "fractions": 25}
+    assert [(b["gantry_deg"], b["couch_deg"]) for b in made["parameters"]["beams"]] == [(90, 0), (270, 10)]
+    assert (made["parameters"]["seed"], made["parameters"]["spot_spacing_mm"]) == (5, 6.5)
+    assert (made["workflow_id"], made["label"]) == ("proton-impt-basic", "CLI")
+    again = radiarch("plan", "--study", stored.study_uid, "--protocol", "test-box", "--key", "cli", "--json").json
+    assert again["rtstruct_sop_instance_uid"] == stored.rtstruct_uid
+    assert radiarch("plan", stored.rtstruct_uid, "--protocol", "test-box", "--key", "cli").out.startswith(again["id"])
+
+
+def test_a_study_without_one_structure_set(radiarch: Command) -> None:
+    result = radiarch("plan", "--study", "1.2.3", "--protocol", "test-box", "--json")
+    assert result.code == Exit.REFUSED
+    assert "0 RTSTRUCT" in result.json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("plan",),
+        ("plan", "1.2", "--study", "1.3"),
+        ("plan", "1.2", "--param", "seed"),
+        ("plan", "1.2", "--beams", "left"),
+        ("plan", "1.2", "--dose", "-1"),
+        ("compare", "a"),
+        ("status",),
+        ("nonsense",),
+        ("find", "studies", "PatientID"),
+        ("info", "--url", "nowhere"),
+        ("info", "--token-file", "/does/not/exist"),
+    ],
+)
+def test_a_wrong_command_line(radiarch: Command, arguments: tuple[str, ...]) -> None:
+    result = radiarch(*arguments)
+    assert result.code == Exit.USAGE
+    assert result.out == ""
+    assert "Error:" in result.err
+
+
+def test_refusals_and_what_does_not_exist(radiarch: Command, stored: Stored) -> None:
+    refused = radiarch("plan", stored.rtstruct_uid, "--protocol", "test-box", "--param", "seed=0", "--json")
+    assert refused.code == Exit.REFUSED
+    assert refused.json["error"]["details"]["errors"][0]["field"] == "seed"
+    assert "What to do:" in refused.err
+    assert radiarch("status", "f" * 32).code == Exit.NOT_FOUND
+    assert radiarch("protocols", "show", "none").code == Exit.NOT_FOUND
+    queued = radiarch("plan", stored.rtstruct_uid, "--protocol", "test-box", "--json").json["id"]
+    assert radiarch("dvh", queued).code == Exit.CONFLICT
+
+
+def test_status_and_cancel(radiarch: Command, served: Served, plan: Plan) -> None:
+    served.start(plan.id, progress=0.42)
+    shown = radiarch("status", plan.id)
+    assert "running" in shown.out
+    assert "42%" in shown.out
+    assert "75 s" in shown.out
+    assert radiarch("cancel", plan.id, "--json").json["state"] == "cancelled"
+    assert radiarch("status", plan.id, "--watch").code == Exit.PLAN_FAILED
+    assert radiarch("status", "last", "--json").json["id"] == plan.id
+
+
+def test_watching_until_the_end(radiarch: Command, served: Served, plan: Plan) -> None:
+    served.start(plan.id)
+    later = threading.Timer(0.2, served.succeed, [plan.id])
+    later.start()
+    result = radiarch("status", plan.id, "--watch", "--json")
+    later.join()
+    assert result.code == Exit.OK
+    states = [line["state"] for line in result.lines]
+    assert states[-1] == "succeeded"
+    assert states == sorted(states, key=["running", "succeeded"].index)
+
+
+def test_watching_a_plan_that_fails(radiarch: Command, served: Served, plan: Plan) -> None:
+    served.start(plan.id)
+    served.fail(plan.id)
+    result = radiarch("status", plan.id, "--watch")
+    assert result.code == Exit.PLAN_FAILED
+    assert "MCsquare ended with code 1" in result.out
+    assert "See the log." in result.out
+
+
+def test_list(radiarch: Command, plan: Plan) -> None:
+    found = radiarch("list", "--patient", "CLIENT-BOX", "--state", "queued", "-n", "1", "--json").json["items"]
+    assert [p["id"] for p in found] == [plan.id]
+    assert plan.id in radiarch("list", "-q", plan.id).out
+    nothing = radiarch("list", "--patient", "nobody")
+    assert (nothing.code, nothing.out) == (Exit.OK, "")
+    assert radiarch("list", "--until", "2020-01-01", "--json").json["items"] == []
+
+
+def test_show(radiarch: Command, done: Plan) -> None:
+    shown = radiarch("show", done.id).out
+    for text in ("succeeded", "PTV: D95% ≥ 95%", "96.50 % met", "Organ", "120", "UNAPPROVED", "BODY was", "1.50 %"):
+        assert text in shown
+    assert radiarch("show", done.id, "--json").json["metrics"][0]["d95_gy"] == 60
+
+
+def test_dvh(radiarch: Command, done: Plan, tmp_path: Path) -> None:
+    png, table = tmp_path / "dvh.png", tmp_path / "dvh.csv"
+    result = radiarch("dvh", done.id, "--plot", "--png", str(png), "--csv", str(table))
+    assert result.code == Exit.OK
+    assert png.read_bytes().startswith(b"\x89PNG")
+    assert "100 %" in result.out
+    assert "━━ Organ" in result.out
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert {r["structure"] for r in rows} == {"PTV", "Organ"}
+    assert [float(r["volume_percent"]) for r in rows if r["structure"] == "PTV" and float(r["dose_gy"]) == 60] == [50]
+    one = radiarch("dvh", done.id, "-s", "Organ", "--json").json["curves"]
+    assert [c["structure"] for c in one] == ["Organ"]
+    assert (
+        radiarch("dvh", done.id, "-s", "Organ", "--csv", "-").out.splitlines()[0] == "structure,dose_gy,volume_percent"
+    )
+    assert radiarch("dvh", done.id, "-s", "Nose").code == Exit.NOT_FOUND
+
+
+def test_compare(
+    radiarch: Command, client: Radiarch, served: Served, stored: Stored, done: Plan, tmp_path: Path
+) -> None:
+    other = client.create_plan(stored.rtstruct_uid, protocol="test-box")
+    assert radiarch("compare", done.id, other.id).code == Exit.NOT_FOUND
+    served.start(other.id)
+    served.succeed(other.id, scale=1.1)
+    answer = radiarch("compare", done.id, other.id, "--json").json
+    difference = {(m["plan_id"], m["structure"]): m["difference"]["d95_gy"] for m in answer["metrics"]}
+    assert difference[done.id, "PTV"] == 0
+    assert difference[other.id, "PTV"] == pytest.approx(6)
+    assert [g["value"] for g in answer["goals"]] == [96.5, pytest.approx(106.15)]
+    png = tmp_path / "both.png"
+    assert "+6.00" in radiarch("compare", done.id, other.id, "--png", str(png)).out
+    assert png.stat().st_size > 0
+
+
+def test_log(radiarch: Command, served: Served, done: Plan, plan: Plan) -> None:
+    result = radiarch("log", done.id, "--follow")
+    assert result.out.splitlines() == ["beamlets", "dose"]
+    assert radiarch("log", done.id, "--json").lines[0]["lines"] == ["beamlets", "dose"]
+
+
+def test_following_a_log(radiarch: Command, served: Served, plan: Plan) -> None:
+    served.start(plan.id, lines=("one",))
+
+    def end() -> None:
+        served.log(plan.id, "two \x1b[31mred")
+        served.succeed(plan.id)
+
+    later = threading.Timer(0.2, end)
+    later.start()
+    result = radiarch("log", plan.id, "--follow", "--interval", "0.1")
+    later.join()
+    assert result.out.splitlines() == ["one", "two \N{REPLACEMENT CHARACTER}[31mred"]  # nobody drives this terminal
+
+
+def test_download(radiarch: Command, done: Plan, tmp_path: Path) -> None:
+    files = radiarch("download", done.id, "--to", str(tmp_path / "x"), "--json").json["files"]
+    assert [Path(f).name for f in files] == ["rtdose.dcm"]
+    assert Path(files[0]).read_bytes()[128:132] == b"DICM"
+
+
+def test_protocols_of_the_server(radiarch: Command) -> None:
+    assert "test-box" in radiarch("protocols", "list").out
+    shown = radiarch("protocols", "show", "test-box")
+    assert "dose_gy: 60" in shown.out
+
+
+def test_checking_protocols_needs_no_server(bare: Command, tmp_path: Path) -> None:
+    good = CHECKOUT / "tests" / "system" / "protocols"
+    assert bare("protocols", "check", str(good), "--json").json["ok"] is True
+    text = next(good.glob("*.yaml")).read_text()
+    (tmp_path / "bad.yaml").write_text(text.replace("dose_gy: 60", "dose_gy: -60"))
+    result = bare("protocols", "check", str(tmp_path))
+    assert result.code == Exit.PROBLEMS
+    line = next(i for i, t in enumerate(text.splitlines(), 1) if "dose_gy" in t)
+    assert f"bad.yaml, line {line}, field prescription.dose_gy" in result.out
+    assert bare("protocols", "check", str(tmp_path / "bad.yaml"), "--json").json["problems"][0]["line"] == line
+    assert bare("protocols", "check", str(tmp_path / "none")).code == Exit.USAGE
+
+
+def test_workflows_workers_and_arrivals(radiarch: Command, served: Served) -> None:
+    served.add_worker()
+    assert "proton-impt-optimized" in radiarch("workflows").out
+    assert "spot_spacing_mm" in radiarch("workflows", "proton-impt-basic").out
+    assert "planner" in radiarch("workers").out
+    assert radiarch("arrivals", "--json").json == {"items": []}
+
+
+def test_send_and_find(radiarch: Command, stored: Stored, served: Served, tmp_path: Path) -> None:
+    sent = radiarch("send", str(stored.folder), "--json")
+    assert sent.code == Exit.OK
+    assert {f["status"] for f in sent.json["files"]} == {"already_stored"}
+    by_dicom = radiarch("send", str(stored.folder), "--aet", "RADIARCH", "--dicom-port", str(served.dicom_port))
+    assert by_dicom.code == Exit.OK
+    (tmp_path / "broken.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\1\2\3")
+    assert radiarch("send", str(tmp_path)).code == Exit.PROBLEMS
+    assert stored.study_uid in radiarch("find", "studies", "PatientID=CLIENT*").out
+    items = radiarch("find", "series", f"StudyInstanceUID={stored.study_uid}", "Modality=RTSTRUCT", "--json").json[
+        "items"
+    ]
+    assert [i["MainDicomTags"]["Modality"] for i in items] == ["RTSTRUCT"]
+
+
+def test_the_doctor_finds_nothing_wrong(radiarch: Command, served: Served) -> None:
+    served.add_worker()
+    result = radiarch("doctor", "--json")
+    findings = result.json["findings"]
+    assert result.code == Exit.OK, findings
+    found = {f["check"]: f["level"] for f in findings}
+    assert {c: found[c] for c in ("Radiarch", "engine", "protocols", "DICOM")} == dict.fromkeys(
+        ("Radiarch", "engine", "protocols", "DICOM"), "ok"
+    )
+
+
+def test_the_doctor_names_what_is_wrong(radiarch: Command, served: Served) -> None:
+    served.redis.flushall()  # no worker is known any more
+    result = radiarch("doctor", "--dicom-port", "1")
+    assert result.code == Exit.PROBLEMS
+    assert "no worker gives a sign of life" in result.out
+    assert "python -m radiarch_worker" in result.out
+    assert "DicomPort" in result.out
+
+
+def test_the_doctor_without_a_server(bare: Command) -> None:
+    result = bare("doctor", "--url", "http://127.0.0.1:9", "--json")
+    assert result.code == Exit.PROBLEMS
+    assert result.json["findings"][-1]["check"] == "Orthanc"
+
+
+def test_no_service(bare: Command) -> None:
+    result = bare("info", "--url", "http://127.0.0.1:9", "--json")
+    assert result.code == Exit.UNREACHABLE
+    assert result.json["error"]["code"] == "orthanc_unavailable"
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, Exit.UNAUTHORIZED), (500, Exit.INTERNAL)])
+def test_codes_of_other_answers(bare: Command, status: int, code: Exit) -> None:
+    with faulty_server([Answer(status, b"")]) as server:
+        assert bare("info", "--url", server.url).code == code
+
+
+def test_credentials_come_from_a_file(bare: Command, tmp_path: Path) -> None:
+    secret = tmp_path / "password"
+    secret.write_text("p\n")
+    with faulty_server([json_answer({"name": "r", "version": "0.1.0", "ready": True})]) as server:
+        assert bare("info", "--url", server.url, "--user", "u", "--password-file", str(secret)).code == Exit.OK
+    assert server.asked[0].headers["authorization"] == "Basic dTpw"
+
+
+def test_markup_and_control_characters_of_a_server_are_only_text(bare: Command) -> None:
+    plan = {
+        "id": "a" * 32,
+        "state": "failed",
+        "error": {"code": "x", "message": "[red]hi[/] \x1b[2J\x9b", "remedy": "r"},
+    }
+    with faulty_server([json_answer(plan)]) as server:
+        out = bare("status", "a" * 32, "--url", server.url).out
+    assert "[red]hi[/] \N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}" in out
+    assert "\x1b" not in out
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_script(bare: Command, shell: str) -> None:
+    assert "_RADIARCH_COMPLETE" in bare("completion", shell).out
+
+
+def test_the_program_itself(served: Served, plan: Plan) -> None:
+    """As a person starts it: another process, a pipe, completion."""
+
+    def start(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(str(CHECKOUT / p) for p in ("contract", "client"))
+        return subprocess.run(
+            [sys.executable, "-c", "from radiarch_client.cli import main; main()", *arguments],
+            env={**os.environ, "PYTHONPATH": path, "RADIARCH_URL": served.url, **env},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    shown = start("status", plan.id, "--json")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert json.loads(shown.stdout)["id"] == plan.id
+    words = start(_RADIARCH_COMPLETE="bash_complete", COMP_WORDS=f"radiarch status {plan.id[:6]}", COMP_CWORD="2")
+    assert plan.id in words.stdout
+
+
+def test_the_plugin_is_not_imported() -> None:
+    """A client's machine has neither plugin nor worker."""
+    code = "import sys, radiarch_client.cli as c; print([m for m in sys.modules if m.startswith('radiarch_')])"
+    path = os.pathsep.join(str(CHECKOUT / p) for p in ("contract", "client"))
+    out = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    assert {m.split(".")[0] for m in eval(out)} == {"radiarch_client", "radiarch_contract"}

@@ -229,6 +229,8 @@ def send(output: RestOutput, status: int, headers: Iterable[tuple[bytes, bytes]]
         output.SendMethodNotAllowed(allow)  # Orthanc lets no body through with this one
         return
     status = _MAPPED.get(status, status if status in _PASSED else 500)
+    if status in (204, 304):
+        body = b""  # Orthanc would send it, and the client take it for the next answer
     if body:
         output.SetHttpHeader("Content-Type", content_type)
     try:

@@ -86,12 +86,14 @@ def open_database(url: str) -> Database:
     try:
         _migrate(engine)
     except CommandError as e:
+        engine.dispose()
         raise ServiceError(
             f"the database at {_shown(engine.url)} was made by another version of Radiarch ({e})",
             remedy="Run the version that made it, or a newer one; or give another DatabaseUrl.",
             code=ErrorCode.NOT_READY,
         ) from e
     except DBAPIError as e:
+        engine.dispose()
         raise _unavailable(engine.url, e) from e
     return Database(engine)
 
@@ -195,7 +197,8 @@ class Ownership:
             self._file = None
         if self._connection is not None:
             with contextlib.suppress(DBAPIError):
-                self._connection.invalidate()  # closed for good: a pooled connection would keep the lock
+                self._connection.scalar(text("SELECT pg_advisory_unlock(:key)"), {"key": _OWNER_LOCK})
+            with contextlib.suppress(DBAPIError):
                 self._connection.close()
             self._connection = None
 
@@ -226,5 +229,6 @@ class Ownership:
         if not taken:
             connection.close()
             return False
+        connection.detach()  # the lock lives as long as this connection: it must not go back into the pool
         self._connection = connection
         return True

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import os
+import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from radiarch_contract.errors import ErrorCode, ServiceError
+from radiarch_plugin.store import Database, LogPosition, Ownership, Store, default_url, open_database
+from radiarch_plugin.store.tables import Base
+from sqlalchemy import text
+
+from tests.plugin.store.samples import new_plan
+
+
+def test_migrations_give_the_tables_that_the_code_uses(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_opening_again_keeps_everything(database_url: str) -> None:
+    first = open_database(database_url)
+    plan, _ = Store(first).plans.create(new_plan())
+    first.dispose()
+    second = open_database(database_url)
+    assert Store(second).plans.get(plan.id) == plan
+    second.dispose()
+
+
+def test_several_that_open_at_once_migrate_once(database_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for opened in pool.map(open_database, [database_url] * 4):
+            assert Store(opened).plans.page().items == ()
+            opened.dispose()
+
+
+def test_a_newer_database_is_refused_and_left_alone(database_url: str) -> None:
+    made = open_database(database_url)
+    with made.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    made.dispose()
+    with pytest.raises(ServiceError, match="another version") as e:
+        open_database(database_url)
+    assert e.value.code is ErrorCode.NOT_READY
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://root@localhost/x", "nonsense", "sqlite://", "sqlite:///:memory:", "oracle://x", ""]
+)
+def test_only_what_is_supported_is_opened(url: str) -> None:
+    with pytest.raises(ServiceError, match="DatabaseUrl"):
+        open_database(url)
+
+
+@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all/x.db", "postgresql://u:secret@127.0.0.1:1/x"])
+def test_what_cannot_be_reached_is_told_without_its_password(url: str) -> None:
+    with pytest.raises(ServiceError, match="cannot be used") as e:
+        open_database(url)
+    assert "secret" not in str(e.value)
+
+
+def test_the_default_is_a_file_in_the_storage_folder_for_its_user_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "with space % and ?"
+    folder.mkdir()
+    open_database(default_url(folder)).dispose()
+    path = folder / "radiarch.sqlite3"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.stat().st_uid == os.geteuid()
+
+
+def test_writers_in_many_threads_lose_nothing(store: Store) -> None:
+    plan, _ = store.plans.create(new_plan())
+    lines = [[f"{t}-{n}" for n in range(3)] for t in range(8)]
+    barrier = threading.Barrier(8)
+    store.attempts.begin(plan.id)
+
+    def write(mine: list[str]) -> None:
+        barrier.wait(10)
+        position = LogPosition()
+        for line in mine:
+            position = store.journal.append_log(plan.id, 1, position, [line])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, lines))
+    kept = store.journal.log_since(plan.id).lines
+    assert sorted(kept) == sorted(line for mine in lines for line in mine)
+    for mine in lines:
+        assert [line for line in kept if line in mine] == mine
+
+
+def test_one_owner_at_a_time(database_url: str) -> None:
+    first, second = open_database(database_url), open_database(database_url)
+    one, other = Ownership(first), Ownership(second)
+    assert one.acquire()
+    assert one.acquire(), "asked again, it still has it"
+    assert not other.acquire()
+    one.release()
+    assert other.acquire()
+    assert not one.acquire()
+    other.release()
+    first.dispose()
+    second.dispose()

@@ -15,6 +15,8 @@ import orthanc
 HERE = Path(__file__).resolve().parent
 CONFIGURATION = json.loads(orthanc.GetConfiguration())
 ROUTES = "/radiarch(/.*)?"  # Orthanc strips a trailing slash, so that the bare path has to match too
+CALLBACKS: list[Any] = []
+"""What was registered. Plugin 5.0 ends by dropping it without Python's lock, fatal where nobody else holds it."""
 
 
 def extend_path() -> None:
@@ -57,10 +59,12 @@ def register() -> None:
         message = f"Radiarch cannot start: {type(e).__name__}: {e}"
         orthanc.LogError(message)
         orthanc.LogError(traceback.format_exc())
-        orthanc.RegisterRestCallback(ROUTES, answer_broken(message))
+        CALLBACKS.append(answer_broken(message))
+        orthanc.RegisterRestCallback(ROUTES, CALLBACKS[0])
         return
-    orthanc.RegisterRestCallback(ROUTES, plugin.on_request)
-    orthanc.RegisterOnChangeCallback(plugin.on_change)
+    CALLBACKS.extend((plugin.on_request, plugin.on_change))
+    orthanc.RegisterRestCallback(ROUTES, CALLBACKS[0])
+    orthanc.RegisterOnChangeCallback(CALLBACKS[1])
 
 
 register()

@@ -72,7 +72,7 @@ def install(app: FastAPI) -> None:
 async def _radiarch_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RadiarchError)
     status = status_of(exc)
-    if status >= 500:
+    if status >= 500 and exc.code is not ErrorCode.NOT_READY:  # why it is not ready is in the log already
         log.error("%s %s: %s: %s", request.method, request.url.path, exc.code, exc)
     return answer(exc.info, status)
 

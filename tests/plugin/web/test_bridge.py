@@ -149,8 +149,9 @@ def test_the_plugin_answers_and_ends_cleanly(tmp_path: Path) -> None:
     protocols = tmp_path / "protocols"
     protocols.mkdir()
     (protocols / "box.yaml").write_text(PROTOCOL)
-    service = Service(tmp_path / "s", protocols=protocols)
-    with service:
+    users = {"AuthenticationEnabled": True, "RegisteredUsers": {"u": "p"}}
+    with Service(tmp_path / "s", protocols=protocols, orthanc=users) as service:
+        service.http.auth = ("u", "p")
         service.start_redis()
         service.start_orthanc()
         http, study = service.http, box(shape=(3, 12, 12))

@@ -113,24 +113,30 @@ class AsgiBridge:
             message = f"the body has {len(body)} bytes, at most {limits.max_request_bytes} are read"
             _send_error(output, 413, ErrorCode.TOO_LARGE, message, "Send a smaller request.")
             return
-        if self._stopped.is_set() or not self._slots.acquire(timeout=limits.max_wait_s):
-            stopping = "the service is stopping" if self._stopped.is_set() else "too many requests at once"
-            _send_error(output, 503, ErrorCode.NOT_READY, stopping, "Ask again in a few seconds.")
+        if self._stopped.is_set():
+            _send_error(output, 503, ErrorCode.NOT_READY, "the service is stopping", "Ask again when it has started.")
+            return
+        if not self._slots.acquire(timeout=limits.max_wait_s):
+            _send_error(output, 503, ErrorCode.NOT_READY, "too many requests at once", "Ask again in a few seconds.")
             return
         try:
             response = self._call(uri, request, body)
         finally:
             self._slots.release()
-        if response is None:
+        if response is None and self._stopped.is_set():
+            _send_error(output, 503, ErrorCode.NOT_READY, "the service is stopping", "Ask again when it has started.")
+        elif response is None:
             message = f"no answer within {limits.timeout_s:g} s"
             _send_error(output, 503, ErrorCode.TIME_LIMIT, message, "Ask again; look into Orthanc's log if it stays.")
-            return
-        send(output, response.status, response.headers, bytes(response.body))
+        else:
+            send(output, response.status, response.headers, bytes(response.body))
 
     def _call(self, uri: str, request: Mapping[str, Any], body: bytes) -> Response | None:
         response = Response()
         future = asyncio.run_coroutine_threadsafe(self._serve(scope(uri, request), body, response), self._loop)
         self._under_way.add(future)
+        if self._stopped.is_set():  # `stop` may have looked just before
+            future.cancel()
         try:
             future.result(self._limits.timeout_s)
         except CancelledError:

@@ -1,0 +1,79 @@
+"""Laws of the solvers: they find the known optimum, and leave no weight between 0 and the least one."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import numpy as np
+import pytest
+import scipy.optimize
+import scipy.sparse
+from radiarch_contract.errors import EngineError, ErrorCode
+from radiarch_contract.objectives import ObjectiveMetric
+from radiarch_worker.optimization import Method, MetricTerm, Problem, Solution, optimize
+
+METHODS = get_args(Method)
+
+
+def problem(seed: int = 0) -> Problem:
+    rng = np.random.default_rng(seed)
+    matrix = scipy.sparse.csc_matrix(np.abs(rng.normal(size=(80, 12))).astype(np.float32))
+    terms = [
+        MetricTerm("T", np.arange(40), ObjectiveMetric.DUNIFORM, 60.0, None, 10.0),
+        MetricTerm("O", np.arange(40, 80), ObjectiveMetric.DMAX, 20.0, None, 1.0),
+    ]
+    return Problem(matrix, 1.1 * 30, terms)
+
+
+def solve(a_problem: Problem, method: Method, least: float = 0.0, iterations: int = 600) -> Solution:
+    told: list[tuple[int, float]] = []
+    solution = optimize(
+        a_problem,
+        np.full(a_problem.spots, 0.2),
+        least_weight=least,
+        max_iterations=iterations,
+        method=method,
+        on_iteration=lambda n, value, terms: told.append((n, value)),
+    )
+    assert [n for n, _ in told] == list(range(1, solution.iterations + 1))
+    assert [t["objective"] for t in solution.trace] == [value for _, value in told]
+    return solution
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_finds_the_least_squares_optimum(method: Method) -> None:
+    a_problem = problem()
+    uniform = Problem(a_problem.matrix, a_problem.gy_per_unit, a_problem.terms[:1])
+    dense = a_problem.matrix.toarray()[:40].astype(np.float64) * a_problem.gy_per_unit
+    _, residual = scipy.optimize.nnls(dense, np.full(40, 60.0))
+    found = solve(uniform, method)
+    assert found.objective == pytest.approx(10 / 40 * residual**2, rel=1e-2)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_weight_lies_between_zero_and_the_least(method: Method) -> None:
+    free = solve(problem(), method)
+    least = float(np.median(free.weights[free.weights > 0]))
+    found = solve(problem(), method, least)
+    kept = found.weights > 0
+    assert found.removed == np.count_nonzero(~kept) > 0
+    assert (found.weights[kept] >= least).all()
+    # The rest makes up for what was removed: better than only cutting the small weights off.
+    cut = np.where(free.weights >= least, free.weights, 0.0)
+    assert found.objective <= problem().evaluate(cut)[0] + 1e-6
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_same_input_gives_the_same_bits(method: Method) -> None:
+    assert np.array_equal(solve(problem(), method, 0.01).weights, solve(problem(), method, 0.01).weights)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_iterations_are_bounded(method: Method) -> None:
+    assert solve(problem(), method, iterations=7).iterations <= 7
+
+
+def test_refuses_when_no_spot_reaches_the_least_weight() -> None:
+    with pytest.raises(EngineError) as caught:
+        solve(problem(), "L-BFGS-B", least=1e6)
+    assert caught.value.code is ErrorCode.OPTIMIZATION_FAILED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from radiarch_contract.errors import ErrorCode
+from radiarch_worker.patient import load_patient
 from radiarch_worker.patient.body import FOUND_ROI_NUMBER, find_body
 
 from tests.phantoms import PhantomStudy, box, faults, pelvis
@@ -18,6 +19,14 @@ def test_the_outline_is_found_by_name_or_by_type(water: PhantomStudy) -> None:
     other = water.copy()
     other.rtstruct.StructureSetROISequence[0].ROIName = "X17"  # of type EXTERNAL
     assert load(other).body.roi_number == 1
+
+
+def test_the_outline_that_is_told_comes_first(water: PhantomStudy) -> None:
+    """A protocol's own selector may name it."""
+    other = faults.renamed(water, {"BODY": "Kontur 7"})
+    told = load_patient(other.rtstruct, other.images, body_roi=1)
+    assert told.body.roi_number == 1
+    assert load(other).body.roi_number == FOUND_ROI_NUMBER
 
 
 def test_no_outline_is_found_from_the_ct_and_said(man: PhantomStudy) -> None:

@@ -41,7 +41,10 @@ def test_the_target_of_the_pelvis_is_small_enough_for_a_quick_plan(man: PhantomS
 
 
 def test_a_shift_moves_image_and_structures_together() -> None:
-    here, there = pelvis(seed="x"), pelvis(seed="x", shift_mm=(10.0, -20.0, 30.0))
+    here, there = (
+        pelvis(seed="x", shape=(24, 32, 40), spacing_mm=(9.0, 9.0, 6.0), shift_mm=shift)
+        for shift in ((0.0, 0.0, 0.0), (10.0, -20.0, 30.0))
+    )
     for a, b in zip(here.images, there.images, strict=True):
         assert a.PixelData == b.PixelData
         moved = [float(q) - float(p) for p, q in zip(a.ImagePositionPatient, b.ImagePositionPatient, strict=True)]

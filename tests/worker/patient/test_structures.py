@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode
+from radiarch_worker.patient import limits
 
 from tests.phantoms import Cylinder, Ellipsoid, PhantomRoi, PhantomStudy, Shape, box, faults
 from tests.phantoms.study import closed_planar, make_study
@@ -115,6 +116,13 @@ def test_contours_that_cross_are_refused_when_needed() -> None:
     patient = load(study)
     assert 2 not in patient.structures
     assert any("cross each other" in n for n in patient.notes)
+
+
+def test_islands_on_one_slice_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = study_of(Cylinder((-20.0, 0.0, 0.0), (15.0, 15.0), 63.0))
+    _add(study, "PTV", Cylinder((20.0, 0.0, 0.0), (10.0, 10.0), 63.0))
+    monkeypatch.setattr(limits, "MAX_CONTOURS_ON_PLANE", 1)
+    assert refusal(study, needed=[2]).code == ErrorCode.TOO_LARGE
 
 
 def _add(study: PhantomStudy, name: str, shape: Shape) -> None:

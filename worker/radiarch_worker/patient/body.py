@@ -23,8 +23,10 @@ _MIN_BODY_CC = 100.0
 _MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline beside the patient is air
 
 
-def choose_body(loaded: LoadedCt, structures: Mapping[int, Structure], notes: list[str]) -> Structure:
-    """The structure named or typed as the body, its holes filled, else what is found from the CT.
+def choose_body(
+    loaded: LoadedCt, structures: Mapping[int, Structure], roi_number: int | None, notes: list[str]
+) -> Structure:
+    """The structure told, named or typed as the body, its holes filled, else what is found from the CT.
 
     Raises
     ------
@@ -34,8 +36,9 @@ def choose_body(loaded: LoadedCt, structures: Mapping[int, Structure], notes: li
     """
     rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
     roi = find_roi("BODY", None, rois)  # by name, else by type EXTERNAL
-    if roi is not None:
-        drawn = structures[roi.number]
+    number = roi_number if roi_number in structures else roi.number if roi else None
+    if number is not None:
+        drawn = structures[number]
         _check_padding(loaded, drawn.name, drawn.mask, notes)
         body = _drawn(loaded.ct, drawn, notes)
     else:

@@ -24,6 +24,7 @@ def load_patient(
     *,
     expected_patient_id: str | None = None,
     needed_rois: Collection[int] = (),
+    body_roi: int | None = None,
 ) -> Patient:
     """Read a CT and its structure set into the patient that is planned on.
 
@@ -41,6 +42,9 @@ def load_patient(
     needed_rois
         Numbers of ROIs that the plan cannot do without. Other ROIs that have no usable contours are left out
         of ``structures``, with a note.
+    body_roi
+        Number of the ROI that is the patient's outline; None to find it by name and interpreted type. Where it
+        has no usable contours either, the outline is found from the CT, with a note.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def load_patient(
     structures, unusable = _structures(structure_set, loaded.ct, frame, notes)
     for number in needed_rois:
         _check_needed(number, structures, unusable)
-    body = choose_body(loaded, structures, notes)
+    body = choose_body(loaded, structures, body_roi, notes)
     return Patient(
         ct=loaded.ct,
         structures=structures,

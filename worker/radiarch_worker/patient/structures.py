@@ -237,19 +237,23 @@ def _check_crossing(roi: RoiContours, planes: _Planes, region: Region, notes: li
 
 
 def _crossing_voxels(polygons: Sequence[FloatArray]) -> int:
-    boxes = [(p.min(axis=0), p.max(axis=0)) for p in polygons]
+    if len(polygons) > limits.MAX_CONTOURS_ON_PLANE:
+        raise TooLargeError(f"{len(polygons)} contours on one slice")
+    low = np.array([p.min(axis=0) for p in polygons])
+    high = np.array([p.max(axis=0) for p in polygons])
+    apart = (low[:, None] > high[None, :]).any(axis=2)
+    pairs = np.argwhere(np.triu(~(apart | apart.T), 1))
+    if len(pairs) > limits.MAX_OVERLAPS_ON_PLANE:
+        raise TooLargeError(f"{len(pairs)} overlaps of contours on one slice")
     found = 0
-    for j, (low_j, high_j) in enumerate(boxes):
-        for i, (low_i, high_i) in enumerate(boxes[:j]):
-            low, high = np.maximum(low_i, low_j), np.minimum(high_i, high_j)
-            if (low > high).any():
-                continue
-            corner, end = np.floor(low).astype(int), np.ceil(high).astype(int) + 1
-            # Only the boxes' overlap is looked at; a nested one is wholly in it.
-            both = [_whole(polygons[k], (int(corner[1]), int(corner[0])), (int(end[1]), int(end[0]))) for k in (i, j)]
-            common = int(np.count_nonzero(both[0] & both[1]))
-            nested = common in (_area(polygons[i]), _area(polygons[j]))
-            found += 0 if nested else common
+    for i, j in pairs.tolist():
+        # Only the boxes' overlap is looked at; a nested one is wholly in it.
+        corner = np.floor(np.maximum(low[i], low[j])).astype(int)
+        end = np.ceil(np.minimum(high[i], high[j])).astype(int) + 1
+        both = [_whole(polygons[k], (int(corner[1]), int(corner[0])), (int(end[1]), int(end[0]))) for k in (i, j)]
+        common = int(np.count_nonzero(both[0] & both[1]))
+        nested = common == 0 or common in (_area(polygons[i]), _area(polygons[j]))
+        found += 0 if nested else common
     return found
 
 

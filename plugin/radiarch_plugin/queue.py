@@ -151,9 +151,10 @@ class JobQueue:
         with self._client.pipeline(transaction=False) as p:
             for ref, start in wanted.items():
                 p.lrange(transport.log_key(*_key(ref)), start, start + LOG_LINES_AT_ONCE - 1)
-            answers = p.execute()
+            answers = [_absent_if_wrong_type(a) for a in p.execute(raise_on_error=False)]
         return {
-            ref: [line.decode("utf-8", "replace") for line in lines] for ref, lines in zip(wanted, answers, strict=True)
+            ref: [line.decode("utf-8", "replace") for line in lines or ()]
+            for ref, lines in zip(wanted, answers, strict=True)
         }
 
     def queued_job_ids(self) -> list[str]:
@@ -196,7 +197,7 @@ class JobQueue:
 
 def _absent_if_wrong_type(answer: Any) -> Any:
     """A key of another type, which somebody else must have written, counts as not there."""
-    if isinstance(answer, redis.ResponseError) and str(answer).startswith("WRONGTYPE"):
+    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
         return None
     if isinstance(answer, Exception):
         raise answer

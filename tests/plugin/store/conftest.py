@@ -18,6 +18,7 @@ from radiarch_plugin.queue import JobQueue, connect
 from radiarch_plugin.store import Database, Ownership, Store, open_database
 from radiarch_plugin.store.tables import Base
 
+from tests.plugin.store.samples import MEMORY
 from tests.system.processes import Server, free_port, wait_for
 
 POSTGRES = shutil.which("postgres")
@@ -66,7 +67,7 @@ def _connects(url: str) -> bool:
 @contextmanager
 def _empty_database(kind: str, request: pytest.FixtureRequest) -> Iterator[str]:
     if kind == "sqlite":
-        folder = Path(tempfile.mkdtemp(prefix="radiarch-sqlite-"))
+        folder = Path(tempfile.mkdtemp(prefix="radiarch-sqlite-", dir=MEMORY))
         yield f"sqlite:///{folder / 'radiarch.sqlite3'}"
         shutil.rmtree(folder)
         return
@@ -113,13 +114,14 @@ def empty_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def sqlite_store(tmp_path: Path, empty_sqlite: Path) -> Iterator[Store]:
+def sqlite_store(empty_sqlite: Path) -> Iterator[Store]:
     """For tests in which the kind of database plays no part."""
-    path = tmp_path / "radiarch.sqlite3"
-    shutil.copy(empty_sqlite, path)
-    database = open_database(f"sqlite:///{path}")
+    folder = Path(tempfile.mkdtemp(prefix="radiarch-sqlite-", dir=MEMORY))
+    shutil.copy(empty_sqlite, folder / "radiarch.sqlite3")
+    database = open_database(f"sqlite:///{folder / 'radiarch.sqlite3'}")
     yield Store(database)
     database.dispose()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import Prescription
 from radiarch_plugin.store import NewArrival, NewPlan, output_kinds
 
+MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112
+"""Where a database's commits wait for no disk; None for the usual place of temporary files."""
 WORKFLOW = "proton-impt-basic"
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -17,6 +17,7 @@ from radiarch_contract.errors import (
     RadiarchError,
     ServiceError,
 )
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RadiarchError, _radiarch_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(DBAPIError, _database_error)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -109,6 +111,18 @@ async def _http_error(request: Request, exc: Exception) -> Response:
         code, message = ErrorCode.INVALID_REQUEST, str(exc.detail)
     info = ErrorInfo(code=code, message=message, remedy="/radiarch/api/docs lists what there is.")
     return answer(info, exc.status_code, dict(exc.headers or {}))
+
+
+async def _database_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, DBAPIError)
+    kind = type(exc.orig).__name__
+    log.error("%s %s: the database failed: %s", request.method, request.url.path, kind)
+    info = ErrorInfo(
+        code=ErrorCode.NOT_READY,
+        message=f"the database does not answer as it should ({kind})",
+        remedy="Ask again in a moment; see that the database runs and that its disk is not full.",
+    )
+    return answer(info, 503)
 
 
 async def _unexpected(request: Request, exc: Exception) -> Response:

@@ -10,6 +10,7 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 from radiarch_contract.job import WorkerStatus
 from radiarch_contract.states import PlanState
 from radiarch_contract.workflows import WORKFLOWS
+from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.answers import EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
 from radiarch_plugin.orthanc_client import OrthancClient
@@ -73,8 +74,14 @@ def _text(value: object) -> str | None:
 def _queue(services: Services, problems: list[ErrorInfo]) -> QueueAnswer | None:
     try:
         counts = services.store.plans.counts()
-    except RadiarchError as e:
-        problems.append(e.info)
+    except DBAPIError as e:
+        problems.append(
+            ErrorInfo(
+                code=ErrorCode.NOT_READY,
+                message=f"the database does not answer as it should ({type(e.orig).__name__})",
+                remedy="See that it runs and that its disk is not full.",
+            )
+        )
         return None
     return QueueAnswer(
         waiting=counts[PlanState.WAITING], queued=counts[PlanState.QUEUED], running=counts[PlanState.RUNNING]

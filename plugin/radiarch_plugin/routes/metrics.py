@@ -11,6 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 from radiarch_contract import API_PREFIX, __version__
 from radiarch_contract.errors import RadiarchError
+from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.services import Runtime, RuntimeDep, Services
 
@@ -49,7 +50,7 @@ class _Figures(Collector):
 def _database(services: Services) -> Iterator[Metric]:
     try:
         plans, arrivals = services.store.plans.counts(), services.store.arrivals.counts()
-    except RadiarchError:
+    except DBAPIError:
         return
     by_state = GaugeMetricFamily("radiarch_plans", "Plans by state.", labels=["state"])
     for state, count in plans.items():

@@ -107,7 +107,12 @@ def _engine(url: str) -> Engine:
             return _sqlite_engine(parsed)
         if parsed.get_backend_name() == "postgresql":
             return create_engine(
-                parsed, pool_size=10, max_overflow=40, pool_pre_ping=True, connect_args={"connect_timeout": 10}
+                parsed,
+                pool_size=10,
+                max_overflow=40,
+                pool_pre_ping=True,
+                connect_args={"connect_timeout": 10},
+                hide_parameters=True,  # errors go to the log, patients must not
             )
     except (ArgumentError, NoSuchModuleError, ValueError):
         pass
@@ -126,7 +131,11 @@ def _sqlite_engine(url: URL) -> Engine:
         # it names patients: for Orthanc's user alone
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
     engine = create_engine(
-        url, pool_size=10, max_overflow=40, connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False}
+        url,
+        pool_size=10,
+        max_overflow=40,
+        connect_args={"timeout": _BUSY_TIMEOUT_S, "check_same_thread": False},
+        hide_parameters=True,
     )
 
     @event.listens_for(engine, "connect")

@@ -18,6 +18,7 @@ from radiarch_contract.job import WorkerStatus
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
 from radiarch_plugin.lifecycle import connect_redis
 from radiarch_plugin.queue import JobQueue
+from sqlalchemy import text
 
 from tests.plugin.web.conftest import Api
 
@@ -155,6 +156,18 @@ def test_a_failure_inside_is_told_without_a_traceback(api: Api, monkeypatch: pyt
     assert (response.status_code, response.json()["code"]) == (500, "internal")
     assert "Doe" not in response.text
     assert "Traceback" not in response.text
+
+
+def test_a_database_that_fails_is_told_as_such(api: Api) -> None:
+    with api.store.database.write() as session:
+        session.execute(text("ALTER TABLE plans RENAME TO away"))
+    for path in ("/plans", "/plans/" + "0" * 32, "/jobs"):
+        response = api.get(path)
+        assert (response.status_code, response.json()["code"]) == (503, "not_ready")
+    info = api.get("/info").json()
+    assert info["ready"] is False
+    assert "database" in info["problems"][0]["message"]
+    assert api.http.get("/radiarch/metrics").status_code == 200
 
 
 def test_the_docs_page_loads_nothing_from_elsewhere(api: Api) -> None:

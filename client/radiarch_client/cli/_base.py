@@ -34,6 +34,7 @@ from radiarch_client._config import Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+_NOTHING = "–"
 _PIPE_WIDTH = 200
 QUICK = Retry(attempts=2, first_pause_s=0.25)
 
@@ -148,21 +149,38 @@ def clean(text: object) -> str:
 def cell(value: object) -> Text:
     """A table's cell: never markup, one line."""
     if value is None or value == "":
-        return Text("–", style="dim")
+        return Text(_NOTHING, style="dim")
     return Text(" ".join(clean(value).split()))
 
 
 def table(
-    *columns: str, rows: Iterable[Iterable[object]], right: Iterable[str] = (), title: str | None = None
+    *columns: str, rows: Iterable[Iterable[object]], right: Iterable[str] = (), whole: Iterable[str] = ()
 ) -> Table:
-    """A plain table; columns named in ``right`` are aligned right."""
-    t = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    to_the_right = set(right)
-    for i, name in enumerate(columns):
-        t.add_column(name, justify="right" if name in to_the_right else "left", overflow="fold", no_wrap=i == 0)
-    for row in rows:
-        t.add_row(*(v if isinstance(v, Text) else cell(v) for v in row))
+    """A plain table; columns without any value are left out.
+
+    Columns named in ``right`` are aligned right; those in ``whole`` (identifiers that are copied) are never broken.
+    """
+    cells = [[v if isinstance(v, Text) else cell(v) for v in row] for row in rows]
+    t = Table(box=None, pad_edge=False, header_style="bold")
+    shown = [i for i in range(len(columns)) if i == 0 or any(row[i].plain != _NOTHING for row in cells)]
+    for i in shown:
+        name = columns[i]
+        unbroken = i == 0 or name in whole
+        t.add_column(
+            name,
+            justify="right" if name in right else "left",
+            overflow="fold",
+            no_wrap=unbroken,
+            min_width=max((row[i].cell_len for row in cells), default=0) if unbroken else None,
+        )
+    for row in cells:
+        t.add_row(*(row[i] for i in shown))
     return t
+
+
+def count(number: int, noun: str) -> str:
+    """1 worker, 2 workers."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_error(error: RadiarchError, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from radiarch_client.models import OrthancResource, SendReport, SentFile
 
-from ._base import Cli, Exit, RadiarchGroup, table
+from ._base import Cli, Exit, RadiarchGroup, count, table
 
 _LEVELS = {"patients": "Patient", "studies": "Study", "series": "Series", "instances": "Instance"}
 _SHOWN = {
@@ -51,15 +51,15 @@ def register(root: RadiarchGroup) -> None:
         with Progress(*columns, console=cli.err, transient=True, disable=not cli.err.is_terminal) as bar:
             task = bar.add_task("files", total=None)
 
-            def count(_: SentFile) -> None:
+            def advance(_: SentFile) -> None:
                 bar.advance(task)
 
             if aet is None:
-                report = cli.client.orthanc.send_folder(folder, parallel_uploads=jobs, progress=count)
+                report = cli.client.orthanc.send_folder(folder, parallel_uploads=jobs, progress=advance)
             else:
                 host, port = _dicom_address(cli, dicom_host, dicom_port)
                 report = cli.client.orthanc.send_folder_dicom(
-                    folder, host=host, port=port, called_aet=aet, calling_aet=calling_aet, progress=count
+                    folder, host=host, port=port, called_aet=aet, calling_aet=calling_aet, progress=advance
                 )
         if cli.as_json:
             cli.emit(report)
@@ -101,11 +101,11 @@ def _show(cli: Cli, report: SendReport) -> None:
     if bad:
         cli.show(table("file", "status", "why", rows=((f.path, f.status, f.error and f.error.message) for f in bad)))
     stored, before = report.count("stored"), report.count("already_stored")
-    cli.say(
-        f"{stored} stored, {before} there before, {len(bad)} not stored, {len(report.skipped)} files are not DICOM."
-    )
+    other = count(len(report.skipped), "file")
+    cli.say(f"{stored} stored, {before} there before, {len(bad)} not stored, {other} not DICOM.")
 
 
 def _resources(level: str, found: list[OrthancResource]) -> Any:
     names = _SHOWN[level]
-    return table(*names, "Orthanc", rows=((*(r.tag(n) for n in names), r.id) for r in found))
+    rows = ((*(r.tag(n) for n in names), r.id) for r in found)
+    return table(*names, "Orthanc", rows=rows, whole=("Orthanc",))

@@ -23,7 +23,7 @@ from rich.text import Text
 from radiarch_client import Radiarch, _dicom
 from radiarch_client.models import Info, OrthancSystem
 
-from ._base import QUICK, Cli, Exit, RadiarchGroup, cell
+from ._base import QUICK, Cli, Exit, RadiarchGroup, cell, count
 
 
 class Level(StrEnum):
@@ -69,7 +69,11 @@ def register(root: RadiarchGroup) -> None:
         if cli.as_json:
             cli.emit({"ok": wrong == 0, "findings": [asdict(f) for f in findings]})
         else:
-            cli.say(f"{wrong} problems, {doubtful} warnings." if wrong or doubtful else "Nothing is wrong.")
+            cli.say(
+                f"{count(wrong, 'problem')}, {count(doubtful, 'warning')}."
+                if wrong or doubtful
+                else "Nothing is wrong."
+            )
         return Exit.PROBLEMS if wrong else Exit.OK
 
 
@@ -191,7 +195,7 @@ def _service(client: Radiarch) -> Generator[Finding, None, Info | None]:
 def _workers(client: Radiarch, info: Info) -> Iterator[Finding]:
     for name, engine in info.engines.items():
         if engine.available:
-            where = f" on {engine.workers} workers" if engine.workers is not None else ""
+            where = f" on {count(engine.workers, 'worker')}" if engine.workers is not None else ""
             yield Finding("engine", Level.OK, f"{name} {engine.version or ''} runs{where}")
         else:
             yield Finding(
@@ -224,7 +228,11 @@ def _workers(client: Radiarch, info: Info) -> Iterator[Finding]:
                 "Install the same version on both.",
             )
     if workers:
-        yield Finding("workers", Level.OK, f"{len(workers)} alive, {sum(w.state == 'busy' for w in workers)} busy")
+        yield Finding(
+            "workers",
+            Level.OK,
+            f"{count(len(workers), 'worker')} alive, {sum(w.state == 'busy' for w in workers)} busy",
+        )
 
 
 def _protocols(client: Radiarch) -> Iterator[Finding]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -178,10 +178,23 @@ def _watch(cli: Cli, identifier: str) -> int:
     elif cli.err.is_terminal:
         ended = _with_bar(cli, identifier)
     else:
-        ended = cli.client.poll_until_done(identifier, progress=lambda p: cli.say(_tables.progress_line(p)))
+        ended = cli.client.poll_until_done(identifier, progress=_by_lines(cli))
     if not cli.as_json:
         cli.show(_tables.status(ended))
     return Exit.OK if ended.succeeded else Exit.PLAN_FAILED
+
+
+def _by_lines(cli: Cli) -> Callable[[Plan], None]:
+    """For a log file: a line for each stage, and for each 5 % of the whole."""
+    before: list[object] = []
+
+    def tell(plan: Plan) -> None:
+        now = [plan.state, plan.stage, int(plan.progress * 20)]
+        if now != before:
+            before[:] = now
+            cli.say(_tables.progress_line(plan))
+
+    return tell
 
 
 def _with_bar(cli: Cli, identifier: str) -> Plan:

@@ -69,7 +69,7 @@ def register(root: RadiarchGroup) -> None:
             )
             for a in found
         )
-        cli.show(table("seen", "state", "patient", "RTSTRUCT", "plan, or why not", rows=rows))
+        cli.show(table("seen", "state", "patient", "RTSTRUCT", "plan, or why not", rows=rows, whole=("RTSTRUCT",)))
 
     @root.cmd("workers")
     def workers(cli: Cli) -> None:
@@ -90,7 +90,8 @@ def register(root: RadiarchGroup) -> None:
             )
             for w in found
         )
-        cli.show(table("worker", "host", "version", "state", "plan", "heartbeat", "engines", rows=rows))
+        columns = ("worker", "host", "version", "state", "plan", "heartbeat", "engines")
+        cli.show(table(*columns, rows=rows, whole=("plan",)))
 
     @root.cmd("completion")
     @click.argument("shell", type=click.Choice(["bash", "zsh", "fish", "powershell"]))

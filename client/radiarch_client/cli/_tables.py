@@ -166,7 +166,7 @@ def whole_plan(plan: Plan) -> list[Any]:
         parts += ["", _beams(plan)]
     if plan.outputs:
         rows = ((o.kind, o.sop_instance_uid, o.orthanc_id) for o in plan.outputs)
-        parts += ["", table("result", "SOPInstanceUID", "Orthanc", rows=rows)]
+        parts += ["", table("result", "SOPInstanceUID", "Orthanc", rows=rows, whole=("SOPInstanceUID", "Orthanc"))]
     if plan.timings_s:
         steps = ((name, f"{s:.1f}") for name, s in plan.timings_s.items())
         parts += ["", table("step", "seconds", rows=steps, right=("seconds",))]

@@ -1,11 +1,14 @@
-"""Running dciodvfy on a result."""
+"""Running dciodvfy on results: ``python -m tests.worker.dicom.dciodvfy FILE …`` says what it finds."""
 
 from __future__ import annotations
 
 import copy
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
+import pydicom
 from pydicom.dataset import Dataset
 
 
@@ -24,3 +27,18 @@ def findings(dataset: Dataset, folder: Path) -> list[str]:
     run = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode in (0, 1), run.stderr  # 1: it found errors
     return [line for line in (run.stdout + run.stderr).splitlines() if line not in ("RTIonPlan", "RTDose")]
+
+
+def main(paths: list[str]) -> int:
+    """Print what dciodvfy says about each file; 1 where it said anything."""
+    said = 0
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            lines = findings(pydicom.dcmread(path), Path(folder))
+            print(f"{path}: {len(lines)} findings", *lines, sep="\n  ")
+            said += len(lines)
+    return int(said > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

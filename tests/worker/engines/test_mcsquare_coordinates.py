@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan
-from radiarch_worker.model import Grid
+from radiarch_worker.model import FloatVolume, Grid
 from radiarch_worker.planning.geometry import BeamAxes
 
 from tests.worker.engines.runs import centroid_mm, distal_r80_mm, dose_of_each, pencil, settings
@@ -46,13 +46,13 @@ ANGLES = [(0, 0), (90, 0), (180, 0), (270, 0), (90, 90), (270, 90), (90, 270), (
 
 
 @pytest.fixture(scope="module")
-def pencils(tmp_path_factory: pytest.TempPathFactory) -> list[np.ndarray]:
+def pencils(tmp_path_factory: pytest.TempPathFactory) -> list[FloatVolume]:
     beams = [pencil(ENERGY_MEV, g, ISO, couch_deg=c, x=SPOT[0], y=SPOT[1]) for g, c in ANGLES]
     return dose_of_each(water(), beams, CT, 4000, tmp_path_factory.mktemp("pencils"))
 
 
 @pytest.mark.parametrize("case", range(len(ANGLES)), ids=[f"gantry{g}-couch{c}" for g, c in ANGLES])
-def test_pencil_beam_lies_where_iec_angles_and_spot_axes_say(pencils: list[np.ndarray], case: int) -> None:
+def test_pencil_beam_lies_where_iec_angles_and_spot_axes_say(pencils: list[FloatVolume], case: int) -> None:
     axes = BeamAxes.of(*map(float, ANGLES[case]))
     dose = pencils[case]
     along = int(np.argmax(abs(axes.direction)))
@@ -117,11 +117,8 @@ def test_coarse_scoring_is_fine_scoring_averaged(tmp_path: Path) -> None:
     beams = SpotPlan((pencil(100.0, 0.0, ISO, x=9.0, y=4.0),))
     fine = Grid((ISO[0] - 30, ISO[1] - 99, ISO[2] - 30), (1.0, 1.5, 1.25), (48, 72, 60))
     # Three by two by four fine voxels make a coarse one; both grids share their first corner.
-    coarse = Grid(
-        tuple(o + (k - 1) * d / 2 for o, k, d in zip(fine.origin_mm, (3, 2, 4), fine.spacing_mm, strict=True)),
-        (3.0, 3.0, 5.0),
-        (12, 36, 20),
-    )
+    x, y, z = fine.origin_mm
+    coarse = Grid((x + 1.0, y + 0.75, z + 1.875), (3.0, 3.0, 5.0), (12, 36, 20))
     doses = []
     for name, grid in (("fine", fine), ("coarse", coarse)):
         folder = tmp_path / name

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from radiarch_contract.errors import EngineError, ErrorCode, InvalidRequestError
 from radiarch_worker.engines import mcsquare, opentps
@@ -35,7 +36,7 @@ def beamlets(folder: Path, **changes: Any) -> mcsquare.BeamletResult:
     return mcsquare.compute_beamlets(WATER, two_layers(), SCORING, wanted, 500, settings(folder, **changes))
 
 
-def dose(folder: Path, weights: np.ndarray | None = None, **changes: Any) -> mcsquare.DoseResult:
+def dose(folder: Path, weights: npt.NDArray[np.float64] | None = None, **changes: Any) -> mcsquare.DoseResult:
     folder.mkdir()
     target = np.zeros(SCORING.shape, dtype=bool)
     target[4:8, 20:28, 4:8] = True
@@ -133,7 +134,7 @@ def test_no_run_leaves_files_and_none_starts_in_a_used_folder(tmp_path: Path) ->
 def run_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Outputs of one beamlet run, kept."""
     kept = tmp_path / "kept"
-    monkeypatch.setattr(simulation.shutil, "rmtree", lambda path, **_: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **_: None)
     beamlets(tmp_path / "run")
     shutil.copytree(tmp_path / "run" / "mcsquare-beamlets" / "0" / "Outputs", kept)
     return kept
@@ -204,7 +205,7 @@ def test_damaged_beamlets_are_refused(run_folder: Path, name: str) -> None:
     assert caught.value.code is ErrorCode.ENGINE_OUTPUT_INVALID
 
 
-def write_dose(folder: Path, values: np.ndarray, grid: Grid) -> None:
+def write_dose(folder: Path, values: npt.NDArray[np.float64], grid: Grid) -> None:
     nz, ny, nx = grid.shape
     corner = " ".join(f"{v:.6f}" for v in files.engine_corner_mm(grid))
     (folder / "Dose.mhd").write_text(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import scipy.sparse
 from hypothesis import given
@@ -13,7 +14,9 @@ from radiarch_worker.optimization import FallOffTerm, MetricTerm, Problem
 DVH = (ObjectiveMetric.DVH_MIN, ObjectiveMetric.DVH_MAX)
 
 
-def term(metric: ObjectiveMetric, rows: np.ndarray, dose_gy: float = 50.0, volume: float = 30.0) -> MetricTerm:
+def term(
+    metric: ObjectiveMetric, rows: npt.NDArray[np.intp], dose_gy: float = 50.0, volume: float = 30.0
+) -> MetricTerm:
     return MetricTerm("X", rows, metric, dose_gy, volume if metric in DVH else None, 3.0)
 
 

@@ -66,10 +66,9 @@ def test_grids_lie_on_ct_voxel_centres_on_one_lattice_and_cover(
 @given(box=boxes(), k=st.integers(1, 3))
 def test_sampled_masks_are_the_masks_at_the_centres(box: Box, k: int) -> None:
     mask = box_mask(CT, box)
+    (ox, oy, oz), (dx, dy, dz), (nz, ny, nx) = CT.origin_mm, CT.spacing_mm, CT.shape
     grid = Grid(
-        tuple(o - 2 * d for o, d in zip(CT.origin_mm, CT.spacing_mm, strict=True)),
-        tuple(k * d for d in CT.spacing_mm),
-        tuple(n // k + 4 for n in CT.shape),
+        (ox - 2 * dx, oy - 2 * dy, oz - 2 * dz), (k * dx, k * dy, k * dz), (nz // k + 4, ny // k + 4, nx // k + 4)
     )
     clipped = tuple(
         (max(low, CT.axis_mm(a)[0] - 0.1), min(high, CT.axis_mm(a)[-1] + 0.1)) for a, (low, high) in enumerate(box)

@@ -9,11 +9,11 @@ from radiarch_contract.workflows import Beam
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, prepare_ct
 from radiarch_worker.model import Grid, Patient
-from radiarch_worker.planning.geometry import BeamAxes, grow_mask, sample_mask, voxel_points_mm
+from radiarch_worker.planning.geometry import BeamAxes, centre_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
 from radiarch_worker.planning.placement import Placement, PlacementSettings, place_spots
 from radiarch_worker.planning.raytrace import depth_to_points
 
-from tests.worker.engines.water import box_mask, patient
+from tests.worker.engines.water import Box, box_mask, patient
 
 GRID = Grid((-131.0, -160.5, 40.0), (2.0, 3.0, 2.5), (60, 90, 132))
 BODY = ((-125.0, 125.0), (-140.0, 95.0), (55.0, 175.0))
@@ -24,7 +24,7 @@ DENSE = PlacementSettings(6.0, 6.0, 5.0)
 def placed(p: Patient, beams: list[Beam], settings: PlacementSettings = DENSE, target: str = "PTV") -> Placement:
     calibration = load_calibration("UCL_Toshiba")
     mask = next(s for s in p.structures.values() if s.name == target).mask
-    iso = tuple(voxel_points_mm(mask, p.ct.grid).mean(axis=0))
+    iso = centre_of_mass_mm(mask, p.ct.grid)
     ct = prepare_ct(p.ct, p.body, calibration)
     machine = load_machine("BDL_default_UN_RangeShifter")
     return place_spots(ct, p.body.mask, mask, p.ct.grid, beams, iso, settings, machine, calibration)
@@ -90,10 +90,12 @@ def test_moving_everything_moves_nothing_in_the_plan() -> None:
     first = placed(bone_and_air(), [Beam(gantry_deg=70)]).plan
     shift = (312.0, -77.0, 1203.5)
 
-    def moved(box: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
-        return tuple((a + s, b + s) for (a, b), s in zip(box, shift, strict=True))
+    def moved(box: Box) -> Box:
+        x, y, z = ((a + s, b + s) for (a, b), s in zip(box, shift, strict=True))
+        return (x, y, z)
 
-    grid = Grid(tuple(o + s for o, s in zip(GRID.origin_mm, shift, strict=True)), GRID.spacing_mm, GRID.shape)
+    x, y, z = (o + s for o, s in zip(GRID.origin_mm, shift, strict=True))
+    grid = Grid((x, y, z), GRID.spacing_mm, GRID.shape)
     p = patient(grid, moved(BODY), {"PTV": moved(TARGET)}, hu=bone_and_air().ct.hu)
     second = placed(p, [Beam(gantry_deg=70)]).plan
     assert second.spot_count == first.spot_count

@@ -129,7 +129,7 @@ class Service:
 
     def wait_for_orthanc(self) -> None:
         self._wait(
-            lambda: self._status("/system") == 200 and self._status(f"{API_PREFIX}/info") == 200,
+            lambda: self._status("/system") == 200 and self._status(f"{API_PREFIX}/plans") == 200,
             "Orthanc and the plugin answer",
             within_s=START_S,
             servers=[self.orthanc_server],
@@ -360,7 +360,12 @@ class Service:
 
 def site_packages() -> str:
     """The Python packages for the plugin, as the path that Orthanc sees; they must fit Orthanc's own Python."""
-    return os.environ.get("RADIARCH_ORTHANC_SITE_PACKAGES") or sysconfig.get_paths()["purelib"]
+    if named := os.environ.get("RADIARCH_ORTHANC_SITE_PACKAGES"):
+        return named
+    if root := os.environ.get("RADIARCH_ORTHANC_ROOT"):
+        (found,) = Path(root).glob("opt/radiarch/venv/lib/python3*/site-packages")
+        return f"/{found.relative_to(root)}"
+    return sysconfig.get_paths()["purelib"]
 
 
 def orthanc_command(configuration: Path) -> list[str]:
@@ -368,7 +373,7 @@ def orthanc_command(configuration: Path) -> list[str]:
 
     There it sees the checkout and the test's folder under the same paths as here, by mounts that end with it
     (in a mount namespace of its own: root is needed). ``RADIARCH_ORTHANC_SITE_PACKAGES`` names the plugin's packages
-    as a path inside that root.
+    as a path inside that root, if they are not in ``/opt/radiarch/venv``.
     """
     root = os.environ.get("RADIARCH_ORTHANC_ROOT")
     if not root:

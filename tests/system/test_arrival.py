@@ -72,7 +72,7 @@ def test_an_arriving_structure_set_is_planned(service: Service, new_study: NewSt
     log = service.log_of(plan_id)
     assert "MCsquare" in log
     assert str(study.rtstruct.PatientName) not in log
-    (arrival,) = [a for a in service.api("/arrivals")["items"] if a["rtstruct_sop_instance_uid"] == uid_of(study)]
+    (arrival,) = [a for a in service.api("/arrivals")["items"] if a["sop_instance_uid"] == uid_of(study)]
     assert (arrival["state"], arrival["plan_id"]) == ("planned", plan_id)
 
 
@@ -153,7 +153,7 @@ def test_what_no_protocol_fits_is_recorded_with_the_reason(service: Service, new
     service.send(save(study))
 
     def recorded() -> dict[str, Any] | None:
-        found = [a for a in service.api("/arrivals")["items"] if a["rtstruct_sop_instance_uid"] == uid_of(study)]
+        found = [a for a in service.api("/arrivals")["items"] if a["sop_instance_uid"] == uid_of(study)]
         return found[0] if found and found[0]["state"] != "waiting" else None
 
     arrival = service.wait(recorded, "the arrival is recorded")

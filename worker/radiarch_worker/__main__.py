@@ -32,11 +32,10 @@ def _run(arguments: list[str] | None = None) -> int:
         settings = Settings.from_env()
         if options.name:
             settings = dataclasses.replace(settings, name=unique_name(options.name))
-        main(settings, burst=options.burst)
+        return 0 if main(settings, burst=options.burst) else 1
     except RadiarchError as e:
         print(f"radiarch_worker: {e.info.message}. {e.info.remedy}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import resource
+import shutil
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from radiarch_contract import __version__
-from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError, ServiceError
+from radiarch_contract.errors import EngineError, ErrorCode, ErrorInfo, RadiarchError, ServiceError
 from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.workflows import parse_parameters
@@ -23,6 +24,9 @@ from radiarch_contract.workflows import parse_parameters
 from . import context, pacs
 from .context import JobContext
 from .model import IonBeam, PlanResult
+
+_FULL_BYTES = 32 << 20
+"""An engine writes more than this at once."""
 
 
 def run_plan(spec: dict[str, Any]) -> None:
@@ -88,6 +92,9 @@ class _Run:
         try:
             return self._plan()
         except RadiarchError as e:
+            if isinstance(e, EngineError) and self._disk_is_full():
+                # engines do not say why they could not write
+                return self._failed(_disk_full(), retryable=True)
             # an engine that was killed, by the kernel for its memory or by hand, may live the next time
             return self._failed(e.info, retryable=e.retryable or e.code is ErrorCode.ENGINE_FAILED)
         except MemoryError:
@@ -102,6 +109,9 @@ class _Run:
             self._log_traceback()
             return self._failed(_internal(e), retryable=True)
 
+    def _disk_is_full(self) -> bool:
+        return shutil.disk_usage(self.here.folder).free < _FULL_BYTES
+
     def _plan(self) -> JobResult:
         # what is imported here loads OpenTPS, which writes into $HOME when it is imported: the job's own
         from . import dicom, evaluation, patient, planning
@@ -114,7 +124,14 @@ class _Run:
             with self._timed("fetch"):
                 fetched = pacs.fetch(orthanc, spec, link)
             with self._timed("load"):
-                subject = patient.load_patient(fetched.rtstruct, fetched.images, expected_patient_id=spec.patient_id)
+                target, outline = structures.get(spec.prescription.target), structures.get("BODY")
+                subject = patient.load_patient(
+                    fetched.rtstruct,
+                    fetched.images,
+                    expected_patient_id=spec.patient_id,
+                    needed_rois=() if target is None else (target.roi_number,),
+                    body_roi=None if outline is None else outline.roi_number,
+                )
             del fetched  # the pixels are in `subject` now
             for note in subject.notes:
                 link.log(note)

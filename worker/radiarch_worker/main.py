@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
@@ -20,6 +21,7 @@ import redis
 from radiarch_contract import __version__, transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import JobResult, JobSpec, WorkerStatus
+from radiarch_contract.workflows import ProtonParameters
 from rq import Queue, Worker
 from rq.exceptions import DequeueTimeout
 from rq.job import JobStatus
@@ -52,7 +54,6 @@ _KEEP_RESULT_S = 120.0
 _JOB_ID = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})")
 _PRELOADED: tuple[str, ...] = (
     *("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom"),
-    # none of ours imports OpenTPS when it is imported: that writes into $HOME, and has to wait for the job's own
     *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom")),
 )
 
@@ -105,8 +106,8 @@ class PlanWorker(Worker):
 
     # -- life ---------------------------------------------------------------------------------------------------
 
-    def run(self, *, burst: bool = False) -> None:
-        """Work until a signal comes, or with ``burst`` until the queue is empty."""
+    def run(self, *, burst: bool = False) -> bool:
+        """Work until a signal comes, or with ``burst`` until the queue is empty; False where engines do not run."""
         process.adopt_orphans()
         self._folder.claim()
         self._guard = process.Guard()
@@ -118,6 +119,8 @@ class PlanWorker(Worker):
             while not self._stop:
                 self._beat()
                 if not self._fit():
+                    if burst:
+                        return False
                     time.sleep(_PAUSE_S)
                     continue
                 job = self._take()
@@ -125,6 +128,7 @@ class PlanWorker(Worker):
                     self._work_on_safely(job)
                 elif burst and self._feed.reachable:
                     break
+            return True
         finally:
             self._leave()
 
@@ -392,20 +396,37 @@ def _fit(engines: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def _preload(settings: Settings, cache: Path) -> None:
-    """Import once what every job needs; what is missing is told by the probe of the engines."""
+    """Load once what every job needs; forked jobs have it. What is missing is told by the probe of the engines."""
     threads = str(settings.threads)
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         os.environ.setdefault(name, threads)
     os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))
     os.environ.pop("RADIARCH_ORTHANC_PASSWORD", None)  # engines inherit the environment
     os.environ.pop("RADIARCH_REDIS_URL", None)
-    for name in _PRELOADED:
-        try:
+    try:
+        for name in _PRELOADED:
             import_module(name)
-        except ImportError as e:
-            log.warning("%s cannot be imported: %s", name, e)
+        if _PRELOADED:
+            _load_tables()
+        gc.freeze()  # a job's first collection would else copy every page that it shares with us
+    except Exception as e:  # whatever it is, it will be met again where it can be told
+        log.warning("not everything could be loaded: %s: %s", type(e).__name__, e)
 
 
-def main(settings: Settings, *, burst: bool = False) -> None:
-    """Run one worker until it is told to stop."""
-    PlanWorker(settings).run(burst=burst)
+def _load_tables() -> None:
+    """OpenTPS takes seconds to import and to read its tables, highdicom to read the standard's; both keep them."""
+    from highdicom._standard_utils import is_attribute_in_iod
+    from pydicom.uid import RTIonPlanStorage
+
+    from .engines.mcsquare.machine import load_calibration, load_machine
+
+    is_attribute_in_iod("PatientName", RTIonPlanStorage)
+
+    defaults = ProtonParameters()
+    load_machine(defaults.machine)
+    load_calibration(defaults.ct_calibration)
+
+
+def main(settings: Settings, *, burst: bool = False) -> bool:
+    """Run one worker until it is told to stop; False where it could not work."""
+    return PlanWorker(settings).run(burst=burst)

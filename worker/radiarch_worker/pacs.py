@@ -56,6 +56,7 @@ class Orthanc:
             headers={"Accept-Encoding": "identity"},
             timeout=httpx.Timeout(60.0, connect=5.0),
             trust_env=False,
+            verify=settings.orthanc_url.startswith("https"),  # certificates take longer to load than a CT does
         )
         self._patience_s = settings.patience_s
         self._log = log

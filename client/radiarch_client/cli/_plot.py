@@ -24,10 +24,16 @@ def colour(index: int) -> str:
 
 
 def top_dose_gy(curves: Sequence[DvhCurve]) -> float:
-    """End of the dose axis: the highest dose that any structure gets, rounded up to two digits."""
-    highest = max((d for c in curves for d, v in zip(c.dose_gy, c.volume_percent, strict=True) if v > 0), default=1.0)
-    step = 10.0 ** (math.floor(math.log10(highest)) - 1) if highest > 0 else 1.0
-    return math.ceil(highest / step - 1e-9) * step if highest > 0 else 1.0
+    """The highest dose that any structure gets."""
+    return max((d for c in curves for d, v in zip(c.dose_gy, c.volume_percent, strict=True) if v > 0), default=1.0)
+
+
+def tick_step_gy(top_gy: float) -> float:
+    """A round step that divides the axis into four to ten parts."""
+    if top_gy <= 0:
+        return 1.0
+    power = 10.0 ** math.floor(math.log10(top_gy))
+    return next(power * f for f in (0.1, 0.2, 0.5, 1.0, 2.0) if top_gy <= power * f * 10)
 
 
 def volume_at(curve: DvhCurve, dose_gy: float) -> float:
@@ -47,7 +53,9 @@ def volume_at(curve: DvhCurve, dose_gy: float) -> float:
 
 def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18) -> Text:
     """Curves over dose (Gy, across) and volume (%, up)."""
-    top = top_dose_gy(curves)
+    step = tick_step_gy(top_dose_gy(curves))
+    parts = math.floor(top_dose_gy(curves) / step + 1e-9) + 1  # beyond the last fall of a curve
+    top = step * parts
     columns, rows = width * 2, height * 4
     dots = [[0] * width for _ in range(height)]
     owner: list[list[int | None]] = [[None] * width for _ in range(height)]
@@ -62,6 +70,8 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
                 dots[row][column] |= _DOTS[dot % 4][x % 2]
                 owner[row][column] = number
             above = y
+            if share == 0:
+                break  # nothing gets more: the axis stays free
     text = Text()
     for row in range(height):
         tick = {0: "100 %", height // 2: " 50 %", height - 1: "  0 %"}.get(row, "     ")
@@ -71,11 +81,12 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
             text.append(chr(_BLANK + dots[row][column]), style=colour(who) if who is not None else "")
         text.append("\n")
     text.append("      └" + "─" * width + "\n")
-    labels = [" "] * (width + 8)
-    for i in range(5):
-        label = f"{top * i / 4:.4g}" + (" Gy" if i == 4 else "")
-        start = min(7 + (width - 1) * i // 4, len(labels) - len(label))
-        labels[start : start + len(label)] = label
+    labels = [" "] * (width + 12)
+    for i in range(parts + 1):
+        label = f"{step * i:.4g}" + (" Gy" if i == parts else "")
+        start = 7 + (width - 1) * i // parts
+        if labels[start - 1] == " " and set(labels[start : start + len(label)]) == {" "}:
+            labels[start : start + len(label)] = label
     text.append("".join(labels).rstrip() + "\n")
     for number, curve in enumerate(curves):
         text.append("  ━━ ", style=colour(number))

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 import httpx
-from radiarch_contract.errors import ErrorCode, NotFoundError, ServiceError
+from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, ServiceError
 
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 FIND_AT_ONCE = 500
@@ -139,24 +139,24 @@ class OrthancClient:
         Raises
         ------
         NotFoundError
-            Where none is stored, or more than one: then nobody can say which is meant.
+        ConflictError
+            It is stored more than once (for two patients, say): nobody can tell which is meant.
         """
         ids = self.find_instances([sop_instance_uid]).get(sop_instance_uid, ())
-        if len(ids) != 1:
+        if not ids:
             raise NotFoundError(
+                f"no instance with SOP Instance UID {sop_instance_uid} is stored in Orthanc",
+                remedy="Send it to Orthanc first.",
+                sop_instance_uid=sop_instance_uid,
+            )
+        if len(ids) > 1:
+            raise ConflictError(
                 f"SOP Instance UID {sop_instance_uid} is stored {len(ids)} times in Orthanc, expected once",
-                remedy="Send the instance to Orthanc." if not ids else "Delete the copies that are wrong.",
+                remedy="Delete the copies that are wrong.",
                 sop_instance_uid=sop_instance_uid,
                 orthanc_ids=list(ids),
             )
         return ids[0]
-
-    def delete_instances(self, sop_instance_uids: Sequence[str]) -> int:
-        """Delete results of ours; returns how many there were. The caller answers for the UIDs."""
-        ids = [i for found in self.find_instances(sop_instance_uids).values() for i in found]
-        if ids:
-            self._long.post("/tools/bulk-delete", json.dumps({"Resources": ids}).encode())
-        return len(ids)
 
     def remove(self, sop_instance_uids: Sequence[str]) -> None:
         """Delete the instances with these UIDs, where they are stored."""

@@ -79,4 +79,6 @@ def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settin
 def own_url(configuration: Mapping[str, Any]) -> str:
     """Orthanc's REST address on this machine."""
     scheme = "https" if configuration.get("SslEnabled") else "http"
-    return f"{scheme}://127.0.0.1:{configuration.get('HttpPort', 8042)}"
+    bound = [str(a) for a in configuration.get("HttpBindAddresses") or () if a not in ("0.0.0.0", "::")]  # noqa: S104
+    host = "127.0.0.1" if not bound or "127.0.0.1" in bound else bound[0]
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{configuration.get('HttpPort', 8042)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from fastapi import APIRouter
 from pydantic_core import to_jsonable_python
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
@@ -27,6 +29,7 @@ def get(workflow_id: str) -> WorkflowAnswer:
         raise NotFoundError(str(e)[:300], remedy=e.info.remedy, code=ErrorCode.UNKNOWN_WORKFLOW) from None
 
 
+@cache
 def _view(workflow: Workflow) -> WorkflowAnswer:
     defaults = {
         name: to_jsonable_python(field.get_default(call_default_factory=True))

@@ -143,6 +143,15 @@ def test_an_rtstruct_that_is_not_stored_is_named(api: Api) -> None:
     assert (error["code"], error["details"]["sop_instance_uid"]) == ("not_found", "1.2.3.4")
 
 
+def test_an_rtstruct_that_is_stored_for_two_patients_is_refused(api: Api, study: PhantomStudy) -> None:
+    uid = stored(api, study)
+    study.rtstruct.PatientID = "SOMEBODY ELSE"
+    api.upload(study.rtstruct)
+    response = api.post("/plans", {"rtstruct_sop_instance_uid": uid, **BASIC})
+    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert len(response.json()["details"]["orthanc_ids"]) == 2
+
+
 def test_another_object_than_an_rtstruct_is_refused(api: Api, study: PhantomStudy) -> None:
     stored(api, study)
     assert refused(api, study.images[0].SOPInstanceUID, **BASIC)["code"] == "unreadable_rtstruct"

@@ -125,7 +125,7 @@ def test_what_a_dose_has_to_say(case: waterbox.Case, rtdose: pydicom.Dataset) ->
     assert "UNAPPROVED" in rtdose.SeriesDescription
     assert "UNAPPROVED" in rtdose.DoseComment
     assert "RBE 1.1" in rtdose.DoseComment
-    assert "1.8 %" in rtdose.DoseComment
+    assert rtdose.DoseComment.endswith("uncertainty 1.8 % (1 sigma)")
     assert rtdose.FrameOfReferenceUID == case.patient.ct.frame_of_reference_uid
     assert rtdose.SeriesNumber > 9000
     physical = dataclasses.replace(case, plan=waterbox.plan(rbe=1.0))

@@ -219,6 +219,7 @@ def test_a_beam_that_makes_no_sense_is_refused(case: waterbox.Case) -> None:
         with_layer(plan, x_mm=np.full_like(plan.beams[0].layers[1].x_mm, np.nan)),
         with_layer(plan, x_mm=np.zeros(77)),
         with_layer(plan, energy_mev=-1.0),
+        dataclasses.replace(plan, provenance={**plan.provenance, "objective": np.nan}),
         dataclasses.replace(plan, beams=()),
         dataclasses.replace(plan, beams=(beam, beam)),
         dataclasses.replace(plan, beams=(dataclasses.replace(beam, layers=()),)),

@@ -138,7 +138,10 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             "provenance": dict(plan.provenance),
             "notes": [*patient.notes, *plan.notes],
         }
-        value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
+        try:
+            value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
+        except ValueError as e:
+            raise lie("the plan's provenance holds a number that is not finite") from e
         block.add_new(PROVENANCE_ELEMENT, "UT", value)
 
 
@@ -216,7 +219,7 @@ def physics_lines(plan: PlanResult) -> list[str]:
     rbe = plan.dose.rbe
     return [
         f"RBE {rbe:g} included" if rbe != 1 else "no RBE included",
-        f"uncertainty {plan.uncertainty_percent:.2g} % (1 sigma, target mean)",
+        f"uncertainty {plan.uncertainty_percent:.2g} % (1 sigma)",
     ]
 
 

@@ -41,12 +41,23 @@ class HttpRest:
     ) -> None:
         self._authorization = authorization
         # identity: Orthanc 1.10 compresses by default, which makes reading ten times slower
+        # Orthanc closes a connection that was idle for a second: one that old is not used again
         self._client = httpx.Client(
-            base_url=url, timeout=timeout_s, verify=verify, trust_env=False, headers={"Accept-Encoding": "identity"}
+            base_url=url,
+            timeout=timeout_s,
+            verify=verify,
+            trust_env=False,
+            headers={"Accept-Encoding": "identity"},
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=0.5),
         )
 
     def get(self, path: str) -> bytes:
-        return self._request("GET", path)
+        try:
+            return self._request("GET", path)
+        except ServiceError as e:
+            if not isinstance(e.__cause__, httpx.RemoteProtocolError | httpx.ReadError):
+                raise
+            return self._request("GET", path)  # the connection was closed just when it was to be used again
 
     def post(self, path: str, body: bytes) -> bytes:
         return self._request("POST", path, body)

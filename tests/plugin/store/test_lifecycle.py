@@ -166,7 +166,7 @@ def test_laws_of_a_plans_life(empty_sqlite: Path) -> None:
     run_state_machine_as_test(
         Life,
         settings=settings(
-            max_examples=20,
+            max_examples=12,
             stateful_step_count=20,
             deadline=None,
             database=None,

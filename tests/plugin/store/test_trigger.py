@@ -1,0 +1,617 @@
+"""Arrivals at a real Orthanc: whatever is sent, in whatever order, how often, from how many senders."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from typing import Any
+
+import httpx
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, CTImageStorage, ImplicitVRLittleEndian, generate_uid
+from radiarch_contract.errors import ErrorCode, ServiceError
+from radiarch_contract.identity import dataset_sha256
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.states import ArrivalState, Origin, PlanState
+from radiarch_contract.uids import sop_instance_uid
+from radiarch_plugin import arrivals
+from radiarch_plugin.matching import LoadedProtocol
+from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
+from radiarch_plugin.store import ArrivalView, Ownership, PlanView, Store
+from radiarch_plugin.trigger import CURSOR_FACT, Trigger
+
+from tests.phantoms import PhantomStudy, box, faults
+from tests.plugin.store.samples import new_plan, success
+from tests.system.processes import Server, wait_for
+
+PROTOCOL = Protocol.model_validate({
+    "id": "box",
+    "title": "Box",
+    "prescription": {"target": "PTV", "dose_gy": 60, "fractions": 30},
+    "workflow": "proton-impt-basic",
+    "beam_count": 2,
+    "goals": ["PTV: D95% >= 95%", "Rectum: Dmean <= 20 Gy"],
+})  # fmt: skip
+
+
+class Orthanc(OrthancClient):
+    """Counts what it is asked, and can be made to fail."""
+
+    def __init__(self, rest: HttpRest) -> None:
+        super().__init__(rest)
+        self.asked: list[str] = []
+        self.broken: set[str] = set()
+
+    def instance_metadata(self, orthanc_id: str) -> dict[str, str]:
+        self.asked.append("metadata")
+        return super().instance_metadata(orthanc_id)
+
+    def instance_file(self, orthanc_id: str) -> bytes:
+        self.asked.append("file")
+        if "file" in self.broken:
+            raise ServiceError("no file", remedy="mend the disk", code=ErrorCode.ORTHANC_UNAVAILABLE)
+        return super().instance_file(orthanc_id)
+
+    def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        self.asked.append("find")
+        return super().find_instances(sop_instance_uids)
+
+
+class World:
+    def __init__(self, http: httpx.Client, rest: HttpRest, store: Store, owner: Ownership) -> None:
+        self.http = http
+        self.orthanc = Orthanc(rest)
+        self.store = store
+        self.owner = owner
+        self.protocols = [LoadedProtocol(PROTOCOL, "box.yaml", "b" * 64)]
+        self.queued = 0
+        self.now = 0.0
+        self.trigger = self.new_trigger()
+        self.turn()
+
+    def new_trigger(self, **kwargs: Any) -> Trigger:
+        """As after a restart of Orthanc."""
+        return Trigger(
+            self.store,
+            self.orthanc,
+            self.owner,
+            lambda: self.protocols,
+            self._count_queued,
+            monotonic=lambda: self.now,
+            **kwargs,
+        )
+
+    def _count_queued(self) -> None:
+        self.queued += 1
+
+    def turn(self, after_s: float = 1.0) -> None:
+        self.now += after_s
+        self.trigger.turn()
+
+    def send(self, *datasets: Dataset) -> list[str]:
+        """Store instances; their ids."""
+        return [self.send_bytes(_bytes(ds)) for ds in datasets]
+
+    def send_bytes(self, data: bytes) -> str:
+        orthanc_id: str = self.http.post("/instances", content=data).raise_for_status().json()["ID"]
+        return orthanc_id
+
+    def delete(self, orthanc_id: str) -> None:
+        self.http.delete(f"/instances/{orthanc_id}").raise_for_status()
+
+    def arrival(self, study: PhantomStudy) -> ArrivalView:
+        return self.store.arrivals.get(str(study.rtstruct.SOPInstanceUID))
+
+    def plan(self, study: PhantomStudy) -> PlanView:
+        plan_id = self.arrival(study).plan_id
+        assert plan_id is not None
+        return self.store.plans.get(plan_id)
+
+    def plans(self) -> list[PlanView]:
+        """Oldest first."""
+        return list(self.store.plans.page(sort="created_at", limit=500).items)
+
+
+def _bytes(ds: Dataset) -> bytes:
+    buffer = BytesIO()
+    ds.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, HttpRest]]:
+    """One of each for all tests: making one reads all certificates of the system."""
+    url = orthanc_server[1]
+    rest = HttpRest(url)
+    with httpx.Client(base_url=url, trust_env=False, verify=False) as http:
+        yield http, rest
+    rest.close()
+
+
+@pytest.fixture
+def world(
+    clients: tuple[httpx.Client, HttpRest], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
+    return World(*clients, sqlite_store, owner)
+
+
+@pytest.fixture
+def study() -> PhantomStudy:
+    """A fresh one, stored nowhere."""
+    return box(shape=(6, 12, 12))
+
+
+def relabelled(study: PhantomStudy) -> Dataset:
+    """The same SOP Instance UID with other content."""
+    changed = study.copy().rtstruct
+    changed.StructureSetLabel = f"{changed.StructureSetLabel}2"[-16:]
+    return changed
+
+
+class TestBeginning:
+    @pytest.mark.parametrize("order", ["images first", "structures first", "structures in between"])
+    def test_when_everything_is_stored_in_any_order(self, world: World, study: PhantomStudy, order: str) -> None:
+        at = {"images first": 6, "structures first": 0, "structures in between": 3}[order]
+        for n, ds in enumerate([*study.images[:at], study.rtstruct, *study.images[at:]]):
+            world.send(ds)
+            world.turn()
+            world.turn()
+            if n < at:
+                assert world.plans() == []
+            elif n < len(study.images):
+                plan = world.plan(study)
+                assert (plan.state, plan.missing_count) == (PlanState.WAITING, len(study.images) - n)
+                assert world.arrival(study).state is ArrivalState.WAITING
+                assert world.arrival(study).missing_count == plan.missing_count
+        plan = world.plan(study)
+        assert (plan.state, plan.missing_count, plan.origin) == (PlanState.QUEUED, 0, Origin.ARRIVAL)
+        assert world.arrival(study).state is ArrivalState.PLANNED
+        assert world.queued == 1
+
+    def test_one_turn_is_enough(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def test_the_plan_is_the_protocols(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        plan = world.plan(study)
+        assert plan.rtstruct_sha256 == dataset_sha256(study.rtstruct)
+        assert (plan.protocol_id, plan.protocol_sha256, plan.workflow_id) == ("box", "b" * 64, PROTOCOL.workflow)
+        assert plan.prescription == PROTOCOL.prescription
+        assert plan.parameters["beam_count"] == 2
+        assert "spot_spacing_mm" in plan.parameters, "defaults are filled in"
+        assert [s.name for s in plan.structures] == ["PTV"]
+        assert plan.missing_structures == ("Rectum",)
+        assert plan.goal_texts == PROTOCOL.goals
+        assert plan.patient_id == study.rtstruct.PatientID
+        arrival = world.arrival(study)
+        assert (arrival.protocol_id, arrival.referenced_count, arrival.contents) == ("box", 6, 1)
+        assert arrival.structures == ("BODY", "PTV", "OAR")
+
+    def test_several_senders_at_once(self, world: World) -> None:
+        studies = [box(shape=(5, 8, 8), patient_id=f"P{n}") for n in range(4)]
+        everything = [ds for study in studies for ds in study.datasets]
+        random.Random(7).shuffle(everything)
+        world.trigger.start()
+        with ThreadPoolExecutor(8) as pool:
+            for _ in pool.map(world.send, everything):
+                world.trigger.wake()
+        wait_for(lambda: world.queued >= len(studies), "all are queued", within_s=30)
+        world.trigger.stop()
+        assert sorted(p.patient_id for p in world.plans()) == [f"P{n}" for n in range(4)]
+        assert all(p.state is PlanState.QUEUED for p in world.plans())
+
+    def test_two_structure_sets_on_one_ct(self, world: World, study: PhantomStudy) -> None:
+        second = study.copy().rtstruct
+        second.SOPInstanceUID = second.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        world.send(*study.datasets, second)
+        world.turn()
+        assert [p.rtstruct_sop_instance_uid for p in world.plans()] == [
+            study.rtstruct.SOPInstanceUID,
+            second.SOPInstanceUID,
+        ]
+        assert all(p.superseded_at is None for p in world.plans())
+
+    def test_a_plan_that_was_asked_for_waits_for_its_images_too(self, world: World, study: PhantomStudy) -> None:
+        world.protocols = []
+        world.send(study.rtstruct, *study.images[:-1])
+        world.turn()
+        uids = tuple(str(ds.SOPInstanceUID) for ds in study.images)
+        plan, _ = world.store.plans.create(
+            new_plan(rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID), image_uids=uids, complete=False)
+        )
+        world.turn()
+        assert world.store.plans.get(plan.id).missing_count == 1
+        world.send(study.images[-1])
+        world.turn()
+        assert world.store.plans.get(plan.id).state is PlanState.QUEUED
+
+
+class TestAgain:
+    @pytest.mark.parametrize("when", ["waiting", "queued", "succeeded"])
+    def test_an_identical_one_starts_nothing(self, world: World, study: PhantomStudy, when: str) -> None:
+        world.send(*(study.datasets[1:] if when == "waiting" else study.datasets))
+        world.turn()
+        before = world.plan(study)
+        assert before.state is (PlanState.WAITING if when == "waiting" else PlanState.QUEUED)
+        for _ in range(2):
+            world.send(study.rtstruct, *study.images[1:])
+            world.turn()
+            world.turn()
+        assert world.plans() == [before]
+        assert world.arrival(study).contents == 1
+
+    def test_identical_in_another_transfer_syntax_too(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        before = world.plan(study)
+        again = faults.transcoded(study, ImplicitVRLittleEndian).rtstruct
+        world.send(again)
+        world.turn()
+        assert world.plans() == [before]
+
+    def test_deleted_and_sent_again_unchanged(self, world: World, study: PhantomStudy) -> None:
+        *_, last = world.send(*study.datasets)
+        world.turn()
+        before = world.plan(study)
+        world.delete(last)
+        world.trigger.deleted()
+        world.turn()
+        world.send(study.rtstruct)
+        world.turn()
+        assert world.plans() == [before]
+
+    @pytest.mark.parametrize("way", ["over it", "deleted first"])
+    @pytest.mark.parametrize("state", ["waiting", "queued", "succeeded"])
+    def test_new_content_makes_a_new_plan_and_supersedes_the_old(
+        self, world: World, study: PhantomStudy, way: str, state: str
+    ) -> None:
+        *_, last = world.send(*(study.datasets[1:] if state == "waiting" else study.datasets))
+        world.turn()
+        old = world.plan(study)
+        if state == "succeeded":
+            world.store.attempts.begin(old.id)
+            world.store.attempts.succeed(success(old.id, 1))
+        if way == "deleted first":
+            world.delete(last)
+        world.send(relabelled(study))
+        world.turn()
+        new = world.plan(study)
+        old = world.store.plans.get(old.id)
+        assert [p.id for p in world.plans()] == [old.id, new.id]
+        assert (old.superseded_by, new.supersedes) == (new.id, old.id)
+        assert new.state is (PlanState.WAITING if state == "waiting" else PlanState.QUEUED)
+        if state == "succeeded":
+            assert (old.state, old.error) == (PlanState.SUCCEEDED, None)
+        else:
+            assert old.state is PlanState.CANCELLED
+            assert old.error is not None
+            assert old.error.code is ErrorCode.INPUT_CHANGED
+        assert world.arrival(study).contents == 2
+
+    def test_the_first_content_once_more_is_new_again(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        world.send(relabelled(study))
+        world.turn()
+        world.send(study.rtstruct)
+        world.turn()
+        one, two, three = world.plans()
+        assert (one.superseded_by, two.superseded_by, three.superseded_by) == (two.id, three.id, None)
+        assert one.rtstruct_sha256 == three.rtstruct_sha256 != two.rtstruct_sha256
+
+    def test_new_content_that_is_not_planned_ends_the_old_plan_all_the_same(
+        self, world: World, study: PhantomStudy
+    ) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        old = world.plan(study)
+        world.send(faults.renamed(study, {"PTV": "Something"}).rtstruct)
+        world.turn()
+        arrival = world.arrival(study)
+        assert (arrival.state, arrival.plan_id) == (ArrivalState.NOT_PLANNED, None)
+        old = world.store.plans.get(old.id)
+        assert old.superseded_at is not None
+        assert (old.state, old.superseded_by) == (PlanState.CANCELLED, None)
+
+    def test_a_plan_that_was_asked_for_is_superseded_too(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        asked, _ = world.store.plans.create(new_plan(rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID)))
+        world.send(relabelled(study))
+        world.turn()
+        assert world.store.plans.get(asked.id).superseded_by == world.plan(study).id
+
+    def test_what_no_protocol_fitted_is_planned_when_it_comes_again_and_one_fits(
+        self, world: World, study: PhantomStudy
+    ) -> None:
+        protocols, world.protocols = world.protocols, []
+        world.send(*study.datasets)
+        world.turn()
+        assert world.arrival(study).state is ArrivalState.NOT_PLANNED
+        world.protocols = protocols
+        world.send(study.rtstruct)
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+        assert world.arrival(study).contents == 1
+
+
+class TestNotPlanned:
+    @pytest.mark.parametrize(
+        ("fault", "code"),
+        [
+            (faults.mr, ErrorCode.NOT_CT),
+            (lambda s: faults.without_roi(s, "PTV"), ErrorCode.NO_TARGET),
+            (lambda s: faults.renamed(s, {"PTV": "X"}), ErrorCode.NO_TARGET),
+        ],
+    )
+    def test_the_reason_is_on_record(self, world: World, study: PhantomStudy, fault: Any, code: ErrorCode) -> None:
+        bad: PhantomStudy = fault(study)
+        world.send(*bad.datasets)
+        world.turn()
+        arrival = world.arrival(bad)
+        assert (arrival.state, arrival.plan_id) == (ArrivalState.NOT_PLANNED, None)
+        assert arrival.error is not None
+        assert arrival.error.code is code
+        assert world.plans() == []
+
+    def test_no_protocol(self, world: World, study: PhantomStudy) -> None:
+        world.protocols = []
+        world.send(*study.datasets)
+        world.turn()
+        error = world.arrival(study).error
+        assert error is not None
+        assert error.code is ErrorCode.NO_PROTOCOL
+
+    def test_no_reference_to_images(self, world: World, study: PhantomStudy) -> None:
+        del study.rtstruct.ReferencedFrameOfReferenceSequence
+        for roi in study.rtstruct.ROIContourSequence:
+            for contour in roi.ContourSequence:
+                del contour.ContourImageSequence
+        world.send(*study.datasets)
+        world.turn()
+        error = world.arrival(study).error
+        assert error is not None
+        assert error.code is ErrorCode.NO_IMAGE_REFERENCE
+
+    def test_what_cannot_be_understood_is_on_record_under_its_uid(self, world: World, study: PhantomStudy) -> None:
+        for roi in study.rtstruct.StructureSetROISequence:
+            roi.ROINumber = 1
+        world.send(*study.datasets)
+        world.turn()
+        (arrival,) = world.store.arrivals.page().items
+        assert arrival.error is not None
+        assert arrival.error.code is ErrorCode.UNREADABLE_RTSTRUCT
+        assert arrival.sop_instance_uid == study.rtstruct.SOPInstanceUID
+
+    def test_images_that_turn_out_to_be_no_ct(self, world: World, study: PhantomStudy) -> None:
+        """The references say CT, the images are MR."""
+        bad = faults.mr(study)
+        for ref in _image_references(bad.rtstruct):
+            ref.ReferencedSOPClassUID = CTImageStorage
+        world.send(*bad.datasets)
+        world.turn()
+        arrival = world.arrival(bad)
+        assert arrival.state is ArrivalState.NOT_PLANNED
+        assert arrival.error is not None
+        assert arrival.error.code is ErrorCode.NOT_CT
+        assert world.plan(bad).state is PlanState.FAILED
+
+    def test_too_large_a_file_is_not_even_fetched(
+        self, world: World, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("radiarch_plugin.trigger.MAX_BYTES", 1000)
+        world.send(study.rtstruct)
+        world.turn()
+        error = world.arrival(study).error
+        assert error is not None
+        assert error.code is ErrorCode.UNREADABLE_RTSTRUCT
+        assert "file" not in world.orthanc.asked
+
+    def test_results_of_our_own_start_nothing(self, world: World, study: PhantomStudy) -> None:
+        plan, _ = world.store.plans.create(new_plan())
+        for ds in (study.rtstruct, *study.images):
+            ds.SOPInstanceUID = ds.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid(plan.id, "rtdose"))
+            world.send(ds)
+            world.turn()
+        assert world.store.arrivals.page().items == ()
+        assert [p.id for p in world.plans()] == [plan.id]
+
+    def test_a_defect_of_ours_is_on_record_and_the_next_one_is_planned(
+        self, world: World, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = box(shape=(3, 8, 8))
+
+        def defect(facts: Any, protocols: Any) -> Any:
+            if facts.sop_instance_uid == study.rtstruct.SOPInstanceUID:
+                raise RuntimeError("a defect")
+            return real(facts, protocols)
+
+        real = arrivals.plan_for
+        monkeypatch.setattr(arrivals, "plan_for", defect)
+        world.send(*study.datasets, *other.datasets)
+        world.turn()
+        error = world.arrival(study).error
+        assert error is not None
+        assert error.code is ErrorCode.INTERNAL
+        assert world.plan(other).state is PlanState.QUEUED
+
+    def test_a_file_that_orthanc_cannot_give_does_not_stop_the_others_for_ever(
+        self, world: World, study: PhantomStudy
+    ) -> None:
+        world.send(*study.datasets)
+        world.orthanc.broken.add("file")
+        for _ in range(4):
+            with pytest.raises(ServiceError):
+                world.turn()
+            assert world.store.arrivals.page().items == (), "it may work the next time"
+        world.turn()
+        error = world.arrival(study).error
+        assert error is not None
+        assert error.code is ErrorCode.ORTHANC_UNAVAILABLE
+        world.orthanc.broken.clear()
+        world.send(study.rtstruct)
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+
+
+def _image_references(rtstruct: Dataset) -> Iterator[Dataset]:
+    for frame in rtstruct.ReferencedFrameOfReferenceSequence:
+        for ref_study in frame.RTReferencedStudySequence:
+            for series in ref_study.RTReferencedSeriesSequence:
+                yield from series.ContourImageSequence
+    for roi in rtstruct.ROIContourSequence:
+        for contour in roi.ContourSequence:
+            yield from contour.ContourImageSequence
+
+
+class TestDeletion:
+    def test_of_the_structure_set_while_it_waits(self, world: World, study: PhantomStudy) -> None:
+        first, *_ = world.send(study.rtstruct, *study.images[:-1])
+        world.turn()
+        plan = world.plan(study)
+        world.delete(first)
+        world.trigger.deleted()
+        world.turn()
+        assert world.arrival(study).state is ArrivalState.DELETED
+        assert world.store.plans.get(plan.id).state is PlanState.CANCELLED
+        world.send(*study.datasets)
+        world.turn()
+        new = world.plan(study)
+        assert new.id != plan.id
+        assert new.state is PlanState.QUEUED
+
+    def test_of_the_structure_set_just_before_the_last_image(self, world: World, study: PhantomStudy) -> None:
+        first, *_ = world.send(study.rtstruct, *study.images[:-1])
+        world.turn()
+        world.delete(first)
+        world.send(study.images[-1])
+        world.turn()
+        assert world.arrival(study).state is ArrivalState.DELETED
+        assert world.queued == 0
+
+    def test_of_an_image_while_others_are_awaited(self, world: World, study: PhantomStudy) -> None:
+        _, first, *_ = world.send(study.rtstruct, *study.images[:-1])
+        world.turn()
+        assert world.plan(study).missing_count == 1
+        world.delete(first)
+        world.turn(61.0)
+        assert world.plan(study).missing_count == 2
+        world.send(study.images[-1])
+        world.turn()
+        assert world.plan(study).state is PlanState.WAITING
+        world.send(study.images[0])
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def test_of_an_image_is_seen_when_the_last_one_comes(self, world: World, study: PhantomStudy) -> None:
+        _, first, *_ = world.send(study.rtstruct, *study.images[:-1])
+        world.turn()
+        world.delete(first)
+        world.send(study.images[-1])
+        world.turn(20.0)
+        assert world.plan(study).state is PlanState.WAITING
+
+
+class TestRestart:
+    def test_nothing_that_came_meanwhile_is_missed(self, world: World, study: PhantomStudy) -> None:
+        world.send(study.rtstruct, *study.images[:2])
+        world.turn()
+        world.trigger.stop()
+        other = box(shape=(3, 8, 8))
+        world.send(*study.images[2:], *other.datasets)
+        world.trigger = world.new_trigger()
+        world.turn()
+        assert [p.state for p in world.plans()] == [PlanState.QUEUED, PlanState.QUEUED]
+
+    def test_killed_before_the_cursor_was_kept(self, world: World, study: PhantomStudy) -> None:
+        before = world.orthanc.last_change()
+        world.send(*study.datasets)
+        world.turn()
+        plans = world.plans()
+        world.store.journal.set_fact(CURSOR_FACT, before)
+        world.trigger = world.new_trigger()
+        world.turn()
+        assert world.plans() == plans
+
+    def test_what_was_stored_before_radiarch_is_left_alone(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        world.store.journal.set_fact(CURSOR_FACT, None)
+        world.trigger = world.new_trigger()
+        world.turn()
+        assert world.plans() == []
+
+    def test_but_not_what_came_since_orthanc_started(self, world: World, study: PhantomStudy) -> None:
+        first_cursor = world.orthanc.last_change()
+        world.send(*study.datasets)
+        world.store.journal.set_fact(CURSOR_FACT, None)
+        world.trigger = world.new_trigger(first_cursor=first_cursor)
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def test_another_index_is_read_from_its_beginning(self, world: World, study: PhantomStudy) -> None:
+        everything = world.http.get("/patients").json()
+        world.http.post("/tools/bulk-delete", json={"Resources": everything}).raise_for_status()
+        world.send(*study.datasets)
+        world.store.journal.set_fact(CURSOR_FACT, 1 << 40)
+        world.trigger = world.new_trigger()
+        world.turn()
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def test_only_the_owner_reads(self, world: World, study: PhantomStudy) -> None:
+        world.send(*study.datasets)
+        other = Ownership(world.store.database)
+        standby = Trigger(world.store, world.orthanc, other, lambda: world.protocols, lambda: None)
+        standby.turn()
+        assert world.plans() == []
+        world.owner.release()
+        standby.turn()
+        assert len(world.plans()) == 1
+        world.turn()
+        assert len(world.plans()) == 1
+        other.release()
+
+
+class TestCost:
+    def test_of_images_that_nobody_waits_for(self, world: World) -> None:
+        images = [ds for _ in range(4) for ds in box(shape=(10, 4, 4)).images]
+        world.send(*images)
+        world.orthanc.asked.clear()
+        world.turn()
+        assert world.orthanc.asked == ["metadata"] * len(images)
+
+    @pytest.mark.parametrize("order", ["sent in order", "backwards", "shuffled"])
+    def test_of_a_waiting_plan_while_its_images_stream_in(self, world: World, order: str) -> None:
+        study = box(shape=(30, 4, 4))
+        images = list(study.images)
+        if order == "backwards":
+            images.reverse()
+        elif order == "shuffled":
+            random.Random(3).shuffle(images)
+        world.send(study.rtstruct)
+        world.turn()
+        world.orthanc.asked.clear()
+        for ds in images:
+            world.send(ds)
+            world.turn(after_s=0.01)
+        assert world.plan(study).state is PlanState.QUEUED
+        finds = world.orthanc.asked.count("find")
+        assert finds <= (2 if order == "backwards" else 1) * len(images) + 20, "one look for one UID, seldom more"
+
+    def test_of_many_that_wait_for_something_else(self, world: World, study: PhantomStudy) -> None:
+        for n in range(40):
+            world.store.plans.create(new_plan(complete=False, image_uids=(f"9.{n}.1", f"9.{n}.2")))
+        world.send(*study.datasets)
+        world.turn()
+        world.orthanc.asked.clear()
+        other = box(shape=(3, 8, 8))
+        world.send(*other.datasets)
+        world.turn(after_s=0.01)
+        assert world.plan(other).state is PlanState.QUEUED
+        assert world.orthanc.asked.count("find") < 10

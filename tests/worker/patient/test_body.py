@@ -86,6 +86,9 @@ def test_two_bodies_are_not_joined(shape: tuple[int, int, int]) -> None:
         values = faults.stored(image)
         values[-3:, 5:-5] = 1024 + 50
         faults.store(image, values)
-    ct = load(study).ct
-    found = find_body(ct)
-    assert np.array_equal(found, load(study).body.mask)
+    patient = load(study)
+    notes: list[str] = []
+    found = find_body(patient.ct, notes)
+    assert np.array_equal(found, patient.body.mask)
+    assert len(notes) == 1
+    assert "apart from the outline" in notes[0]

@@ -109,6 +109,13 @@ def test_lossy_compression_is_told(water: PhantomStudy) -> None:
     assert any("with loss" in n for n in patient.notes)
 
 
+def test_bytes_behind_the_last_pixel_do_no_harm(water: PhantomStudy) -> None:
+    padded = water.copy()
+    for image in padded.images:
+        image.PixelData += bytes(100)
+    assert_same(load(water), load(padded))
+
+
 def test_an_unknown_transfer_syntax_is_refused(water: PhantomStudy) -> None:
     bad = water.copy()
     bad.images[4].file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")  # MPEG2

@@ -46,7 +46,7 @@ def choose_body(
         everywhere = np.ones_like(loaded.ct.hu, dtype=np.bool_)
         if loaded.padding_hu > limits.AIR_LIKE_HU:
             _check_padding(loaded, "the CT", everywhere, notes)
-        mask = find_body(loaded.ct)
+        mask = find_body(loaded.ct, notes)
         body = Structure(FOUND_ROI_NUMBER, "BODY", "EXTERNAL", mask)
         notes.append(
             "The structure set has no BODY (or EXTERNAL); the outline was found from the CT at "
@@ -56,10 +56,11 @@ def choose_body(
     return body
 
 
-def find_body(ct: CtVolume) -> BoolVolume:
+def find_body(ct: CtVolume, notes: list[str]) -> BoolVolume:
     """The patient's outline from the CT.
 
     The largest connected tissue that is thicker than a couch's shell, with its holes filled slice by slice.
+    Large tissue apart from it is told in ``notes``.
 
     Returns
     -------
@@ -71,15 +72,20 @@ def find_body(ct: CtVolume) -> BoolVolume:
         ``no_body`` where there is no tissue of a patient's size.
     """
     tissue = ct.hu > _TISSUE_HU
-    disk = _disk(ct)
-    core = np.stack([_opened(s, disk) for s in tissue])
+    core = np.stack([_opened(s, ct) for s in tissue])
     labels, count = ndimage.label(core)
     if count == 0:
         raise _no_body("no tissue was found in the CT")
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     patient = labels == int(sizes.argmax())
+    other_cc = float(sizes.sum() - sizes.max()) * ct.grid.voxel_cc
     del labels
+    if other_cc > _MIN_BODY_CC:
+        notes.append(
+            f"{other_cc:.0f} cc of tissue apart from the outline that was found were left out: "
+            "a couch or supports, or else an arm or a leg; beams must not pass there."
+        )
     # Skin that the opening took: tissue next to what is left of it.
     grown = np.stack([ndimage.binary_dilation(s, np.ones((3, 3))) for s in patient]) & tissue
     body: BoolVolume = np.stack([_filled(s) for s in grown])
@@ -89,19 +95,13 @@ def find_body(ct: CtVolume) -> BoolVolume:
     return body
 
 
-def _disk(ct: CtVolume) -> BoolVolume:
+def _opened(tissue: BoolVolume, ct: CtVolume) -> BoolVolume:
+    """A slice without what is thinner than a couch's shell; at the image's edge tissue is taken to go on."""
     dx, dy, _ = ct.grid.spacing_mm
-    nx, ny = int(_COUCH_RADIUS_MM / dx), int(_COUCH_RADIUS_MM / dy)
-    y, x = np.mgrid[-ny : ny + 1, -nx : nx + 1]
-    disk: BoolVolume = (x * dx) ** 2 + (y * dy) ** 2 <= _COUCH_RADIUS_MM**2
-    return disk
-
-
-def _opened(tissue: BoolVolume, disk: BoolVolume) -> BoolVolume:
-    """Tissue without what is thinner than the disk; at the image's edge tissue is taken to go on."""
-    margin = max(disk.shape)
-    wide = np.pad(tissue, margin, mode="edge")
-    opened: BoolVolume = ndimage.binary_opening(wide, disk)[margin:-margin, margin:-margin]
+    steps = max(int(_COUCH_RADIUS_MM / max(dx, dy)), 1)
+    wide = np.pad(tissue, steps, mode="edge")
+    # Step by step only edges are looked at: at 512 x 512 ten times quicker than with one disk.
+    opened: BoolVolume = ndimage.binary_opening(wide, iterations=steps)[steps:-steps, steps:-steps]
     return opened
 
 

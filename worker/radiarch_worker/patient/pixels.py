@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,9 @@ def _stored(image: Reader, plane: SlicePlane) -> npt.NDArray[np.integer[Any]]:
     image.integer("PixelRepresentation", 0, 1)
     syntax = _check_syntax(image, plane)
     try:
-        array = pixel_array(image.dataset, raw=True, correct_unused_bits=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # such as bytes behind the last pixel
+            array = pixel_array(image.dataset, raw=True, correct_unused_bits=False)
     # Decoders raise nearly anything on broken data; their text may quote it, so only the kind is told.
     except Exception as e:
         raise image.error("PixelData", f"cannot be decoded ({syntax.name}, {type(e).__name__})") from e

@@ -195,6 +195,7 @@ class Service:
         settings = self.settings
         threads = settings.threads or max(1, len(os.sched_getaffinity(0)) // max(1, settings.workers))
         env = {
+            "PYTHONPATH": os.pathsep.join(str(CHECKOUT / part) for part in ("contract", "worker")),
             "RADIARCH_REDIS_URL": redis_url,
             "RADIARCH_ORTHANC_URL": self.url,
             "RADIARCH_WORK_DIR": str(settings.state / "work"),

@@ -40,8 +40,8 @@ BOX_PROTOCOLS = Path(__file__).parent / "protocols"
 AET = "RADIARCH"
 ENDED = ("succeeded", "failed", "cancelled")
 
-START_S = 60.0
-PLAN_S = 90.0
+START_S = 120.0
+PLAN_S = 240.0
 """Bounds, not expectations: a plan of the box takes some seconds, on a machine with other work some more."""
 
 

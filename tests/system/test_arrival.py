@@ -56,7 +56,7 @@ def test_an_arriving_structure_set_is_planned(service: Service, new_study: NewSt
         seen.append(plan)
         return plan if plan["state"] in ("succeeded", "failed", "cancelled") else None
 
-    plan = service.wait(ended, "the plan has ended", within_s=90)
+    plan = service.wait(ended, "the plan has ended", within_s=240)
     assert_one_set_of_results(service, study, plan)
     assert plan["origin"] == "arrival"
     assert plan["protocol_id"] == "test-box"

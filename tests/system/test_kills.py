@@ -133,7 +133,7 @@ def test_a_poisoned_job_fails_with_its_cause(service: Service, begin: Begin) -> 
             killed.add(job)
         return service.plan(plan_id)["state"] in ("failed", "succeeded")
 
-    service.wait(kill_each_attempt, "the plan has ended", within_s=180)
+    service.wait(kill_each_attempt, "the plan has ended", within_s=400)
     plan = service.plan(plan_id)
     assert plan["state"] == "failed"
     assert plan["error"]["code"] == "worker_lost"
@@ -151,7 +151,7 @@ def test_two_jobs_at_once_share_nothing(service: Service, new_study: NewStudy, s
     for plan in plans:
         service.wait_for_stage(plan["id"], *COMPUTING)
     assert all(service.job_process(w) for w in (service.workers[0], second))
-    ended = [service.wait_for_end(plan["id"], within_s=180) for plan in plans]
+    ended = [service.wait_for_end(plan["id"], within_s=400) for plan in plans]
     doses = []
     for study, plan in zip(studies, ended, strict=True):
         assert_one_set_of_results(service, study, plan)

@@ -1,0 +1,207 @@
+"""How an attempt ends when something in it goes wrong: faults stand where planning or storing would be."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, RadiarchError
+from radiarch_contract.job import JobResult, Output
+from radiarch_contract.states import OutputKind
+from radiarch_worker import context, dicom, evaluation, job, pacs, patient, planning
+from radiarch_worker.link import JobLink, WorkerLink
+from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
+from radiarch_worker.settings import Settings
+
+from .conftest import make_spec
+
+
+class Worker:
+    """The other side of a job's link; answers ``may_store`` as told."""
+
+    def __init__(self, answers: list[bool | None], folder: Path) -> None:
+        ours, theirs = socket.socketpair()
+        self.messages: list[dict[str, Any]] = []
+        self._link, self._answers, self._ended = WorkerLink(ours), answers, threading.Event()
+        self._sockets = (ours, theirs)
+        settings = Settings(patience_s=5.0)
+        context.enter(context.JobContext(settings, JobLink(theirs, patience_s=5.0), folder, "test"))
+        self._thread = threading.Thread(target=self._listen)
+        self._thread.start()
+
+    def _listen(self) -> None:
+        while not self._ended.wait(0.005):
+            self._take()
+        self._take()
+
+    def _take(self) -> None:
+        for message in self._link.messages():
+            self.messages.append(message)
+            if message["kind"] == "may_store":
+                self._link.answer(self._answers.pop(0))
+
+    def result(self) -> JobResult:
+        self._ended.set()
+        self._thread.join()
+        for each in self._sockets:
+            each.close()
+        (found,) = [m["result"] for m in self.messages if m["kind"] == "result"]
+        return JobResult.model_validate(found)
+
+    @property
+    def log(self) -> str:
+        return "\n".join(m["line"] for m in self.messages if m["kind"] == "log")
+
+
+Run = Callable[..., tuple[JobResult, Worker]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    """Run an attempt of which every part works but those that the test has replaced."""
+    grid = Grid((0, 0, 0), (1, 1, 1), (1, 1, 1))
+    layer = Layer(100.0, np.zeros(1), np.zeros(1), np.ones(1))
+    plan = PlanResult(
+        beams=(IonBeam(1, "G0", 0.0, 0.0, (0, 0, 0), (layer,)),),
+        dose=Dose(np.zeros((1, 1, 1), np.float32), grid, 1.1),
+        uncertainty_percent=1.0,
+        machine=Machine("m", (1.0, 1.0), 0.0),
+        provenance={"engine": "none"},
+    )
+    monkeypatch.setattr(pacs, "fetch", lambda *a: pacs.Fetched(Dataset(), ()))
+    monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=()))
+    monkeypatch.setattr(planning, "plan", lambda *a: plan)
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a: SimpleNamespace(dvh=(), metrics=(), goals=()))
+    monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())
+    monkeypatch.setattr(dicom, "write_rtdose", lambda *a: Dataset())
+    monkeypatch.setattr(pacs, "store", stored)
+
+    def run_with(answers: tuple[bool | None, ...] = (True, True)) -> tuple[JobResult, Worker]:
+        worker = Worker(list(answers), tmp_path)
+        try:
+            job.run_plan(make_spec().model_dump(mode="json"))
+        finally:
+            result = worker.result()
+        return result, worker
+
+    return run_with
+
+
+def stored(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+    return Output(
+        kind=kind, sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", orthanc_id=f"orthanc-{kind}"
+    )
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error
+
+    return fail
+
+
+def test_a_plan_that_works_names_its_outputs_plan_first(run: Run) -> None:
+    result, worker = run()
+    assert result.error is None
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
+    assert result.beams[0].meterset_mu == 1.0
+    assert {"fetch", "load", "plan", "evaluate", "write", "store", "total"} <= set(result.timings_s)
+    assert "peak memory" in worker.log
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "retryable"),
+    [
+        (InputRefusedError("x", remedy="y", code=ErrorCode.NO_TARGET), ErrorCode.NO_TARGET, False),
+        (EngineError("x", remedy="y"), ErrorCode.ENGINE_FAILED, True),
+        (EngineError("x", remedy="y", code=ErrorCode.ENGINE_OUTPUT_INVALID), ErrorCode.ENGINE_OUTPUT_INVALID, False),
+        (MemoryError(), ErrorCode.OUT_OF_MEMORY, True),
+        (type("ArrayMemoryError", (MemoryError,), {})("of numpy"), ErrorCode.OUT_OF_MEMORY, True),
+        (OSError(errno.ENOSPC, "No space left on device"), ErrorCode.DISK_FULL, True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), ErrorCode.DISK_FULL, True),
+        (OSError(errno.EACCES, "Permission denied"), ErrorCode.INTERNAL, True),
+        (ZeroDivisionError("secret of the traceback"), ErrorCode.INTERNAL, True),
+    ],
+    ids=lambda v: type(v).__name__ if isinstance(v, BaseException) else None,
+)
+@pytest.mark.parametrize(
+    "part", [(patient, "load_patient"), (planning, "plan"), (dicom, "write_rtdose"), (pacs, "store")]
+)
+def test_every_fault_has_its_code(
+    run: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    part: tuple[Any, str],
+    error: BaseException,
+    code: ErrorCode,
+    retryable: bool,
+) -> None:
+    monkeypatch.setattr(*part, raising(error))
+    result, worker = run()
+    assert result.error is not None
+    assert (result.error.code, result.retryable) == (code, retryable)
+    assert result.error.remedy
+    assert result.outputs == ()
+    assert ("Traceback" in worker.log) == (not isinstance(error, RadiarchError))
+    assert "Traceback" not in result.error.message
+    assert "secret" not in result.error.message
+
+
+def test_an_engine_that_failed_on_a_full_disk_is_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "plan", raising(EngineError("x", remedy="y")))
+    monkeypatch.setattr(job, "_FULL_BYTES", 1 << 62)
+    result, _ = run()
+    assert result.error is not None
+    assert result.error.code is ErrorCode.DISK_FULL
+
+
+def test_numbers_that_are_none_are_not_handed_on(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = {
+        "structure": "PTV",
+        "roi_number": 1,
+        "volume_cc": 1.0,
+        **dict.fromkeys(("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy"), 1.0),
+        "d2_gy": float("nan"),
+    }
+    judged = SimpleNamespace(dvh=(), metrics=(metric,), goals=())
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a: judged)
+    result, _ = run()
+    assert result.error is not None
+    assert result.error.code is ErrorCode.INTERNAL
+    assert "d2_gy" in result.error.message
+
+
+def test_nothing_is_stored_for_an_attempt_that_no_longer_counts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pacs, "store", raising(AssertionError("stored")))
+    result, _ = run((False,))
+    assert result.error is not None
+    assert (result.error.code, result.retryable) == (ErrorCode.CANCELLED, False)
+
+
+def test_what_was_stored_while_it_was_cancelled_is_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    removed: list[str] = []
+    monkeypatch.setattr(pacs.Orthanc, "delete_instance", lambda self, orthanc_id: removed.append(orthanc_id))
+    result, _ = run((True, False))
+    assert result.error is not None
+    assert result.error.code is ErrorCode.CANCELLED
+    assert result.outputs == ()
+    assert removed == ["orthanc-rtplan", "orthanc-rtdose"]
+
+
+def test_a_redis_that_does_not_answer_is_another_try(run: Run) -> None:
+    result, _ = run((None,))
+    assert result.error is not None
+    assert (result.error.code, result.retryable) == (ErrorCode.QUEUE_UNAVAILABLE, True)
+
+
+def test_another_kind_of_worker_cannot_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "_current", None)
+    with pytest.raises(RuntimeError, match="python -m radiarch_worker"):
+        job.run_plan(make_spec().model_dump(mode="json"))

@@ -95,13 +95,19 @@ class Plugin:
         if self.settings is None or self.runtime.protocols is None:
             log.error("Radiarch %s plans nothing until its configuration is mended", __version__)
             return
-        client = OrthancClient(InProcessRest(self._orthanc))
-        # What is stored from this moment on is planned, even by the first start ever.
-        args = (self.settings, self.runtime.protocols, client.last_change())
+        args = (self.settings, self.runtime.protocols, self._last_change())
         self._starter = threading.Thread(target=self._run, args=args, name="radiarch-start", daemon=True)
         self._starter.start()
 
-    def _run(self, settings: Settings, protocols: ProtocolSet, first_cursor: int) -> None:
+    def _last_change(self) -> int | None:
+        """Where Orthanc's change log is now: what is stored from here on is planned, even by the first start ever."""
+        try:
+            return OrthancClient(InProcessRest(self._orthanc)).last_change()
+        except RadiarchError as e:
+            log.error("Orthanc's change log: %s", e)
+            return None
+
+    def _run(self, settings: Settings, protocols: ProtocolSet, first_cursor: int | None) -> None:
         """Open what the service needs, again and again until it is there."""
         told: ErrorInfo | None = None
         while not self._stopping.is_set():
@@ -125,7 +131,7 @@ class Plugin:
             self.runtime.problems = (info,)
             self._stopping.wait(RETRY_S)
 
-    def _open(self, settings: Settings, protocols: ProtocolSet, first_cursor: int) -> _Background:
+    def _open(self, settings: Settings, protocols: ProtocolSet, first_cursor: int | None) -> _Background:
         redis = connect_redis(settings.redis_url)
         loop_redis = connect(settings.redis_url)
         token = self._orthanc.GenerateRestApiAuthorizationToken()

@@ -36,8 +36,11 @@ def _plain(ds: Dataset) -> bytes:
     return buffer.getvalue()
 
 
+DATA = encoded(STUDY.rtstruct)
+
+
 def test_facts_are_what_was_written() -> None:
-    facts = read_rtstruct(encoded(STUDY.rtstruct), calling_ae="CT1")
+    facts = read_rtstruct(DATA, calling_ae="CT1")
     assert facts.sop_instance_uid == STUDY.rtstruct.SOPInstanceUID
     assert facts.patient_id == STUDY.rtstruct.PatientID
     assert facts.study_instance_uid == STUDY.rtstruct.StudyInstanceUID
@@ -118,7 +121,7 @@ def test_what_cannot_be_right_is_refused(spoil: Callable[[Dataset], None]) -> No
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 4000), st.binary(min_size=1, max_size=40))
 def test_a_damaged_file_is_read_or_refused_never_worse(offset: int, junk: bytes) -> None:
-    data = bytearray(encoded(STUDY.rtstruct))
+    data = bytearray(DATA)
     data[offset : offset + len(junk)] = junk
     try:
         read_rtstruct(bytes(data))
@@ -130,7 +133,7 @@ def test_a_damaged_file_is_read_or_refused_never_worse(offset: int, junk: bytes)
 @given(st.integers(0, 20_000))
 def test_a_truncated_file_is_read_or_refused_never_worse(length: int) -> None:
     try:
-        read_rtstruct(encoded(STUDY.rtstruct)[:length])
+        read_rtstruct(DATA[:length])
     except InputRefusedError as e:
         assert e.code is ErrorCode.UNREADABLE_RTSTRUCT  # noqa: PT017
 

@@ -42,18 +42,14 @@ def descendants(pid: int) -> list[int]:
 
 def reap(keep: Collection[int]) -> None:
     """Collect the exit codes of adopted processes that have ended; for those in ``keep`` someone else waits."""
-    me = str(os.getpid())
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+    while True:
         try:
-            state, parent, *_ = stat.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        pid = int(stat.parent.name)
-        if state == "Z" and parent == me and pid not in keep:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                continue
+            ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None or ended.si_pid in keep:
+                return  # one of those is looked at by its owner first
+            os.waitpid(ended.si_pid, os.WNOHANG)
+        except ChildProcessError:
+            return
 
 
 def end_all_descendants(*, patience_s: float) -> list[int]:

@@ -16,6 +16,7 @@ import pymedphys
 import pytest
 
 from tests.system.service import CHECKOUT, Service
+from tests.worker.dicom.dciodvfy import findings
 
 CASES = Path(os.environ.get("RADIARCH_CASES") or CHECKOUT.parent / "shared" / "cases")
 PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
@@ -100,10 +101,10 @@ def test_tg119_meets_its_goals(tg119: Planned) -> None:
 
 @pytest.mark.parametrize("case", ["prostate", "tg119"])
 @pytest.mark.parametrize("kind", ["rtdose", "rtplan"])
-def test_results_are_valid_dicom(case: str, kind: str, request: pytest.FixtureRequest) -> None:
+def test_results_are_valid_dicom(case: str, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     planned: Planned = request.getfixturevalue(case)
-    said = subprocess.run(["dciodvfy", planned.files[kind]], capture_output=True, text=True, check=False).stderr
-    assert not [line for line in said.splitlines() if line.startswith("Error")]
+    said = findings(pydicom.dcmread(planned.files[kind]), tmp_path)
+    assert not [line for line in said if "Error" in line]
 
 
 def test_the_stored_plan_gives_the_stored_dose(prostate: Planned, tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def _recompute(planned: Planned, folder: Path) -> npt.NDArray[np.float32]:
         [
             *(sys.executable, "-m", "tests.cases.stock_recompute"),
             *map(str, (planned.folder, planned.files["rtplan"], planned.files["rtdose"], out)),
-            "8e6",
+            "5e6",
         ],
         cwd=CHECKOUT,
         env={**os.environ, "HOME": str(folder)},

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
+from . import _jobs as jobs
 from . import _operations as ops
 from . import _orthanc as orthanc_ops
-from ._config import Settings, load_settings
+from ._config import Connection, Settings, load_settings
 from ._drivers import AsyncDriver, Retry, SyncDriver
 from ._effects import Flow
 from .models import Page
@@ -160,26 +160,13 @@ class Radiarch(_Sync):
         self,
         url: str | None = None,
         *,
-        user: str | None = None,
-        password: str | None = None,
-        password_file: str | os.PathLike[str] | None = None,
-        token: str | None = None,
-        token_file: str | os.PathLike[str] | None = None,
-        ca_file: str | os.PathLike[str] | None = None,
         timeout_s: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 -- frozen
         settings: Settings | None = None,
         transport: httpx.BaseTransport | None = None,
+        **connection: Unpack[Connection],
     ) -> None:
-        chosen = settings or load_settings(
-            url,
-            user=user,
-            password=password,
-            password_file=password_file,
-            token=token,
-            token_file=token_file,
-            ca_file=ca_file,
-        )
+        chosen = settings or load_settings(url, **connection)
         self._driver = SyncDriver(chosen, timeout_s, retry, transport)
         self.orthanc = Orthanc(self._driver)
 
@@ -210,12 +197,12 @@ class Radiarch(_Sync):
     compare = _sync(ops.compare)
     create_evaluation = _sync(ops.create_evaluation)
     get_evaluation = _sync(ops.get_evaluation)
-    get_job = _sync(ops.get_job)
-    job_log = _sync(ops.job_log)
-    job_events = _sync(ops.job_events)
-    poll_until_done = _sync(ops.poll_until_done)
-    get_artifact = _sync(ops.get_artifact)
-    download_outputs = _sync(ops.download_outputs)
+    get_job = _sync(jobs.get_job)
+    job_log = _sync(jobs.job_log)
+    job_events = _sync(jobs.job_events)
+    poll_until_done = _sync(jobs.poll_until_done)
+    get_artifact = _sync(jobs.get_artifact)
+    download_outputs = _sync(jobs.download_outputs)
     list_arrivals = _sync_pages(ops.arrivals_page)
     list_workers = _sync(ops.list_workers)
 
@@ -227,26 +214,13 @@ class AsyncRadiarch(_Async):
         self,
         url: str | None = None,
         *,
-        user: str | None = None,
-        password: str | None = None,
-        password_file: str | os.PathLike[str] | None = None,
-        token: str | None = None,
-        token_file: str | os.PathLike[str] | None = None,
-        ca_file: str | os.PathLike[str] | None = None,
         timeout_s: float = 30.0,
         retry: Retry = Retry(),  # noqa: B008 -- frozen
         settings: Settings | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
+        **connection: Unpack[Connection],
     ) -> None:
-        chosen = settings or load_settings(
-            url,
-            user=user,
-            password=password,
-            password_file=password_file,
-            token=token,
-            token_file=token_file,
-            ca_file=ca_file,
-        )
+        chosen = settings or load_settings(url, **connection)
         self._driver = AsyncDriver(chosen, timeout_s, retry, transport)
         self.orthanc = AsyncOrthanc(self._driver)
 
@@ -277,11 +251,11 @@ class AsyncRadiarch(_Async):
     compare = _async(ops.compare)
     create_evaluation = _async(ops.create_evaluation)
     get_evaluation = _async(ops.get_evaluation)
-    get_job = _async(ops.get_job)
-    job_log = _async(ops.job_log)
-    job_events = _async(ops.job_events)
-    poll_until_done = _async(ops.poll_until_done)
-    get_artifact = _async(ops.get_artifact)
-    download_outputs = _async(ops.download_outputs)
+    get_job = _async(jobs.get_job)
+    job_log = _async(jobs.job_log)
+    job_events = _async(jobs.job_events)
+    poll_until_done = _async(jobs.poll_until_done)
+    get_artifact = _async(jobs.get_artifact)
+    download_outputs = _async(jobs.download_outputs)
     list_arrivals = _async_pages(ops.arrivals_page)
     list_workers = _async(ops.list_workers)

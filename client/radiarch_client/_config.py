@@ -13,13 +13,14 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import httpx
 from radiarch_contract.errors import InvalidRequestError
 
 DEFAULT_URL = "http://127.0.0.1:8042"
 _FILE_KEYS = frozenset({"url", "user", "password_file", "token_file", "ca_file"})
+_CREDENTIALS = ("user", "password", "password_file", "token", "token_file")
 _SECRET_LIMIT_BYTES = 64 * 1024
 
 
@@ -68,16 +69,19 @@ class _Bearer(httpx.Auth):
         yield request
 
 
+class Connection(TypedDict, total=False):
+    """Who asks, and whom to trust; the arguments of both clients."""
+
+    user: str | None
+    password: str | None
+    password_file: str | os.PathLike[str] | None
+    token: str | None
+    token_file: str | os.PathLike[str] | None
+    ca_file: str | os.PathLike[str] | None
+
+
 def load_settings(
-    url: str | None = None,
-    *,
-    user: str | None = None,
-    password: str | None = None,
-    password_file: str | os.PathLike[str] | None = None,
-    token: str | None = None,
-    token_file: str | os.PathLike[str] | None = None,
-    ca_file: str | os.PathLike[str] | None = None,
-    env: Mapping[str, str] | None = None,
+    url: str | None = None, *, env: Mapping[str, str] | None = None, **connection: Unpack[Connection]
 ) -> Settings:
     """Settings from arguments, then environment, then configuration file.
 
@@ -91,13 +95,7 @@ def load_settings(
     """
     environ = os.environ if env is None else env
     path, stored = _config_file(environ)
-    arguments = {
-        "user": user,
-        "password": password,
-        "password_file": password_file,
-        "token": token,
-        "token_file": token_file,
-    }
+    arguments: dict[str, Any] = {k: connection.get(k) for k in _CREDENTIALS}
     from_env = {k: environ.get(f"RADIARCH_{k.upper()}") or None for k in arguments}
     from_file = {k: stored.get(k) for k in arguments}
     credentials = next((c for c in (arguments, from_env, from_file) if any(v is not None for v in c.values())), {})
@@ -121,7 +119,7 @@ def load_settings(
         )
     if the_password is not None and the_user is None:
         raise InvalidRequestError("a password is given but no user", remedy="Give the user too (RADIARCH_USER).")
-    ca = ca_file or environ.get("RADIARCH_CA_FILE") or stored.get("ca_file")
+    ca = connection.get("ca_file") or environ.get("RADIARCH_CA_FILE") or stored.get("ca_file")
     return Settings(address, the_user, the_password, the_token, Path(str(ca)).expanduser() if ca else None, source)
 
 

@@ -1,35 +1,24 @@
-"""Operations on Radiarch's REST interface, as flows; who carries them out is `_drivers`' business."""
+"""Operations on Radiarch's REST interface, as flows; those on jobs and results live in `_jobs`."""
 
 from __future__ import annotations
 
-import functools
-import os
-import re
-import time
-import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-from urllib.parse import quote
+from typing import Any
 
-from pydantic import BaseModel
-from radiarch_contract import API_PREFIX
-from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError, RadiarchError, ServiceError
+from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.objectives import Objective
 from radiarch_contract.workflows import Beam, Prescription
 
-from ._answers import as_json, checked, fetch
-from ._effects import Flow, Notify, Request, Sleep, http
+from ._answers import fetch
+from ._effects import Flow, Request
+from ._rest import api, optional, plain, post, query, segment
 from .models import (
     Arrival,
     Comparison,
     Dvh,
     Evaluation,
-    Event,
     Info,
-    Job,
-    LogChunk,
     Page,
     Plan,
     PlanSummary,
@@ -38,89 +27,32 @@ from .models import (
     Workflow,
 )
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_OPENAPI = "/radiarch/api/openapi.json"
-_TRANSFER_TIMEOUT_S = 600.0
-_PLAIN = {"Accept-Encoding": "identity"}
-
-ProgressCallback = Callable[[Plan], Awaitable[None] | None]
-
-
-def segment(identifier: str) -> str:
-    """An identifier as one segment of a path; Orthanc decodes slashes before routing, so none may be in it."""
-    if not identifier or "/" in identifier or identifier in (".", ".."):
-        raise InvalidRequestError(
-            f"{identifier!r} is not an identifier", remedy="Give the id as the server shows it, without '/'."
-        )
-    return quote(identifier, safe="")
-
-
-def _api(*parts: str) -> str:
-    return "/".join((API_PREFIX, *parts))
-
-
-def _optional(method: str, template: str, what: str) -> Callable[[Callable[P, Flow[T]]], Callable[P, Flow[T]]]:
-    """Marks an operation that some servers do not offer: a 404 is then told apart from a missing plan."""
-
-    def decorate(operation: Callable[P, Flow[T]]) -> Callable[P, Flow[T]]:
-        @functools.wraps(operation)
-        def asking(*args: P.args, **kwargs: P.kwargs) -> Flow[T]:
-            try:
-                return (yield from operation(*args, **kwargs))
-            except NotFoundError as e:
-                if (yield from _offers(method, template)):
-                    raise
-                raise NotFoundError(
-                    f"this server does not offer {what} ({method} {template})",
-                    remedy="Update the server; 'radiarch info' shows its version.",
-                    code=ErrorCode.NOT_FOUND,
-                ) from e
-
-        return asking
-
-    return decorate
-
-
-def _offers(method: str, template: str) -> Flow[bool]:
-    response = yield from http(Request("GET", _OPENAPI))
-    if response.status_code != 200:
-        return True
-    document = as_json(response)
-    paths = document.get("paths", {}) if isinstance(document, dict) else {}
-    named = re.compile(r"\{[^}]*\}")
-    wanted = named.sub("{}", API_PREFIX + template)
-    return any(
-        wanted.endswith(named.sub("{}", path)) and method.lower() in operations for path, operations in paths.items()
-    )
-
 
 def info() -> Flow[Info]:
     """Name, version, engines and whether each really runs, workers, queue, ``ready``."""
-    return fetch(Request("GET", _api("info")), Info)
+    return fetch(Request("GET", api("info")), Info)
 
 
 def list_workflows() -> Flow[list[Workflow]]:
     """Every way of planning that the server knows."""
-    page = yield from fetch(Request("GET", _api("workflows")), Page[Workflow])
+    page = yield from fetch(Request("GET", api("workflows")), Page[Workflow])
     return list(page.items)
 
 
 def get_workflow(workflow_id: str) -> Flow[Workflow]:
     """One workflow with the JSON schema of its parameters."""
-    return fetch(Request("GET", _api("workflows", segment(workflow_id))), Workflow)
+    return fetch(Request("GET", api("workflows", segment(workflow_id))), Workflow)
 
 
 def list_protocols() -> Flow[list[Protocol]]:
     """What is planned automatically, in the order in which it is tried."""
-    page = yield from fetch(Request("GET", _api("protocols")), Page[Protocol])
+    page = yield from fetch(Request("GET", api("protocols")), Page[Protocol])
     return list(page.items)
 
 
 def get_protocol(protocol_id: str) -> Flow[Protocol]:
     """One protocol, whole."""
-    return fetch(Request("GET", _api("protocols", segment(protocol_id))), Protocol)
+    return fetch(Request("GET", api("protocols", segment(protocol_id))), Protocol)
 
 
 def create_plan(
@@ -169,7 +101,7 @@ def create_plan(
         As it is now: ``waiting`` or ``queued``. `poll_until_done` waits for its end.
     """
     body: dict[str, Any] = {"rtstruct_sop_instance_uid": rtstruct_sop_instance_uid}
-    optional = {
+    given = {
         "protocol_id": protocol,
         "workflow_id": workflow,
         "prescription": prescription,
@@ -181,8 +113,8 @@ def create_plan(
         "structures": structures,
         "label": label,
     }
-    body |= {k: _plain(v) for k, v in optional.items() if v is not None}
-    return fetch(_post(_api("plans"), body, idempotency_key), Plan)
+    body |= {k: plain(v) for k, v in given.items() if v is not None}
+    return fetch(post(api("plans"), body, idempotency_key), Plan)
 
 
 def plans_page(
@@ -224,20 +156,20 @@ def plans_page(
         "limit": page_size,
         "cursor": cursor,
     }
-    return fetch(Request("GET", _api("plans"), params=_query(filters)), Page[PlanSummary])
+    return fetch(Request("GET", api("plans"), params=query(filters)), Page[PlanSummary])
 
 
 def get_plan(plan_id: str) -> Flow[Plan]:
     """Everything about a plan."""
-    return fetch(Request("GET", _api("plans", segment(plan_id))), Plan)
+    return fetch(Request("GET", api("plans", segment(plan_id))), Plan)
 
 
 def cancel_plan(plan_id: str) -> Flow[Plan]:
     """Cancel a plan that has not ended; its engines are stopped. Cancelling twice is harmless."""
-    return fetch(Request("DELETE", _api("plans", segment(plan_id))), Plan)
+    return fetch(Request("DELETE", api("plans", segment(plan_id))), Plan)
 
 
-@_optional("POST", "/plans/{}/reoptimize", "re-optimising")
+@optional("POST", "/plans/{}/reoptimize", "re-optimising")
 def reoptimize(
     plan_id: str,
     objectives: Sequence[Objective | Mapping[str, Any]],
@@ -247,26 +179,26 @@ def reoptimize(
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
     """New objectives on the beamlets of a plan: a new plan that names its parent."""
-    body: dict[str, Any] = {"objectives": _plain(objectives)}
-    optional = {"goals": goals, "parameters": parameters}
-    body |= {k: _plain(v) for k, v in optional.items() if v is not None}
-    return fetch(_post(_api("plans", segment(plan_id), "reoptimize"), body, idempotency_key), Plan)
+    body: dict[str, Any] = {"objectives": plain(objectives)}
+    given = {"goals": goals, "parameters": parameters}
+    body |= {k: plain(v) for k, v in given.items() if v is not None}
+    return fetch(post(api("plans", segment(plan_id), "reoptimize"), body, idempotency_key), Plan)
 
 
 def dvh(plan_id: str) -> Flow[Dvh]:
     """Cumulative DVHs on the final dose."""
-    return fetch(Request("GET", _api("plans", segment(plan_id), "dvh")), Dvh)
+    return fetch(Request("GET", api("plans", segment(plan_id), "dvh")), Dvh)
 
 
-@_optional("GET", "/compare", "comparing plans")
+@optional("GET", "/compare", "comparing plans")
 def compare(*plan_ids: str) -> Flow[Comparison]:
     """Two or more plans: DVHs on one axis, differences of metrics and goals."""
     if len(plan_ids) < 2:
         raise InvalidRequestError("one plan cannot be compared", remedy="Name two plans or more.")
-    return fetch(Request("GET", _api("compare"), params=(("plans", ",".join(map(segment, plan_ids))),)), Comparison)
+    return fetch(Request("GET", api("compare"), params=(("plans", ",".join(map(segment, plan_ids))),)), Comparison)
 
 
-@_optional("POST", "/evaluations", "evaluations")
+@optional("POST", "/evaluations", "evaluations")
 def create_evaluation(
     rtdose_sop_instance_uid: str,
     rtstruct_sop_instance_uid: str,
@@ -282,31 +214,14 @@ def create_evaluation(
         "goals": list(goals),
     }
     if prescription is not None:
-        body["prescription"] = _plain(prescription)
-    return fetch(_post(_api("evaluations"), body, idempotency_key), Evaluation)
+        body["prescription"] = plain(prescription)
+    return fetch(post(api("evaluations"), body, idempotency_key), Evaluation)
 
 
-@_optional("GET", "/evaluations/{}", "evaluations")
+@optional("GET", "/evaluations/{}", "evaluations")
 def get_evaluation(evaluation_id: str) -> Flow[Evaluation]:
     """An evaluation that was asked for."""
-    return fetch(Request("GET", _api("evaluations", segment(evaluation_id))), Evaluation)
-
-
-def get_job(job_id: str) -> Flow[Job]:
-    """State, stage, progress and ETA of a job."""
-    return fetch(Request("GET", _api("jobs", segment(job_id))), Job)
-
-
-def job_log(job_id: str, offset: int = 0) -> Flow[LogChunk]:
-    """Lines of a job's log from an offset, the engine's own lines included."""
-    return fetch(Request("GET", _api("jobs", segment(job_id), "log"), params=_query({"offset": offset})), LogChunk)
-
-
-def job_events(job_id: str, cursor: str | None = None) -> Flow[Page[Event]]:
-    """What happened to a job after a cursor; a short poll."""
-    return fetch(
-        Request("GET", _api("jobs", segment(job_id), "events"), params=_query({"cursor": cursor})), Page[Event]
-    )
+    return fetch(Request("GET", api("evaluations", segment(evaluation_id))), Evaluation)
 
 
 def arrivals_page(
@@ -330,129 +245,10 @@ def arrivals_page(
         "limit": page_size,
         "cursor": cursor,
     }
-    return fetch(Request("GET", _api("arrivals"), params=_query(filters)), Page[Arrival])
+    return fetch(Request("GET", api("arrivals"), params=query(filters)), Page[Arrival])
 
 
 def list_workers() -> Flow[list[Worker]]:
     """Workers with their heartbeat and what they run."""
-    page = yield from fetch(Request("GET", _api("workers")), Page[Worker])
+    page = yield from fetch(Request("GET", api("workers")), Page[Worker])
     return list(page.items)
-
-
-def get_artifact(artifact_id: str) -> Flow[bytes]:
-    """A result's bytes."""
-    request = Request("GET", _api("artifacts", segment(artifact_id)), headers=_PLAIN, timeout_s=_TRANSFER_TIMEOUT_S)
-    return checked((yield from http(request))).content
-
-
-def download_outputs(plan_id: str, folder: str | os.PathLike[str]) -> Flow[list[Path]]:
-    """Write every result of a plan into a folder, named by kind: ``rtdose.dcm``, ``rtplan.dcm``.
-
-    Each file appears when it is whole; files of the same names are replaced.
-    """
-    plan = yield from get_plan(plan_id)
-    if not plan.outputs:
-        raise NotFoundError(
-            f"plan {plan_id} has no outputs; its state is {plan.state}",
-            remedy="Wait for its end ('radiarch status --watch'), or look at its error ('radiarch show').",
-        )
-    target = Path(folder)
-    target.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for output in plan.outputs:
-        name = re.sub(r"[^a-z0-9_-]", "_", output.kind.lower()) or "output"
-        path = target / f"{name}.dcm"
-        if path in written:
-            path = target / f"{name}-{len(written) + 1}.dcm"
-        request = Request(
-            "GET",
-            _api("artifacts", segment(output.sop_instance_uid)),
-            headers=_PLAIN,
-            timeout_s=_TRANSFER_TIMEOUT_S,
-            save_to=path,
-        )
-        checked((yield from http(request)))
-        written.append(path)
-    return written
-
-
-def poll_until_done(
-    plan_id: str,
-    *,
-    progress: ProgressCallback | None = None,
-    timeout_s: float | None = None,
-    interval_s: float = 1.0,
-    patience_s: float = 60.0,
-) -> Flow[Plan]:
-    """Ask until a plan has ended.
-
-    Parameters
-    ----------
-    progress
-        Called with the plan whenever its state, stage or progress changed; the async client awaits it.
-    timeout_s
-        Give up then; None: never. The plan goes on.
-    interval_s
-        Between two questions.
-    patience_s
-        A server that does not answer for less than this (a restart) is asked again.
-
-    Returns
-    -------
-    Plan
-        Ended, in whatever state: see ``state``, or call ``raise_for_failure()``.
-
-    Raises
-    ------
-    ServiceError
-        ``time_limit`` after ``timeout_s``; what was wrong when the server was away for longer than ``patience_s``.
-    """
-    start = answered = time.monotonic()
-    shown: tuple[Any, ...] | None = None
-    while True:
-        try:
-            plan = yield from get_plan(plan_id)
-        except RadiarchError as e:
-            if not e.retryable or time.monotonic() - answered > patience_s:
-                raise
-        else:
-            answered = time.monotonic()
-            now = (plan.state, plan.stage, plan.progress, plan.eta_s)
-            if progress is not None and now != shown:
-                shown = now
-                yield Notify(progress, plan)
-            if plan.ended:
-                return plan
-        if timeout_s is not None and time.monotonic() - start >= timeout_s:
-            raise ServiceError(
-                f"plan {plan_id} has not ended after {timeout_s:g} s",
-                remedy="It goes on; ask again later, or cancel it.",
-                code=ErrorCode.TIME_LIMIT,
-            )
-        yield Sleep(interval_s)
-
-
-def _post(path: str, body: Mapping[str, Any], key: str | None) -> Request:
-    """A request that may be sent again: the server takes the same key once."""
-    return Request("POST", path, json=dict(body), headers={"Idempotency-Key": key or uuid.uuid4().hex})
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseModel):
-        return value.model_dump(mode="json", exclude_none=True)
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value
-
-
-def _query(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    return tuple((k, _text(v)) for k, v in values.items() if v is not None)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    # of a repeated parameter Orthanc hands over only the last: several values go into one
-    return str(value) if isinstance(value, (str, int, float)) else ",".join(map(str, value))

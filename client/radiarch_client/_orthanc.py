@@ -12,7 +12,7 @@ from radiarch_contract.errors import ErrorCode, InvalidRequestError, RadiarchErr
 from . import _dicom
 from ._answers import as_json, checked, fetch, parsed
 from ._effects import Flow, Notify, Request, http, parallel, run
-from ._operations import segment
+from ._rest import PLAIN, TRANSFER_TIMEOUT_S, segment
 from .models import Failure, OrthancResource, OrthancSystem, Page, SendReport, SentFile
 
 Level = Literal["Patient", "Study", "Series", "Instance"]
@@ -23,9 +23,6 @@ _FOLDER: Mapping[str, str] = {
     "Instance": "instances",
 }
 _PAGE = 200
-_TRANSFER_TIMEOUT_S = 600.0
-# Orthanc 1.10 compresses every answer by default, which makes pixel data ten times slower
-_PLAIN = {"Accept-Encoding": "identity"}
 _STATUS = {"Success": "stored", "AlreadyStored": "already_stored", "FilteredOut": "filtered_out"}
 
 
@@ -109,7 +106,7 @@ def instance_tags(orthanc_id: str) -> Flow[dict[str, Any]]:
 
 def instance_file(orthanc_id: str) -> Flow[bytes]:
     """An instance's DICOM file."""
-    request = Request("GET", _path("Instance", orthanc_id) + "/file", headers=_PLAIN, timeout_s=_TRANSFER_TIMEOUT_S)
+    request = Request("GET", _path("Instance", orthanc_id) + "/file", headers=PLAIN, timeout_s=TRANSFER_TIMEOUT_S)
     response = yield from http(request)
     return checked(response).content
 
@@ -121,8 +118,8 @@ def download(level: Level, orthanc_id: str, target: str | os.PathLike[str]) -> F
     request = Request(
         "GET",
         f"{_path(level, orthanc_id)}/{what}",
-        headers=_PLAIN,
-        timeout_s=_TRANSFER_TIMEOUT_S,
+        headers=PLAIN,
+        timeout_s=TRANSFER_TIMEOUT_S,
         save_to=path,
     )
     checked((yield from http(request)))
@@ -199,7 +196,7 @@ def _store(name: str, data: bytes) -> Flow[SentFile]:
         "/instances",
         content=data,
         headers={"Content-Type": "application/dicom"},
-        timeout_s=_TRANSFER_TIMEOUT_S,
+        timeout_s=TRANSFER_TIMEOUT_S,
     )
     response = yield from http(request)
     if response.status_code == 400:

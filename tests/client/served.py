@@ -121,6 +121,12 @@ class Served:
         self.redis.set(transport.worker_key(name), status.model_dump_json(), ex=600)
 
 
+def forget_workers(client: redis.Redis) -> None:
+    """As if none had ever given a sign of life."""
+    for key in client.scan_iter(match=transport.worker_key("*")):
+        client.delete(key)
+
+
 def _curve(structure: str, dose_gy: float, width_gy: float) -> DvhCurve:
     percent = tuple(min(100.0, max(0.0, 100 * (dose_gy + width_gy / 2 - d) / width_gy)) for d in DOSES_GY)
     return DvhCurve(structure=structure, roi_number=1, volume_cc=32.0, dose_gy=DOSES_GY, volume_percent=percent)

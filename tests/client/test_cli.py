@@ -21,7 +21,7 @@ from radiarch_client.models import Plan
 
 from .conftest import Stored
 from .faults import Answer, faulty_server, json_answer
-from .served import Served
+from .served import Served, forget_workers
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -306,7 +306,7 @@ def test_the_doctor_finds_nothing_wrong(radiarch: Command, served: Served) -> No
 
 
 def test_the_doctor_names_what_is_wrong(radiarch: Command, served: Served) -> None:
-    served.redis.flushall()  # no worker is known any more
+    forget_workers(served.redis)
     result = radiarch("doctor", "--dicom-port", "1")
     assert result.code == Exit.PROBLEMS
     assert "no worker gives a sign of life" in result.out

@@ -18,7 +18,7 @@ def curve(edge_gy: float, name: str = "PTV") -> DvhCurve:
     return DvhCurve(structure=name, dose_gy=DOSES, volume_percent=volumes)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(40, 396), st.integers(40, 120))
 def test_an_edge_stands_above_its_dose(index: int, width: int) -> None:
     edge_gy, next_gy = DOSES[index], DOSES[index + 1]

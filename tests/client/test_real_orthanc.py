@@ -16,6 +16,7 @@ from radiarch_contract.states import PlanState
 from tests.system.service import Service
 
 from .conftest import Stored
+from .served import forget_workers
 
 pytestmark = pytest.mark.system
 
@@ -78,6 +79,7 @@ def test_the_async_client(real: Service, stored: Stored) -> None:
 
 
 def test_what_the_doctor_sees(real: Service) -> None:
+    forget_workers(real.redis)
     findings = list(examine(Cli(connection={"url": real.orthanc_url})))
     problems = [f.found for f in findings if f.level == Level.PROBLEM]
     assert len(problems) == 1  # the one thing that is not there

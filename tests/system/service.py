@@ -40,7 +40,7 @@ BOX_PROTOCOLS = Path(__file__).parent / "protocols"
 AET = "RADIARCH"
 ENDED = ("succeeded", "failed", "cancelled")
 
-START_S = 120.0
+START_S = 300.0
 PLAN_S = 240.0
 """Bounds, not expectations: a plan of the box takes some seconds, on a machine with other work some more."""
 

@@ -20,7 +20,8 @@ from typing import Any
 import redis
 from radiarch_contract import __version__, transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
-from radiarch_contract.job import JobResult, JobSpec, WorkerStatus
+from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, WorkerStatus
+from radiarch_contract.states import Stage
 from radiarch_contract.workflows import ProtonParameters
 from rq import Queue, Worker
 from rq.exceptions import DequeueTimeout
@@ -214,7 +215,7 @@ class PlanWorker(Worker):
         """Whether the engines run here; a worker whose engines do not leaves the jobs to others."""
         now = time.monotonic()
         if not self._probed_at or (not _fit(self._engines) and now - self._probed_at > _REPROBE_S):
-            self._engines = probe_engines(self._folder, self._guard, self._job_env, self._beat)
+            self._engines = probe_engines(self._folder, self._guard, self._job_env, self._beat, lambda: self._stop)
             self._probed_at = time.monotonic()
             for name, found in self._engines.items():
                 level = logging.INFO if found.get("available") else logging.ERROR
@@ -264,6 +265,7 @@ class PlanWorker(Worker):
             return
         log.info("job %s: taken", job.id)
         self._current, self._beat_at = spec, 0.0
+        self._feed.status(self._first_status(spec))  # first: whoever sees that RQ has started it must not find silence
         self._feed.attempt("record the job as started", lambda c: self._record_start(job))
         try:
             result = self._run_attempt(job, spec)
@@ -278,6 +280,19 @@ class PlanWorker(Worker):
         reason = "" if result.error is None else f"{result.error.code}: {result.error.message}"
         self._feed.attempt("record the job's end", lambda c: self._record_end(job, reason))
         log.info("job %s: %s", job.id, reason or "done")
+
+    def _first_status(self, spec: JobSpec) -> AttemptStatus:
+        now = datetime.now(UTC)
+        return AttemptStatus(
+            plan_id=spec.plan_id,
+            attempt=spec.attempt,
+            stage=Stage.LOADING_DATA,
+            progress=0.0,
+            eta_s=None,
+            worker=self.name,
+            started_at=now,
+            heartbeat_at=now,
+        )
 
     def _run_attempt(self, job: PlanJob, spec: JobSpec) -> JobResult | None:
         settings = self._settings

@@ -21,20 +21,26 @@ log = logging.getLogger("radiarch.worker")
 
 
 def probe_engines(
-    folder: WorkFolder, guard: process.Guard, env: Callable[[Path], Mapping[str, str]], beat: Callable[[], None]
+    folder: WorkFolder,
+    guard: process.Guard,
+    env: Callable[[Path], Mapping[str, str]],
+    beat: Callable[[], None],
+    stopping: Callable[[], bool],
 ) -> dict[str, dict[str, Any]]:
     """``{engine: {available, version, reason}}`` for `WorkerStatus.engines`; never raises for an engine's fault."""
     with folder.job("probe") as job_dir:
         mark = f"{folder.name}/probe"
         child = process.start(lambda sock: _in_child(sock, guard, job_dir), mark=mark, env=env(job_dir), folder=job_dir)
         guard.watch(child.pid, mark)
-        answer, output = _listen(child, beat)
+        answer, output = _listen(child, beat, stopping)
         process.end(child.pid, mark)
         os.waitpid(child.pid, 0)
         child.close()
         guard.forget()
         process.reap_orphans(keep=[guard.pid])
-    if answer is None:
+    if answer is None and stopping():
+        answer = {"available": False, "version": None, "reason": "the worker is stopping"}
+    elif answer is None:
         log.error("the probe of the engines failed: %s", output[-2000:].decode("utf-8", "replace"))
         answer = {"available": False, "version": None, "reason": "the probe ended without an answer"}
     return {"mcsquare": answer}
@@ -53,7 +59,9 @@ def _in_child(sock: socket.socket, guard: process.Guard, job_dir: Path) -> None:
     sock.sendall(json.dumps(found).encode())
 
 
-def _listen(child: process.Child, beat: Callable[[], None]) -> tuple[dict[str, Any] | None, bytes]:
+def _listen(
+    child: process.Child, beat: Callable[[], None], stopping: Callable[[], bool]
+) -> tuple[dict[str, Any] | None, bytes]:
     """The child's answer, if it came in time, and what it printed."""
     output, data = b"", b""
     deadline = time.monotonic() + PROBE_LIMIT_S
@@ -61,7 +69,7 @@ def _listen(child: process.Child, beat: Callable[[], None]) -> tuple[dict[str, A
     with selectors.DefaultSelector() as selector:
         selector.register(child.pidfd, selectors.EVENT_READ)
         ended = False
-        while not ended and time.monotonic() < deadline:
+        while not ended and not stopping() and time.monotonic() < deadline:
             ended = bool(selector.select(0.1))
             beat()
             output = (output + _read(lambda: os.read(child.output_fd, 1 << 16)))[-20_000:]

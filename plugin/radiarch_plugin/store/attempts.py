@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobResult, JobSpec
@@ -26,6 +26,9 @@ from .views import ActivePlan, EndedPlan, EventKind, LogPosition, ProgressUpdate
 
 PROGRESS_STEP = 0.01
 """Progress that rose by less makes no event."""
+
+
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Attempts:
@@ -176,9 +179,8 @@ class Attempts:
     def ended_unclean(self) -> list[EndedPlan]:
         """Plans that ended without results a short while ago: their processes may still be there."""
         with self._database.read() as session:
-            rows = session.scalars(
-                select(PlanRow).where(PlanRow.cleanup_until.is_not(None)).order_by(PlanRow.seq).limit(1000)
-            ).all()
+            # a comparison, not IS NOT NULL, and no order: only so SQLite takes the index
+            rows = session.scalars(select(PlanRow).where(PlanRow.cleanup_until > _LONG_AGO).limit(1000)).all()
             uids: dict[int, list[str]] = {row.seq: [] for row in rows}
             for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(list(uids)))):
                 uids[output.plan_seq].append(output.sop_instance_uid)

@@ -14,9 +14,9 @@ from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
 from radiarch_contract.states import ArrivalState, OutputKind, PlanState
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import Session, undefer
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
 from . import paging
 from .convert import CURVES, clean, dumps, plan_view
@@ -34,7 +34,7 @@ from .views import (
     WaitingPlan,
 )
 
-_SORTS = {
+_SORTS: dict[str, tuple[InstrumentedAttribute[Any], bool]] = {
     "created_at": (PlanRow.seq, False),
     "updated_at": (PlanRow.updated_at, True),
     "patient_id": (PlanRow.patient_id, False),
@@ -139,16 +139,21 @@ class Plans:
     ) -> PlanPage:
         """One page; ``next`` is None on the last. Raises `InvalidRequestError` for a bad cursor or limit."""
         limit = paging.bounded(limit)
+        where = where or PlanFilter()
         column, is_time = _SORTS[sort.removeprefix("-")]
-        query = _filtered(select(PlanRow), where or PlanFilter())
-        query = paging.keyset(query, sort, column, PlanRow.seq, cursor, is_time=is_time).limit(limit + 1)
+        order: str = sort
+        if column is PlanRow.seq and (where.created_from or where.created_to):
+            # the order of creation twice: by number for every other filter's index, by time for a range of dates
+            column, is_time, order = PlanRow.created_at, True, f"{sort}/date"
+        query = _filtered(select(PlanRow), where)
+        query = paging.keyset(query, order, column, PlanRow.seq, cursor, is_time=is_time).limit(limit + 1)
         with self._database.read() as session:
             rows = session.scalars(query).all()
             views = _views(session, rows[:limit])
         more = None
         if len(rows) > limit:
             last = rows[limit - 1]
-            more = paging.encode(sort, getattr(last, column.key), last.seq)
+            more = paging.encode(order, getattr(last, column.key), last.seq)
         return PlanPage(items=tuple(views), next=more)
 
     def counts(self) -> dict[PlanState, int]:
@@ -276,6 +281,20 @@ class Plans:
             return True
 
 
+def _search_text(row: PlanRow) -> str:
+    """All that a plan is looked for by, in small letters; a blank between keeps them apart."""
+    values = (
+        row.id,
+        row.patient_id,
+        row.protocol_id or "",
+        row.workflow_id,
+        row.plan_label,
+        row.rtstruct_sop_instance_uid,
+        row.study_instance_uid,
+    )
+    return " ".join(values).lower()
+
+
 def insert_plan(
     session: Session,
     new: NewPlan,
@@ -310,6 +329,7 @@ def insert_plan(
         updated_at=now,
         queued_at=now if new.complete else None,
     )
+    row.search = _search_text(row)
     session.add(row)
     session.flush()
     session.add(
@@ -379,17 +399,9 @@ def _filtered(query: Select[PlanRow], where: PlanFilter) -> Select[PlanRow]:
     if where.created_to is not None:
         query = query.where(PlanRow.created_at < where.created_to)
     if where.q:
-        pattern = paging.contains(clean(where.q))
-        columns = (
-            PlanRow.id,
-            PlanRow.patient_id,
-            PlanRow.protocol_id,
-            PlanRow.workflow_id,
-            PlanRow.plan_label,
-            PlanRow.rtstruct_sop_instance_uid,
-            PlanRow.study_instance_uid,
-        )
-        query = query.where(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+        found = aliased(PlanRow)
+        matching = select(found.seq).where(found.search.like(paging.contains(clean(where.q).lower()), escape="\\"))
+        query = query.where(PlanRow.seq.in_(matching))
     return query
 
 

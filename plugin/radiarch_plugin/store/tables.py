@@ -51,6 +51,7 @@ class PlanRow(Base):
         Index("ix_plans_created_at", "created_at", "seq"),
         Index("ix_plans_updated_at", "updated_at", "seq"),
         Index("ix_plans_cleanup_until", "cleanup_until"),
+        Index("ix_plans_search", "search"),  # not to seek in, but smaller to look through than the table
         {"sqlite_autoincrement": True},
     )
 
@@ -85,6 +86,7 @@ class PlanRow(Base):
     missing_count: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]
     error_code: Mapped[str | None]
+    search: Mapped[str]
     log_lines: Mapped[int] = mapped_column(default=0)
     log_run: Mapped[str] = mapped_column(default="")
     log_taken: Mapped[int] = mapped_column(default=0)

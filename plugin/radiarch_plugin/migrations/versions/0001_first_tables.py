@@ -80,6 +80,7 @@ def upgrade() -> None:
         sa.Column("missing_count", BIGINT, nullable=False),
         sa.Column("worker", sa.Text(), nullable=True),
         sa.Column("error_code", sa.Text(), nullable=True),
+        sa.Column("search", sa.Text(), nullable=False),
         sa.Column("log_lines", BIGINT, nullable=False),
         sa.Column("log_run", sa.Text(), nullable=False),
         sa.Column("log_taken", BIGINT, nullable=False),
@@ -100,6 +101,7 @@ def upgrade() -> None:
     op.create_index("ix_plans_patient_id", "plans", ["patient_id", "seq"], unique=False)
     op.create_index("ix_plans_protocol_id", "plans", ["protocol_id", "seq"], unique=False)
     op.create_index("ix_plans_rtstruct_sop_instance_uid", "plans", ["rtstruct_sop_instance_uid", "seq"], unique=False)
+    op.create_index("ix_plans_search", "plans", ["search"], unique=False)
     op.create_index("ix_plans_state", "plans", ["state", "seq"], unique=False)
     op.create_index("ix_plans_study_instance_uid", "plans", ["study_instance_uid", "seq"], unique=False)
     op.create_index("ix_plans_updated_at", "plans", ["updated_at", "seq"], unique=False)

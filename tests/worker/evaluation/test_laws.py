@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.workflows import Prescription
@@ -16,6 +16,9 @@ from radiarch_worker.evaluation.dvh import MIN_BINS, bin_width_gy
 from radiarch_worker.model import Dose, Grid, Structure
 
 from .shapes import CT, Floats, circle, coarse, cylinder, dose_of, patient, refs, sphere, structure
+
+LOADED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Examples for a machine that has other things to do too."""
 
 PRESCRIPTION = Prescription(target="PTV", dose_gy=60.0, fractions=30)
 BALL = structure(7, "PTV", sphere(CT, (0, 0, 0), 18.0))
@@ -42,7 +45,7 @@ def test_a_uniform_dose_gives_itself_everywhere() -> None:
 
 
 @given(factor=st.floats(0.05, 3.0))
-@settings(max_examples=10, deadline=None)
+@settings(LOADED, max_examples=4)
 def test_metrics_scale_with_the_dose(factor: float) -> None:
     dose = dose_of(coarse(), hot_spot)
     scaled = Dose(dose.dose_gy * np.float32(factor), dose.grid, dose.rbe)
@@ -180,6 +183,7 @@ def test_a_dose_that_is_not_finite_is_refused() -> None:
     assert caught.value.code is ErrorCode.ENGINE_OUTPUT_INVALID
 
 
+@settings(LOADED)
 @given(prescription_gy=st.floats(0.01, 120))
 def test_bins_are_round_and_fine(prescription_gy: float) -> None:
     width = bin_width_gy(prescription_gy)

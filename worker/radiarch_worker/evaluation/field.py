@@ -51,28 +51,28 @@ class SliceDose:
         return _within(self.grid, 1, y_mm), _within(self.grid, 0, x_mm)
 
     def at(
-        self, inside: npt.NDArray[np.bool_], y_mm: _Floats, x_mm: _Floats, offsets: _Floats
+        self, inside: npt.NDArray[np.bool_], y_mm: _Floats, x_mm: _Floats, z_offsets: _Floats
     ) -> npt.NDArray[np.float32]:
-        """Dose around the points of ``inside`` (Y, X), at each offset from them.
+        """Dose at the points of ``inside`` (Y, X), near the slice's middle.
 
         Parameters
         ----------
-        offsets
-            (n, 3) z in CT slices from the slice's middle, y and x in mm.
+        z_offsets
+            From the slice's middle in CT slices; neighbouring points take them in turn.
 
         Returns
         -------
-        (n * points,) float32 Gy
+        (points,) float32 Gy
         """
         j, dy = _nearest(self.grid, 1, y_mm)
         i, dx = _nearest(self.grid, 0, x_mm)
         row, column = np.nonzero(inside)
-        at = (j[row], i[column])
-        slope_z, slope_y, slope_x = self.slope_z[at], self.slope_y[at], self.slope_x[at]
-        middle = self.value_gy[at] + dy[row] * slope_y + dx[column] * slope_x
-        z, y, x = (offsets / (1.0, self.grid.spacing_mm[1], self.grid.spacing_mm[0])).astype(np.float32).T
-        values = middle + z[:, None] * slope_z + y[:, None] * slope_y + x[:, None] * slope_x
-        return np.asarray(np.clip(values.ravel(), np.float32(0), self.max_gy))
+        at = (j * self.value_gy.shape[1])[row] + i[column]
+        values = self.value_gy.take(at)
+        values += z_offsets.astype(np.float32)[(row + 2 * column) % len(z_offsets)] * self.slope_z.take(at)
+        values += dy[row] * self.slope_y.take(at)
+        values += dx[column] * self.slope_x.take(at)
+        return np.asarray(np.clip(values, np.float32(0), self.max_gy, out=values))
 
 
 def slice_doses(dose: Dose, ct: Grid) -> Iterator[tuple[int, SliceDose | None]]:

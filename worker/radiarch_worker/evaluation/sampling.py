@@ -8,7 +8,7 @@ The dose at a point comes from `field`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -21,7 +21,7 @@ from radiarch_worker.patient.raster import fill
 from .field import SliceDose, slice_doses
 
 SAMPLES = 200_000
-"""Wanted number of points in a structure; voxels of large structures are not divided."""
+"""Wanted number of points in a structure, at least; voxels of large structures are not divided."""
 
 MAX_DIVISION = 8
 """A CT voxel is divided into at most this many along each axis."""
@@ -80,6 +80,22 @@ def covers(dose: Grid, structure: Structure, ct: Grid) -> bool:
     return True
 
 
+@dataclass(frozen=True)
+class _PlanePoints:
+    """Points of one sub-slice.
+
+    Attributes
+    ----------
+    z_offsets : from the CT slice's middle, in slices; neighbouring points take them in turn
+    inside : (Y, X) on ``y_mm`` and ``x_mm``
+    """
+
+    z_offsets: _Floats
+    y_mm: _Floats
+    x_mm: _Floats
+    inside: _Bools
+
+
 class _Points:
     """Where a structure's samples are, slice by slice."""
 
@@ -89,20 +105,26 @@ class _Points:
         self._division = _division(structure, ct)
         self._box_y, self._box_x = self._boxes(ct)
         division_z, division_y, division_x = self._division
-        self.y_mm = _divided(ct.axis_mm(1)[self._box_y], ct.spacing_mm[1], division_y)
-        self.x_mm = _divided(ct.axis_mm(0)[self._box_x], ct.spacing_mm[0], division_x)
+        self._y_mm = _divided(ct.axis_mm(1)[self._box_y], ct.spacing_mm[1], division_y)
+        self._x_mm = _divided(ct.axis_mm(0)[self._box_x], ct.spacing_mm[0], division_x)
         cell_y, cell_x = ct.spacing_mm[1] / division_y, ct.spacing_mm[0] / division_x
-        self.offsets = _staggered(division_z) * (1.0, cell_y, cell_x)
+        self._offsets = _staggered(division_z) * (1.0, cell_y, cell_x)
+        self._z_turns = _divided(np.zeros(1), 1.0 / division_z, 4)
         self.cell_cc = ct.voxel_cc / math.prod(self._division)
 
-    def inside(self, k: int) -> _Bools | None:
-        """(Y, X) bool on the fine points of CT slice ``k``; None where the structure has nothing there."""
-        if k in self._contours:
-            return fill_even_odd(self._contours[k], self.y_mm, self.x_mm)
+    def planes(self, k: int) -> Iterator[_PlanePoints]:
+        """Points of CT slice ``k``, sub-slice by sub-slice; nothing where the structure has nothing there."""
         coarse = self._mask[k, self._box_y, self._box_x]
-        if not coarse.any():
-            return None
-        return np.asarray(coarse.repeat(self._division[1], axis=0).repeat(self._division[2], axis=1))
+        drawn = self._contours.get(k)
+        if drawn is None and not coarse.any():
+            return
+        for z, y, x in self._offsets:
+            y_mm, x_mm = self._y_mm + y, self._x_mm + x
+            if drawn is not None:
+                inside = fill_even_odd(drawn, y_mm, x_mm)
+            else:
+                inside = coarse.repeat(self._division[1], axis=0).repeat(self._division[2], axis=1)
+            yield _PlanePoints(z + self._z_turns, y_mm, x_mm, inside)
 
     def _boxes(self, ct: Grid) -> tuple[slice, slice]:
         """(y, x) voxels around mask and contours: a small contour may enclose no voxel's centre."""
@@ -128,15 +150,12 @@ class _Gathered:
     total: int = 0
 
     def add(self, k: int, slice_dose: SliceDose | None) -> None:
-        inside = self.points.inside(k)
-        if inside is None:
-            return
-        self.total += int(inside.sum()) * len(self.points.offsets)
-        if slice_dose is None:
-            return
-        known_y, known_x = slice_dose.known(self.points.y_mm, self.points.x_mm)
-        inside = inside & known_y[:, None] & known_x[None, :]
-        self.parts.append(slice_dose.at(inside, self.points.y_mm, self.points.x_mm, self.points.offsets))
+        for plane in self.points.planes(k):
+            self.total += int(plane.inside.sum())
+            if slice_dose is not None:
+                known_y, known_x = slice_dose.known(plane.y_mm, plane.x_mm)
+                inside = plane.inside & known_y[:, None] & known_x[None, :]
+                self.parts.append(slice_dose.at(inside, plane.y_mm, plane.x_mm, plane.z_offsets))
 
     def result(self, zero_outside: bool) -> StructureDose:
         samples = np.concatenate(self.parts) if self.parts else np.zeros(0, np.float32)
@@ -148,11 +167,16 @@ class _Gathered:
 
 
 def _division(structure: Structure, ct: Grid) -> tuple[int, int, int]:
-    """Into how many parts a CT voxel is divided, (z, y, x), so that the structure has about `SAMPLES` points."""
-    volume_mm3 = max(int(structure.mask.sum()), 1) * ct.voxel_cc * 1000
-    wanted_mm = (volume_mm3 / SAMPLES) ** (1 / 3)
-    x, y, z = (min(max(math.ceil(s / wanted_mm - 1e-9), 1), MAX_DIVISION) for s in ct.spacing_mm)
-    return z, y, x
+    """Into how many parts a CT voxel is divided, (z, y, x), so that the structure has about `SAMPLES` points.
+
+    More along z than across: sub-slices are staggered, so they refine x and y too.
+    """
+    wanted = SAMPLES / max(int(structure.mask.sum()), 1)
+    if wanted < 1.5:
+        return 1, 1, 1
+    z = MAX_DIVISION if wanted > MAX_DIVISION**3 / 2 else 4
+    across = min(math.ceil(math.sqrt(wanted / z) - 1e-9), MAX_DIVISION)
+    return z, across, across
 
 
 def _contours_by_slice(structure: Structure, ct: Grid) -> dict[int, list[_Floats]]:
@@ -204,7 +228,8 @@ def fill_even_odd(contours: Sequence[_Floats], y_mm: _Floats, x_mm: _Floats) -> 
 def _staggered(parts: int) -> _Floats:
     """Offsets of the sub-slices' points, (parts, 3) z, y, x in cells.
 
-    Each sub-slice's points lie elsewhere in their cell, so that a gradient along rows does not become stairs.
+    Each sub-slice's points lie elsewhere in their cell: else a gradient along rows becomes stairs, and contours that
+    were traced along voxels meet all points of an edge, or none.
     """
     places = (np.arange(parts) + 0.5) / parts - 0.5
     stride = next(n for n in range(max(round(0.38 * parts), 1), parts + 1) if math.gcd(n, parts) == 1)

@@ -42,6 +42,22 @@ def test_a_job_that_succeeds_publishes_its_result_status_and_log(shared: Bench) 
     assert not list((shared.work_dir / "workers").glob("*/*"))
 
 
+def test_an_attempt_has_a_status_before_rq_says_that_it_has_started(shared: Bench) -> None:
+    spec = make_spec()
+    with shared.redis.monitor() as monitor:  # type: ignore[no-untyped-call]
+        job_id = shared.submit(spec)
+        shared.wait_for_result(spec)
+        shared.redis.echo("enough")
+        commands: list[str] = []
+        for command in monitor.listen():
+            commands.append(str(command["command"]))
+            if "ECHO" in commands[-1].upper():
+                break
+    status = next(n for n, c in enumerate(commands) if c.startswith(f"SET {transport.attempt_key(spec.plan_id, 1)}"))
+    started = next(n for n, c in enumerate(commands) if c.startswith(f"HSET rq:job:{job_id}") and "status started" in c)
+    assert status < started
+
+
 @pytest.mark.parametrize("behaviour", ["tree", "spin", "deaf"])
 def test_cancel_ends_every_process_of_the_job_and_says_so(shared: Bench, behaviour: str) -> None:
     (worker,) = shared.workers

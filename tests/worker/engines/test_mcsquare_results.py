@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 from radiarch_contract.errors import EngineError, ErrorCode, InvalidRequestError
 from radiarch_worker.engines import mcsquare, opentps
-from radiarch_worker.engines.mcsquare import PlannedBeam, PlannedLayer, SpotPlan, files, simulation
+from radiarch_worker.engines.mcsquare import PlannedBeam, PlannedLayer, SpotPlan, files
 from radiarch_worker.engines.mcsquare.sparse import RowMap, read_sparse
 from radiarch_worker.model import Grid
 
@@ -55,7 +55,7 @@ def dose(folder: Path, weights: npt.NDArray[np.float64] | None = None, **changes
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "BEAMLET_PART_PRIMARIES", 1500)
+    monkeypatch.setattr("radiarch_worker.engines.mcsquare.beamlets.PART_PRIMARIES", 1500)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -95,8 +95,10 @@ def test_uncertainty_is_the_spread_between_repetitions(tmp_path: Path) -> None:
 
 
 def test_parts_are_added_until_the_uncertainty_is_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(simulation, "_NOISE_FACTOR", 0.02)  # a first guess that is far too small
-    monkeypatch.setattr(simulation, "DOSE_PART_PRIMARIES", (2000, 250_000))
+    monkeypatch.setattr(
+        "radiarch_worker.engines.mcsquare.dose._NOISE_FACTOR", 0.02
+    )  # a first guess that is far too small
+    monkeypatch.setattr("radiarch_worker.engines.mcsquare.dose.PART_PRIMARIES", (2000, 250_000))
     target = np.zeros(SCORING.shape, dtype=bool)
     target[4:8, 20:28, 4:8] = True
     result = mcsquare.compute_dose(

@@ -1,15 +1,11 @@
 """MCsquare, the Monte Carlo proton engine that ships in opentps-core: beamlets, dose, and a probe."""
 
+from .beamlets import BeamletResult, compute_beamlets
 from .ct import EngineCt, prepare_ct
+from .dose import DoseResult, compute_dose
 from .machine import Calibration, ProtonMachine, load_calibration, load_machine
 from .probe import probe
-from .simulation import (
-    BeamletResult,
-    DoseResult,
-    RunSettings,
-    compute_beamlets,
-    compute_dose,
-)
+from .runs import RunSettings
 from .spots import PlannedBeam, PlannedLayer, SpotPlan
 
 __all__ = [

@@ -12,9 +12,10 @@ from radiarch_contract.errors import RadiarchError
 from radiarch_worker.model import Grid
 
 from .ct import EngineCt
+from .dose import compute_dose
 from .installation import find_installation
 from .machine import load_calibration, load_machine
-from .simulation import RunSettings, compute_dose
+from .runs import RunSettings
 from .spots import PlannedBeam, PlannedLayer, SpotPlan
 
 _ENERGY_MEV = 120.0

@@ -165,7 +165,7 @@ class _Run:
             metrics=judged.metrics,
             goals=judged.goals,
             uncertainty_percent=plan.uncertainty_percent,
-            notes=tuple(dict.fromkeys((*subject.notes, *plan.notes))),
+            notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes))),
             provenance={**_plain(plan), "worker_version": __version__},
             solver_trace=tuple(dict(t) for t in plan.solver_trace),
             timings_s=dict(plan.timings_s),

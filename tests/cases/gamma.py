@@ -1,7 +1,8 @@
 """Gamma by pymedphys, as a program of its own: ``python -m tests.cases.gamma IN.npz`` prints JSON.
 
 pymedphys replaces modules by lazy ones when it is imported, which other libraries in the same process stumble over.
-IN.npz holds ``z_mm``, ``y_mm``, ``x_mm``, ``reference_gy`` and ``evaluated_gy``, (Z, Y, X). 2 %/2 mm, global, above 10 %.
+IN.npz holds ``z_mm``, ``y_mm``, ``x_mm``, ``reference_gy`` and ``evaluated_gy``, (Z, Y, X). 2 %/2 mm, global, above
+10 %.
 """
 
 from __future__ import annotations

@@ -1,0 +1,120 @@
+"""Times whole plans, ours and stock OpenTPS's at the same settings one after the other, and writes a table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHECKOUT = Path(__file__).parents[1]
+PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
+CASES = {"prostate": "prostate-two-lateral", "tg119": "tg119-c-shape"}
+_SAMPLE_S = 0.2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a program printed, and the most memory that it and its children held."""
+
+    answer: dict[str, Any]
+    peak_mb: float
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument(
+        "--cases", type=Path, default=os.environ.get("RADIARCH_CASES", CHECKOUT.parent / "shared/cases")
+    )
+    arguments.add_argument("--case", choices=sorted(CASES), default="prostate")
+    arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    arguments.add_argument("--without-stock", action="store_true", help="only our own plan")
+    arguments.add_argument("--table", type=Path, default=None, help="also written to this file")
+    options = arguments.parse_args()
+    case, protocol = Path(options.cases) / options.case, PROTOCOLS / f"{CASES[options.case]}.yaml"
+    ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads)
+    stock = None
+    if not options.without_stock:
+        extra = ["--final-primaries", ours.answer["final_primaries"], "--grid-mm", *ours.answer["grid_mm"]]
+        stock = measure("benchmarks.stock", case, protocol, *extra)
+    text = table(options.case, options.threads, ours, stock)
+    print(text)
+    if options.table is not None:
+        options.table.write_text(text + "\n")
+
+
+def measure(module: str, *arguments: object) -> Measured:
+    """Run a module in a process and home of its own, and watch its memory."""
+    with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-home-") as home:
+        # the compiled parts of numba are kept with the sources; only OpenTPS uses the home
+        environment = {**os.environ, "HOME": home, "PYTHONPATH": _python_path()}
+        output = Path(home) / "output.txt"
+        with output.open("w") as stream:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, *map(str, arguments)], cwd=CHECKOUT, env=environment, stdout=stream
+            )
+            peak_kb = 0
+            while process.poll() is None:
+                peak_kb = max(peak_kb, _tree_kb(process.pid))
+                time.sleep(_SAMPLE_S)
+        if process.returncode != 0:
+            sys.exit(f"{module} ended with exit code {process.returncode}")
+        return Measured(json.loads(output.read_text().splitlines()[-1]), peak_kb / 1024)
+
+
+def _python_path() -> str:
+    return os.pathsep.join(str(CHECKOUT / name) for name in ("", "contract", "worker"))
+
+
+def _tree_kb(pid: int) -> int:
+    """Proportional set size of a process and all below it, shared pages counted once."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    own = next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+    return own + sum(_tree_kb(int(child)) for child in children)
+
+
+def table(case: str, threads: int, ours: Measured, stock: Measured | None) -> str:
+    """The measurements as Markdown."""
+    a = ours.answer
+    engine_s = a["timings_s"]["engine"]
+    rows = [
+        ("case, cores", f"{case}, {threads}"),
+        ("total, s", f"{a['total_s']:.0f}"),
+        ("MCsquare's own time in it, s", f"{engine_s:.0f}"),
+        ("total ÷ MCsquare's own time", f"{a['total_s'] / engine_s:.3f} (wanted: at most 1.15)"),
+        ("peak memory, engines included, MB", f"{ours.peak_mb:.0f} (wanted: below 4096)"),
+        ("statistical uncertainty, %", f"{a['uncertainty_percent']:.2f}"),
+        ("protons of the final dose", f"{a['final_primaries']}"),
+    ]
+    rows += [
+        (stage.replace("_", " ") + ", s", f"{seconds:.1f}")
+        for stage, seconds in a["timings_s"].items()
+        if stage != "engine"
+    ]
+    if stock is not None:
+        s = stock.answer
+        rows += [
+            ("stock OpenTPS, total, s", f"{s['total_s']:.0f}"),
+            ("stock OpenTPS, MCsquare's own time in it, s", f"{s['engine_s']:.0f}"),
+            ("stock OpenTPS, peak memory, MB", f"{stock.peak_mb:.0f}"),
+            ("total ÷ stock total", f"{a['total_s'] / s['total_s']:.2f} (wanted: at most 0.7)"),
+        ]
+    rows += [
+        (f"{name}: mean, D98, D95, D2, Gy", ", ".join(f"{d[k]:.1f}" for k in ("mean_gy", "d98_gy", "d95_gy", "d2_gy")))
+        for name, d in a["doses"].items()
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+if __name__ == "__main__":
+    main()

@@ -115,6 +115,8 @@ def test_the_stored_plan_gives_the_stored_dose(prostate: Planned, tmp_path: Path
     fresh_gy = 1.1 * _recompute(prostate, tmp_path).astype(np.float64)
     assert fresh_gy.shape == stored_gy.shape
     target = _mask(stored, CASES / "prostate" / "RTSTRUCT.dcm", "PTV")
+    # outside of BODY nothing is reported, while MCsquare scores dose to the air in front of the skin
+    fresh_gy[~_mask(stored, CASES / "prostate" / "RTSTRUCT.dcm", "BODY")] = 0.0
     assert abs(stored_gy[target].mean() / fresh_gy[target].mean() - 1) <= 0.01
     z_mm, y_mm, x_mm = _axes_mm(stored)
     doses = tmp_path / "doses.npz"
@@ -166,7 +168,7 @@ def _mask(dose: pydicom.Dataset, rtstruct: Path, name: str) -> npt.NDArray[np.bo
     for contour in contours:
         xyz = np.asarray(contour.ContourData, dtype=float).reshape(-1, 3)
         k = int(np.argmin(abs(z_mm - xyz[0, 2])))
-        if abs(z_mm[k] - xyz[0, 2]) < 0.6 * (z_mm[1] - z_mm[0]):
+        if abs(z_mm[k] - xyz[0, 2]) < 0.1:  # dose planes lie on CT planes
             mask[k] ^= Polygon(xyz[:, :2]).contains_points(points).reshape(mask.shape[1:])
     assert mask.any()
     return mask

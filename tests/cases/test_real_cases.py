@@ -134,7 +134,7 @@ def _recompute(planned: Planned, folder: Path) -> npt.NDArray[np.float32]:
         [
             *(sys.executable, "-m", "tests.cases.stock_recompute"),
             *map(str, (planned.folder, planned.files["rtplan"], planned.files["rtdose"], out)),
-            "8e6",
+            "12e6",
         ],
         cwd=CHECKOUT,
         env={**os.environ, "HOME": str(folder)},

@@ -79,7 +79,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(pacs, "fetch", lambda *a: pacs.Fetched(Dataset(), ()))
     monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=()))
     monkeypatch.setattr(planning, "plan", lambda *a: plan)
-    monkeypatch.setattr(evaluation, "evaluate", lambda *a: SimpleNamespace(dvh=(), metrics=(), goals=()))
+    monkeypatch.setattr(evaluation, "evaluate", lambda *a: evaluation.Evaluation(dvh=(), metrics=(), goals=()))
     monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())
     monkeypatch.setattr(dicom, "write_rtdose", lambda *a: Dataset())
     monkeypatch.setattr(pacs, "store", stored)
@@ -170,7 +170,7 @@ def test_numbers_that_are_none_are_not_handed_on(run: Run, monkeypatch: pytest.M
         **dict.fromkeys(("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy"), 1.0),
         "d2_gy": float("nan"),
     }
-    judged = SimpleNamespace(dvh=(), metrics=(metric,), goals=())
+    judged = SimpleNamespace(dvh=(), metrics=(metric,), goals=(), notes=())
     monkeypatch.setattr(evaluation, "evaluate", lambda *a: judged)
     result, _ = run()
     assert result.error is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -69,7 +69,3 @@ class Recorder:
 
     def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
         self.objectives.append(objective)
-
-
-def stages_of(recorder: Recorder) -> Sequence[Stage]:
-    return recorder.stages

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.workflows import ImptOptimizedParameters
 
+from radiarch_worker.engines.mcsquare import BeamletResult
 from radiarch_worker.model import BoolVolume, Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
 
@@ -133,11 +134,12 @@ def _sampled_distance(setup: Setup, distance: npt.NDArray[np.float32], grid: Gri
 
 
 def _solve_and_finish(
-    setup: Setup, result: object, terms: Sequence[DoseTerm], target_rows: npt.NDArray[np.intp], notes: Sequence[str]
+    setup: Setup,
+    result: BeamletResult,
+    terms: Sequence[DoseTerm],
+    target_rows: npt.NDArray[np.intp],
+    notes: Sequence[str],
 ) -> PlanResult:
-    from radiarch_worker.engines.mcsquare import BeamletResult
-
-    assert isinstance(result, BeamletResult)
     solution = find_meterset(setup, result, terms, target_rows)
     return finish(
         setup,

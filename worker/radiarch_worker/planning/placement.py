@@ -93,7 +93,8 @@ def place_spots(
                 remedy="Choose another angle or another machine; range shifters are not planned.",
                 code=ErrorCode.TARGET_OUT_OF_RANGE,
             )
-        planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers))
+        name = beam.name or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
+        planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name))
     missed = 1 - float(reached.mean())
     if missed > _UNREACHED_MAX:
         raise InputRefusedError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -225,13 +225,17 @@ def finish(
         dose_gy = np.where(body, result.dose_gy * np.float32(setup.gy_per_unit), np.float32(0.0))
     setup.clock.engine(result.engine_s)
     all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
+    left = {beam.name for beam in plan.beams}
+    all_notes += [
+        f"Beam {b.name} has no spot left and is not in the plan." for b in setup.plan.beams if b.name not in left
+    ]
     if result.uncertainty_percent > job.parameters.uncertainty_percent:
         all_notes.append(
             f"The dose's uncertainty is {result.uncertainty_percent:.2f} %: final_primaries was given, fewer than "
             f"{job.parameters.uncertainty_percent:g} % needs."
         )
     return PlanResult(
-        beams=_ion_beams(job, plan, meterset),
+        beams=_ion_beams(plan, meterset),
         dose=Dose(np.ascontiguousarray(dose_gy, dtype=np.float32), grid, RBE),
         uncertainty_percent=result.uncertainty_percent,
         machine=setup.machine.described,
@@ -242,18 +246,16 @@ def finish(
     )
 
 
-def _ion_beams(job: ProtonJob, plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tuple[IonBeam, ...]:
+def _ion_beams(plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tuple[IonBeam, ...]:
     beams = []
     at = 0
-    names = {(b.gantry_deg, b.couch_deg): b.name for b in job.parameters.planned_beams}
     for number, beam in enumerate(plan.beams, start=1):
         layers = []
         for layer in beam.layers:
             mu = meterset[at : at + len(layer)]
             at += len(layer)
             layers.append(Layer(layer.energy_mev, layer.x_mm, layer.y_mm, mu))
-        name = names.get((beam.gantry_deg, beam.couch_deg)) or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
-        beams.append(IonBeam(number, name, beam.gantry_deg, beam.couch_deg, beam.isocenter_mm, tuple(layers)))
+        beams.append(IonBeam(number, beam.name, beam.gantry_deg, beam.couch_deg, beam.isocenter_mm, tuple(layers)))
     return tuple(beams)
 
 
@@ -275,8 +277,3 @@ def _provenance(setup: Setup, dose: mcsquare.DoseResult) -> dict[str, Any]:
         "spot_mu_min": setup.spot_mu_min,
         "dose_grid_mm": list(setup.dose_grid.spacing_mm),
     }
-
-
-def plan_with(job: ProtonJob, build: Callable[[Setup], PlanResult]) -> PlanResult:
-    """Set up, then let a workflow go on."""
-    return build(set_up(job))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ class PlannedBeam:
     couch_deg: float
     isocenter_mm: Vector3
     layers: tuple[PlannedLayer, ...]
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class SpotPlan:
                 if mask.any():
                     layers.append(PlannedLayer(layer.energy_mev, layer.x_mm[mask], layer.y_mm[mask]))
             if layers:
-                beams.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, beam.isocenter_mm, tuple(layers)))
+                beams.append(dataclasses.replace(beam, layers=tuple(layers)))
         return SpotPlan(tuple(beams))
 
     def slice(self, start: int, stop: int) -> SpotPlan:

@@ -58,7 +58,7 @@ def main() -> None:
     parameters = parse_parameters(protocol.workflow, protocol.parameters())
     assert isinstance(parameters, ImptOptimizedParameters)
     started = time.monotonic()
-    ct, masks = _read(options.case, protocol)
+    ct, masks, body = _read(options.case, protocol)
     target = masks[protocol.prescription.target]
     design = ProtonPlanDesign()
     design.ct = ct
@@ -75,7 +75,7 @@ def main() -> None:
     calculator = Calculator()
     calculator.beamModel = readBDL(str(Path(DoseCalculationConfig().bdlFile).with_name(f"{parameters.machine}.txt")))
     calculator.ctCalibration = design.calibration
-    calculator.overwriteOutsideROI = masks["BODY"]
+    calculator.overwriteOutsideROI = body  # a contour: OpenTPS asks it for its mask
     calculator.nbPrimaries = parameters.beamlet_primaries
     plan.planDesign.beamlets = calculator.computeBeamlets(ct, plan)
     for objective in parameters.objectives:
@@ -92,14 +92,14 @@ def main() -> None:
     print(json.dumps({"total_s": total_s, "engine_s": Calculator.engine_s, "spots": int(plan.numberOfSpots)}))
 
 
-def _read(case: Path, protocol: Protocol) -> tuple[Any, dict[str, Any]]:
+def _read(case: Path, protocol: Protocol) -> tuple[Any, dict[str, Any], Any]:
     ct = readDicomCT(sorted(str(p) for p in (case / "CT").iterdir()))
     contours = {c.name: c for c in readDicomStruct(str(case / "RTSTRUCT.dcm")).contours}
     rois = [Roi(number=i, name=name) for i, name in enumerate(contours)]
     found, _ = resolve([*protocol.structure_names(), "BODY"], protocol.structures, rois)
     grid = {"origin": ct.origin, "gridSize": ct.gridSize, "spacing": ct.spacing}
     masks = {name: contours[ref.roi_name].getBinaryMask(**grid) for name, ref in found.items()}
-    return ct, masks
+    return ct, masks, contours[found["BODY"].roi_name]
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -16,6 +16,14 @@ from .workflows import Prescription
 
 class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class JobInput(_Wire):
+    """An object in Orthanc that a job is about, besides the structure set and its images."""
+
+    kind: Literal["rtplan", "rtdose", "reference_rtdose"]
+    sop_instance_uid: str = Field(max_length=64)
+    sha256: str | None = Field(default=None, description="`identity.dataset_sha256` of what the job was made for.")
 
 
 class JobSpec(_Wire):
@@ -37,6 +45,7 @@ class JobSpec(_Wire):
     structures: tuple[StructureRef, ...] = Field(
         default=(), description="What the names in prescription, objectives and goals stand for."
     )
+    inputs: tuple[JobInput, ...] = ()
     plan_label: str = Field(default="RADIARCH", max_length=16)
 
 

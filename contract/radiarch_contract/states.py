@@ -52,6 +52,9 @@ class OutputKind(StrEnum):
 
     RTDOSE = "rtdose"
     RTPLAN = "rtplan"
+    REPORT = "report"  # Encapsulated PDF
+    DOSE_DIFFERENCE = "dose_difference"  # RTDOSE of type ERROR: computed minus reference
+    LET = "let"  # dose-averaged LET, a Parametric Map: no viewer takes it for dose
 
 
 class GoalStatus(StrEnum):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+
+from .states import OutputKind
 
 _NAMESPACE = uuid.UUID("5f1a3c1e-6a0b-5d0c-9f3d-7a52414449ff")
 
@@ -23,6 +26,16 @@ def derive_uid(plan_id: str, kind: str) -> str:
         A UUID-derived UID under root 2.25 (DICOM PS3.5 B.2), at most 64 characters.
     """
     return f"2.25.{uuid.uuid5(_NAMESPACE, f'{plan_id}/{kind}').int}"
+
+
+SOP_CLASS_UIDS: Mapping[OutputKind, str] = {
+    OutputKind.RTPLAN: "1.2.840.10008.5.1.4.1.1.481.8",  # RT Ion Plan Storage
+    OutputKind.RTDOSE: "1.2.840.10008.5.1.4.1.1.481.2",
+    OutputKind.DOSE_DIFFERENCE: "1.2.840.10008.5.1.4.1.1.481.2",
+    OutputKind.REPORT: "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF Storage
+    OutputKind.LET: "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map Storage
+}
+"""SOP Class of each kind of result (PS3.6 table A-1)."""
 
 
 def sop_instance_uid(plan_id: str, kind: str) -> str:

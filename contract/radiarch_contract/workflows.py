@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import ErrorCode, InvalidRequestError
 from .objectives import Objective
+from .states import OutputKind
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
 Vector3 = tuple[Coordinate, Coordinate, Coordinate]
@@ -35,10 +36,14 @@ class Beam(BaseModel):
     name: str | None = Field(default=None, max_length=16)
 
 
-class ProtonParameters(BaseModel):
-    """Parameters that all proton workflows share."""
+class WorkflowParameters(BaseModel):
+    """Base of every workflow's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ProtonParameters(WorkflowParameters):
+    """Parameters that all proton planning shares."""
 
     beam_count: int | None = Field(
         default=None, ge=1, le=9, description="Evenly spaced beams from gantry 0; give this or beams."
@@ -110,13 +115,27 @@ class ImptOptimizedParameters(ProtonParameters):
 
 @dataclass(frozen=True)
 class Workflow:
-    """One way of planning, as clients see it."""
+    """One kind of job, as clients see it.
+
+    Attributes
+    ----------
+    starts_from : what a job of it is made for; a protocol may start it when that arrives
+    outputs : results that every success has stored
+    optional_outputs : results that it may have stored besides
+    """
 
     id: str
     title: str
     description: str
-    modality: Literal["proton", "photon"]
-    parameters: type[ProtonParameters]
+    modality: Literal["proton", "photon", "any"]
+    parameters: type[WorkflowParameters]
+    starts_from: Literal["rtstruct", "rtplan", "rtdose"] = "rtstruct"
+    outputs: tuple[OutputKind, ...] = (OutputKind.RTPLAN, OutputKind.RTDOSE)
+    optional_outputs: tuple[OutputKind, ...] = (OutputKind.REPORT,)
+
+    @property
+    def possible_outputs(self) -> tuple[OutputKind, ...]:
+        return self.outputs + self.optional_outputs
 
     def schema(self) -> dict[str, Any]:
         """JSON schema of the parameters, with defaults."""
@@ -156,7 +175,7 @@ def get_workflow(workflow_id: str) -> Workflow:
         ) from None
 
 
-def parse_parameters(workflow_id: str, parameters: Mapping[str, Any]) -> ProtonParameters:
+def parse_parameters(workflow_id: str, parameters: Mapping[str, Any]) -> WorkflowParameters:
     """Validate parameters against the workflow's model.
 
     Raises

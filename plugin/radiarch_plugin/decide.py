@@ -14,9 +14,10 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import AttemptStatus, JobResult
 from radiarch_contract.states import PlanState
 from radiarch_contract.uids import sop_instance_uid
+from radiarch_contract.workflows import WORKFLOWS
 
 from .queue import RQ_ENDED, RQ_WAITING, Observation, Unreadable
-from .store import ActivePlan, output_kinds
+from .store import ActivePlan
 
 MAX_FAILURES = 3
 """A plan has failed after as many attempts that ended in an error worth another try."""
@@ -161,14 +162,17 @@ def _judge(plan: ActivePlan, result: JobResult) -> Decision:
 
 
 def _wrong_outputs(plan: ActivePlan, result: JobResult) -> ErrorInfo | None:
-    expected = {kind: sop_instance_uid(plan.id, kind.value) for kind, _ in output_kinds(plan.workflow_id)}
-    found = {output.kind: output.sop_instance_uid for output in result.outputs}
-    if found == expected and all(output.orthanc_id for output in result.outputs):
+    workflow = WORKFLOWS.get(plan.workflow_id)
+    expected = set() if workflow is None else set(workflow.outputs)
+    possible = set() if workflow is None else set(workflow.possible_outputs)
+    found = {output.kind for output in result.outputs}
+    ours = all(o.orthanc_id and o.sop_instance_uid == sop_instance_uid(plan.id, o.kind) for o in result.outputs)
+    if ours and len(found) == len(result.outputs) and expected <= found <= possible:
         return None
     return ErrorInfo(
         code=ErrorCode.INTERNAL,
-        message=f"the worker says that it has stored {', '.join(found) or 'nothing'}, expected {', '.join(expected)} "
-        "with the UIDs that this plan's results have",
+        message=f"the worker says that it has stored {', '.join(sorted(found)) or 'nothing'}, expected "
+        f"{', '.join(sorted(expected))} with the UIDs that this plan's results have",
         remedy="See that plugin and worker are of the same version.",
     )
 

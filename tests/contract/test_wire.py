@@ -15,7 +15,7 @@ from radiarch_contract.job import JobResult, JobSpec
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import OutputKind, PlanState
-from radiarch_contract.workflows import WORKFLOWS, Prescription, parse_parameters
+from radiarch_contract.workflows import WORKFLOWS, Prescription, ProtonParameters, parse_parameters
 
 OBJECTIVE: dict[str, Any] = {"structure": "PTV", "metric": "DUniform", "dose_gy": 60.0, "weight": 10.0}
 
@@ -60,6 +60,7 @@ def test_uids_are_valid_stable_and_distinct() -> None:
 
 def test_defaults_are_filled_in_and_errors_name_the_field() -> None:
     parameters = parse_parameters("proton-impt-optimized", {"objectives": [OBJECTIVE]})
+    assert isinstance(parameters, ProtonParameters)
     assert parameters.uncertainty_percent == 2.0
     with pytest.raises(InvalidRequestError) as caught:
         parse_parameters("proton-impt-optimized", {"objectives": [{**OBJECTIVE, "weight": -1}]})
@@ -81,6 +82,7 @@ def test_schema_has_a_default_or_requires_every_parameter(workflow: Any) -> None
 
 def test_beams_are_given_or_spaced_evenly() -> None:
     spaced = parse_parameters("proton-impt-basic", {"beam_count": 3})
+    assert isinstance(spaced, ProtonParameters)
     assert [b.gantry_deg for b in spaced.planned_beams] == [0.0, 120.0, 240.0]
     with pytest.raises(InvalidRequestError):
         parse_parameters("proton-impt-basic", {"beam_count": 3, "beams": [{"gantry_deg": 0}]})
@@ -106,7 +108,9 @@ def test_a_protocol_is_checked_down_to_its_workflow_and_goals() -> None:
     }
     protocol = Protocol.model_validate(good)
     assert protocol.structure_names() == ["PTV", "Rectum"]
-    assert parse_parameters(protocol.workflow, protocol.parameters()).seed == 3
+    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    assert isinstance(parameters, ProtonParameters)
+    assert parameters.seed == 3
     mistakes: list[dict[str, Any]] = [
         {"goals": ["Rectum: Dmean"]},
         {"workflow": "x"},

@@ -13,7 +13,7 @@ from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
 from radiarch_contract.states import PlanState
-from radiarch_contract.workflows import Beam, parse_parameters
+from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 
 from radiarch_plugin.answers import DvhAnswer, Page, PlanAnswer, PlanSummary
 from radiarch_plugin.http_errors import JsonResponse
@@ -202,9 +202,10 @@ def _beams(plan: PlanView) -> tuple[BeamResult | Beam, ...]:
     if plan.beams:
         return plan.beams
     try:
-        return parse_parameters(plan.workflow_id, plan.parameters).planned_beams
+        parameters = parse_parameters(plan.workflow_id, plan.parameters)
     except RadiarchError:  # made by another version with other parameters
         return ()
+    return parameters.planned_beams if isinstance(parameters, ProtonParameters) else ()
 
 
 def dvh_csv(curves: tuple[DvhCurve, ...]) -> str:

@@ -1,7 +1,6 @@
 """The plugin's database: the one truth about plans and arrivals; nothing here talks to Orthanc or Redis."""
 
 from .database import Database, Ownership, default_url, open_database
-from .plans import output_kinds
 from .store import Store
 from .views import (
     ActivePlan,
@@ -54,5 +53,4 @@ __all__ = [
     "WaitingPlan",
     "default_url",
     "open_database",
-    "output_kinds",
 ]

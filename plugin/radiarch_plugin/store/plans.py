@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from pydicom.uid import RTDoseStorage, RTIonPlanStorage
 from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
-from radiarch_contract.states import ArrivalState, OutputKind, PlanState
-from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_contract.workflows import WORKFLOWS
+from radiarch_contract.states import ArrivalState, PlanState
+from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.workflows import get_workflow
 from sqlalchemy import Select, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
@@ -343,30 +342,20 @@ def insert_plan(
             goals=dumps(list(new.goals)),
         )
     )
-    for kind, sop_class_uid in output_kinds(new.workflow_id):
+    for kind in get_workflow(new.workflow_id).possible_outputs:
         session.add(
             OutputRow(
                 sop_instance_uid=sop_instance_uid(plan_id, kind.value),
                 plan_seq=row.seq,
                 kind=kind.value,
                 series_instance_uid=series_instance_uid(plan_id, kind.value),
-                sop_class_uid=sop_class_uid,
+                sop_class_uid=SOP_CLASS_UIDS[kind],
             )
         )
     if not new.complete:
         session.add(WaitRow(plan_seq=row.seq, image_uids=dumps(list(new.image_uids))))
     add_event(session, row, now, EventKind.STATE, state=state.value)
     return row
-
-
-def output_kinds(workflow_id: str) -> list[tuple[OutputKind, str | None]]:
-    """What a workflow's plan gives, with the SOP class where it is known."""
-    workflow = WORKFLOWS.get(workflow_id)
-    proton = workflow is not None and workflow.modality == "proton"
-    return [
-        (OutputKind.RTDOSE, RTDoseStorage),
-        (OutputKind.RTPLAN, RTIonPlanStorage if proton else None),
-    ]
 
 
 def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:

@@ -10,9 +10,9 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import AttemptStatus, DvhCurve, JobResult, Output
 from radiarch_contract.states import Origin, Stage
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_contract.workflows import Prescription
-from radiarch_plugin.store import NewArrival, NewPlan, output_kinds
+from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.workflows import Prescription, get_workflow
+from radiarch_plugin.store import NewArrival, NewPlan
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112
 """Where a database's commits wait for no disk; None for the usual place of temporary files."""
@@ -69,12 +69,12 @@ def outputs(plan_id: str) -> tuple[Output, ...]:
     return tuple(
         Output(
             kind=kind,
-            sop_class_uid=sop_class_uid or "1.2",
+            sop_class_uid=SOP_CLASS_UIDS[kind],
             sop_instance_uid=sop_instance_uid(plan_id, kind.value),
             series_instance_uid=series_instance_uid(plan_id, kind.value),
             orthanc_id=f"{kind}-id",
         )
-        for kind, sop_class_uid in output_kinds(WORKFLOW)
+        for kind in get_workflow(WORKFLOW).outputs
     )
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError
-from radiarch_contract.states import OutputKind, PlanState
+from radiarch_contract.states import PlanState
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
+from radiarch_contract.workflows import get_workflow
 from radiarch_plugin.store import Curves, EventKind, LogPosition, PlanFilter, PlanView, Store
 from sqlalchemy import text
 
@@ -45,7 +46,8 @@ def test_a_plan_is_given_back_as_it_was_made(store: Store) -> None:
 def test_results_uids_are_known_before_anything_ran(store: Store) -> None:
     plan = make(store)
     assert {o.kind: (o.sop_instance_uid, o.series_instance_uid) for o in plan.outputs} == {
-        kind: (sop_instance_uid(plan.id, kind.value), series_instance_uid(plan.id, kind.value)) for kind in OutputKind
+        kind: (sop_instance_uid(plan.id, kind.value), series_instance_uid(plan.id, kind.value))
+        for kind in get_workflow(plan.workflow_id).possible_outputs
     }
     assert all(o.orthanc_id is None for o in plan.outputs)
     assert store.plans.plan_of_output(sop_instance_uid(plan.id, "rtdose")) == plan.id

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import Prescription, ProtonParameters, get_workflow
+from radiarch_contract.workflows import Prescription, ProtonParameters, WorkflowParameters, get_workflow
 
 from radiarch_worker.model import Patient, PlanResult, Reporter
 
@@ -26,7 +26,7 @@ def plan(
     workflow_id: str,
     patient: Patient,
     prescription: Prescription,
-    parameters: ProtonParameters,
+    parameters: WorkflowParameters,
     structures: Mapping[str, StructureRef],
     reporter: Reporter,
     job_dir: Path,
@@ -53,7 +53,7 @@ def plan(
     """
     workflow = get_workflow(workflow_id)
     run = _WORKFLOWS.get(workflow_id)
-    if run is None or not isinstance(parameters, workflow.parameters):
+    if run is None or not isinstance(parameters, ProtonParameters) or type(parameters) is not workflow.parameters:
         raise InvalidRequestError(
             f"workflow {workflow_id!r} cannot be planned by this worker with {type(parameters).__name__}",
             remedy="Use a worker of the plugin's version; GET /workers shows them.",

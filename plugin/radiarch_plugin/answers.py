@@ -12,7 +12,7 @@ from radiarch_contract.job import BeamResult, DvhCurve, StructureMetrics, Worker
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState, Stage
-from radiarch_contract.structures import StructureRef
+from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
 from .store import OutputView
@@ -108,6 +108,15 @@ class PlanSummary(View):
     state: PlanState
     stage: Stage | None = None
     progress: float = Field(ge=0, le=1)
+class GoalCounts(View):
+    """How many goals came out how; ``unjudged`` where the structure does not exist."""
+
+    met: int = 0
+    near: int = 0
+    missed: int = 0
+    unjudged: int = 0
+
+
     eta_s: float | None = None
     message: str = ""
     attempt: int = Field(description="Newest attempt; 0 before the first.")
@@ -134,6 +143,7 @@ class PlanAnswer(PlanSummary):
     """Everything about a plan. Goals have no value, and outputs are not listed, before they exist."""
 
     requested_by: str | None = None
+    goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
     parameters: dict[str, Any] = Field(description="Of the workflow, defaults filled in.")
     objectives: tuple[Objective, ...]
@@ -181,6 +191,25 @@ class JobAnswer(View):
     queued_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    reference_curves: tuple[DvhCurve, ...] = Field(
+        default=(), description="Of the reference dose, where the plan was compared with one."
+    )
+
+
+class TraceAnswer(View):
+    """The optimiser's iterations: number, objective value and what each structure adds to it."""
+
+    plan_id: str
+    iterations: tuple[dict[str, Any], ...]
+
+
+class ApprovalRequest(BaseModel):
+    """A person's decision about a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Literal["approved", "rejected", "withdrawn"]
+    comment: str = Field(default="", max_length=2000)
 
 
 class LogAnswer(View):
@@ -232,3 +261,60 @@ class ArrivalAnswer(View):
 
 class WorkerAnswer(WorkerStatus):
     """A worker's last heartbeat."""
+class ChangesAnswer(View):
+    """What happened to plans since the last time."""
+
+    next: str
+    arrivals: str = Field(description="Another one than the last time: something arrived.")
+    complete: bool = Field(description="False: too much happened to list it here; read the lists again.")
+    plans: tuple[PlanSummary, ...] = ()
+    ask_again_s: float = Field(description="When to ask again; given so that all who ask come one after the other.")
+
+
+class StructureSetSummary(View):
+    """An RTSTRUCT as Orthanc has indexed it."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    series_instance_uid: str
+    series_description: str = ""
+
+
+class RoiAnswer(Roi):
+    """A structure of an RTSTRUCT."""
+
+
+class StructureSetAnswer(View):
+    """What a request for a plan can name."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    patient_id: str
+    study_instance_uid: str
+    label: str
+    structures: tuple[RoiAnswer, ...]
+    referenced_instances: int
+    missing_instances: int = Field(description="Of the referenced images, not stored in Orthanc.")
+    problem: ErrorInfo | None = Field(default=None, description="Why no plan can be made of it.")
+
+
+class MatchAnswer(View):
+    """Whether a protocol fits a structure set, and if not, why."""
+
+    protocol_id: str
+    enabled: bool
+    fits: bool
+    reason: str | None = None
+    structures: tuple[StructureRef, ...] = ()
+    missing: tuple[str, ...] = Field(default=(), description="Names of objectives and goals without a ROI.")
+
+
+class MatchesAnswer(View):
+    """What would become of a structure set."""
+
+    sop_instance_uid: str
+    chosen: str | None = Field(description="The protocol it would be planned with; null: it would not be planned.")
+    problem: ErrorInfo | None = None
+    protocols: tuple[MatchAnswer, ...]
+
+

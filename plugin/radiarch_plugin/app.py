@@ -13,9 +13,23 @@ from . import http_errors
 from .answers import ErrorAnswer
 from .bridge import BridgeLimits
 from .http_errors import JsonResponse
-from .routes import arrivals, artifacts, info, jobs, metrics, plans, protocols, workers, workflows
+from .routes import (
+    arrivals,
+    artifacts,
+    changes,
+    info,
+    jobs,
+    metrics,
+    plans,
+    protocols,
+    structure_sets,
+    ui,
+    workers,
+    workflows,
+)
 from .services import Runtime
 
+from .static_files import StaticFiles
 API_ROOT = API_PREFIX.rsplit("/", 1)[0]
 DESCRIPTION = """\
 Automatic radiotherapy planning inside Orthanc. Doses are in Gy, total over all fractions (RBE-weighted for
@@ -44,11 +58,14 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     app.state.runtime = runtime
     http_errors.install(app)
-    for module in (info, workflows, protocols, plans, jobs, artifacts, arrivals, workers):
+    app.state.static_files = StaticFiles()
+    app.state.pace = changes.Pace()
+    for module in (info, workflows, protocols, plans, jobs, artifacts, arrivals, workers, structure_sets, changes):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
     app.include_router(metrics.router)
     app.add_api_route(f"{API_ROOT}/docs", _docs, include_in_schema=False)
     return app
+    app.include_router(ui.router)
 
 
 def _docs() -> Response:

@@ -78,6 +78,11 @@ def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts) -> MatchRes
     return NotMatched(_error(refusals, facts), tuple(refusals))
 
 
+def try_each(protocols: Sequence[LoadedProtocol], facts: RtstructFacts) -> list[tuple[bool, Matched | Refusal]]:
+    """Each protocol by priority: whether it is enabled, and whether it fits; for people who look, see `match`."""
+    return [(p.protocol.enabled, _try(p, facts)) for p in by_priority(protocols)]
+
+
 def _try(loaded: LoadedProtocol, facts: RtstructFacts) -> Matched | Refusal:
     protocol = loaded.protocol
     reason = _conditions(protocol, facts)

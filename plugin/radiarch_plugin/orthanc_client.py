@@ -169,6 +169,29 @@ class OrthancClient:
             )
         return ids[0]
 
+    def find_structure_sets(self, study_instance_uid: str) -> list[dict[str, str]]:
+        """The RTSTRUCT instances of a study, by what Orthanc has indexed of them (`FIND_AT_ONCE` at most)."""
+        query = {
+            "Level": "Series",
+            "Query": {"StudyInstanceUID": study_instance_uid, "Modality": "RTSTRUCT"},
+            "Expand": True,
+            "Limit": FIND_AT_ONCE,
+        }
+        found = []
+        for series in _json(self._short.post("/tools/find", json.dumps(query).encode())):
+            tags = series["MainDicomTags"]
+            for orthanc_id in series["Instances"][:FIND_AT_ONCE]:
+                instance = self.instance_tags(orthanc_id)["MainDicomTags"]
+                found.append(
+                    {
+                        "sop_instance_uid": str(instance.get("SOPInstanceUID", "")).strip(" \0"),
+                        "orthanc_id": orthanc_id,
+                        "series_instance_uid": str(tags.get("SeriesInstanceUID", "")).strip(" \0"),
+                        "series_description": str(tags.get("SeriesDescription", "")),
+                    }
+                )
+        return found
+
     def remove(self, sop_instance_uids: Sequence[str]) -> None:
         """Delete the instances with these UIDs, where they are stored."""
         for ids in self.find_instances(sop_instance_uids).values():

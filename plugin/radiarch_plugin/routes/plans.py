@@ -4,38 +4,39 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Response
-from radiarch_contract import API_PREFIX
-from radiarch_contract.errors import ConflictError, ErrorCode, RadiarchError
+from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
 from radiarch_contract.states import PlanState
 from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 
-from radiarch_plugin.answers import DvhAnswer, Page, PlanAnswer, PlanSummary
+from radiarch_plugin.answers import (
+    ApprovalRequest,
+    DvhAnswer,
+    GoalCounts,
+    Page,
+    PlanAnswer,
+    PlanSummary,
+    TraceAnswer,
+)
 from radiarch_plugin.http_errors import JsonResponse
 from radiarch_plugin.plan_request import PlanRequest, make_plan
+from radiarch_plugin.reoptimize_request import ReoptimizeRequest, make_child
+from radiarch_plugin.requester import RequesterDep
 from radiarch_plugin.services import ProtocolsDep, ServicesDep
-from radiarch_plugin.store import PlanFilter, PlanView
+from radiarch_plugin.store import Approval, NewPlan, PlanFilter, PlanView
 
 from .ids import known_id
+from .making import IdempotencyKey, make
 from .queries import PlanQuery
 
 router = APIRouter(prefix="/plans", tags=["plans"])
-
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        alias="Idempotency-Key",
-        min_length=1,
-        max_length=200,
-        pattern=r"^[ -~]+$",
-        description="The same key with the same request makes one plan; with another request it is refused (409).",
-    ),
-]
 
 
 @router.post("", status_code=201, responses={200: {"model": PlanAnswer, "description": "It was made before."}})
@@ -44,20 +45,64 @@ def create(
     services: ServicesDep,
     protocols: ProtocolsDep,
     response: Response,
+    requester: RequesterDep,
     idempotency_key: IdempotencyKey = None,
 ) -> PlanAnswer:
     """Ask for a plan; it is queued, or waits for images that are not stored yet."""
-    plan = _made_before(request, services, idempotency_key)
-    created = plan is None
-    if plan is None:
-        new = make_plan(request, protocols=protocols, orthanc=services.orthanc, idempotency_key=idempotency_key)
-        plan, created = services.store.plans.create(new)
-    if created:
-        services.wake()
-    else:
-        response.status_code = 200
-    response.headers["Location"] = f"{API_PREFIX}/plans/{plan.id}"
-    return plan_answer(plan)
+
+    def build() -> NewPlan:
+        return make_plan(
+            request,
+            protocols=protocols,
+            orthanc=services.orthanc,
+            idempotency_key=idempotency_key,
+            requested_by=requester,
+        )
+
+    return plan_answer(make(request.as_asked(), build, services, response, idempotency_key))
+
+
+@router.post(
+    "/{plan_id}/reoptimize",
+    status_code=201,
+    responses={200: {"model": PlanAnswer, "description": "It was made before."}},
+)
+def reoptimize(
+    plan_id: str,
+    request: ReoptimizeRequest,
+    services: ServicesDep,
+    protocols: ProtocolsDep,
+    response: Response,
+    requester: RequesterDep,
+    idempotency_key: IdempotencyKey = None,
+) -> PlanAnswer:
+    """Ask for another plan of the same structure set that differs in what is given here.
+
+    Beamlets that the parent's computation has left are used again where nothing that enters them has changed.
+    """
+    parent = services.store.plans.get(known_id(plan_id))
+
+    def build() -> NewPlan:
+        return make_child(
+            request,
+            parent,
+            protocols=protocols,
+            orthanc=services.orthanc,
+            idempotency_key=idempotency_key,
+            requested_by=requester,
+        )
+
+    return plan_answer(make(request.as_asked(parent.id), build, services, response, idempotency_key))
+
+
+@router.post("/{plan_id}/approval")
+def approve(plan_id: str, request: ApprovalRequest, services: ServicesDep, requester: RequesterDep) -> PlanAnswer:
+    """Record a person's decision about a result: who, when, what.
+
+    Nothing else follows from it; the DICOM objects stay UNAPPROVED.
+    """
+    approval = Approval(decision=request.decision, by=requester, at=services.store.plans.now(), comment=request.comment)
+    return plan_answer(services.store.plans.decide(known_id(plan_id), approval))
 
 
 @router.get("")
@@ -101,24 +146,21 @@ def dvh(
             remedy="Ask again when it has succeeded; GET /plans/{id} has its error if it failed.",
             state=state.value,
         )
-    curves = services.store.plans.curves(plan_id).dvh
+    found = services.store.plans.curves(plan_id)
+    curves = found.dvh
     if format == "csv" or (format is None and "text/csv" in accept):
         name = {"Content-Disposition": f'attachment; filename="dvh-{plan_id}.csv"'}
         return Response(dvh_csv(curves), media_type="text/csv; charset=utf-8", headers=name)
-    return JsonResponse(DvhAnswer(plan_id=plan_id, curves=curves).model_dump(mode="json"))
+    return JsonResponse(
+        DvhAnswer(plan_id=plan_id, curves=curves, reference_curves=found.reference_dvh).model_dump(mode="json")
+    )
 
 
-def _made_before(request: PlanRequest, services: ServicesDep, key: str | None) -> PlanView | None:
-    """The plan that this very request made before: answered without looking at Orthanc again."""
-    plan = services.store.plans.find_by_idempotency_key(key) if key is not None else None
-    if plan is not None and plan.request != request.as_asked():
-        raise ConflictError(
-            f"the idempotency key was used for another request, which made plan {plan.id}",
-            remedy="Give each new request a key of its own; repeat a request unchanged.",
-            code=ErrorCode.IDEMPOTENCY_MISMATCH,
-            plan_id=plan.id,
-        )
-    return plan
+@router.get("/{plan_id}/trace")
+def trace(plan_id: str, services: ServicesDep) -> TraceAnswer:
+    """The optimiser's iterations, once the plan has succeeded; while it runs /jobs/{id} has the latest."""
+    plan_id = known_id(plan_id)
+    return TraceAnswer(plan_id=plan_id, iterations=services.store.plans.curves(plan_id).solver_trace)
 
 
 def plan_filter(query: PlanQuery) -> PlanFilter:
@@ -160,6 +202,7 @@ def summary(plan: PlanView) -> PlanSummary:
         supersedes=plan.supersedes,
         superseded_by=plan.superseded_by,
         error=plan.error,
+        goal_counts=_counts(plan.goals) if plan.goals else None,
         created_at=plan.created_at,
         updated_at=plan.updated_at,
         started_at=plan.started_at,
@@ -171,6 +214,9 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
     return PlanAnswer(
         **summary(plan).model_dump(),
         requested_by=plan.requested_by,
+        inputs=plan.inputs,
+        approval=plan.approvals[-1] if plan.approvals else None,
+        approvals=plan.approvals,
         request=plan.request,
         parameters=plan.parameters,
         objectives=tuple(Objective.model_validate(o) for o in plan.objectives),
@@ -183,6 +229,8 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         beams=_beams(plan),
         metrics=plan.metrics,
         uncertainty_percent=plan.uncertainty_percent,
+        dose=plan.dose,
+        comparison=plan.comparison,
         notes=plan.notes,
         provenance=plan.provenance,
         timings_s=plan.timings_s,
@@ -191,6 +239,11 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         stopped_at=plan.stopped_at,
         superseded_at=plan.superseded_at,
     )
+
+
+def _counts(goals: Sequence[GoalResult]) -> GoalCounts:
+    by_status = Counter(g.status for g in goals)
+    return GoalCounts(unjudged=by_status.pop(None, 0), **{s.value: n for s, n in by_status.items() if s is not None})
 
 
 def _open_goal(text: str) -> GoalResult:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from .arrivals import Arrivals
 from .attempts import Attempts
+from .changes import Changes
 from .database import Database
 from .journal import Journal
 from .plans import Plans
@@ -24,6 +25,7 @@ class Store:
     plans : making, reading, listing, cancelling
     arrivals : every RTSTRUCT that was seen
     journal : events and logs of plans, single facts
+    changes : what happened since, for open pages
     attempts : the reconcile loop's own view
     """
 
@@ -32,4 +34,5 @@ class Store:
         self.plans = Plans(database, now)
         self.arrivals = Arrivals(database, now)
         self.journal = Journal(database)
+        self.changes = Changes(database)
         self.attempts = Attempts(database, now)

@@ -271,6 +271,18 @@ class ActivePlan(_View):
     state: PlanState
     attempt: int
     log: LogPosition
+class ChangesView(_View):
+    """Plans that something happened to; ``arrivals`` rises with each content of an RTSTRUCT that is seen.
+
+    Where ``complete`` is False there was too much to tell.
+    """
+
+    next: int
+    arrivals: int
+    complete: bool
+    plan_ids: tuple[str, ...] = ()
+
+
     enqueued: bool
     failures: int
     not_before: datetime | None

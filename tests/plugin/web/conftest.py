@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 from pydicom.dataset import Dataset
 from radiarch_contract import API_PREFIX
 from radiarch_plugin.app import create_app
@@ -103,6 +104,7 @@ class Api:
     store: Store
     redis: Redis
     runtime: Runtime
+    app: FastAPI
     woken: list[None] = field(default_factory=list)
 
     def get(self, path: str, **params: Any) -> httpx.Response:
@@ -141,16 +143,17 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bridged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runtime, httpx.Client]]:
+def bridged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runtime, FastAPI, httpx.Client]]:
     """The app behind the bridge, without services; each test brings its own."""
     folder = tmp_path_factory.mktemp("protocols")
     (folder / "box.yaml").write_text(PROTOCOL)
     runtime = Runtime()
     runtime.protocols = load_protocols(folder)
-    bridge = AsgiBridge(create_app(runtime))
+    app = create_app(runtime)
+    bridge = AsgiBridge(app)
     bridge.start()
     with httpx.Client(transport=OrthancLike(bridge), base_url="http://orthanc") as http:
-        yield runtime, http
+        yield runtime, app, http
     bridge.stop()
 
 
@@ -161,9 +164,9 @@ def api(
     orthanc_url: str,
     orthanc: httpx.Client,
     empty_database: Path,
-    bridged: tuple[Runtime, httpx.Client],
+    bridged: tuple[Runtime, FastAPI, httpx.Client],
 ) -> Iterator[Api]:
-    runtime, http = bridged
+    runtime, app, http = bridged
     path = tmp_path / "radiarch.sqlite3"
     shutil.copy(empty_database, path)
     database = open_database(f"sqlite:///{path}")
@@ -171,7 +174,7 @@ def api(
     redis = Redis.from_url(redis_url, socket_timeout=2)
     redis.flushall()
     rest = HttpRest(orthanc_url)
-    made = Api(http, orthanc, store, redis, runtime)
+    made = Api(http, orthanc, store, redis, runtime, app)
     runtime.services = Services(
         store=store, orthanc=OrthancClient(rest), queue=JobQueue(redis), wake=lambda: made.woken.append(None)
     )

@@ -1,0 +1,89 @@
+"""``/structure-sets``: RTSTRUCTs in Orthanc as somebody sees them who is about to ask for a plan."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from radiarch_contract.errors import ErrorInfo, RadiarchError
+
+from radiarch_plugin.answers import MatchAnswer, MatchesAnswer, Page, RoiAnswer, StructureSetAnswer, StructureSetSummary
+from radiarch_plugin.matching import Matched, Refusal, try_each
+from radiarch_plugin.orthanc_client import OrthancClient
+from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct, require_plannable
+from radiarch_plugin.services import ProtocolsDep, ServicesDep
+
+from .ids import known_uid
+
+router = APIRouter(prefix="/structure-sets", tags=["plans"])
+
+
+@router.get("")
+def list_of_study(
+    services: ServicesDep,
+    study_uid: Annotated[str, Query(pattern=r"^[0-9.]{1,64}$", description="Study Instance UID.")],
+) -> Page[StructureSetSummary]:
+    """The RTSTRUCTs of a study, as Orthanc has indexed them."""
+    found = services.orthanc.find_structure_sets(study_uid)
+    return Page(items=tuple(StructureSetSummary(**item) for item in found))
+
+
+@router.get("/{sop_instance_uid}")
+def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
+    """One RTSTRUCT: its structures, whether its images are here, and why no plan can be made if none can."""
+    orthanc_id, facts = _read(sop_instance_uid, services.orthanc)
+    images = tuple(facts.referenced_images)
+    return StructureSetAnswer(
+        sop_instance_uid=facts.sop_instance_uid,
+        orthanc_id=orthanc_id,
+        patient_id=facts.patient_id,
+        study_instance_uid=facts.study_instance_uid,
+        label=facts.structure_set_label,
+        structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),
+        referenced_instances=len(images),
+        missing_instances=len(images) - len(services.orthanc.find_instances(images)),
+        problem=_problem(facts),
+    )
+
+
+@router.get("/{sop_instance_uid}/matches")
+def matches(sop_instance_uid: str, services: ServicesDep, protocols: ProtocolsDep) -> MatchesAnswer:
+    """What would become of this RTSTRUCT if it arrived now: each protocol, whether it fits and if not, why."""
+    _, facts = _read(sop_instance_uid, services.orthanc)
+    problem = _problem(facts)
+    tried = try_each(protocols.items, facts)
+    answers = tuple(map(_match, tried))
+    first = next((m.protocol_id for m in answers if m.fits and m.enabled), None)
+    return MatchesAnswer(
+        sop_instance_uid=facts.sop_instance_uid,
+        chosen=first if problem is None else None,
+        problem=problem,
+        protocols=answers,
+    )
+
+
+def _read(sop_instance_uid: str, orthanc: OrthancClient) -> tuple[str, RtstructFacts]:
+    orthanc_id = orthanc.find_instance(known_uid(sop_instance_uid))
+    metadata = orthanc.instance_metadata(orthanc_id)
+    return orthanc_id, read_rtstruct(orthanc.instance_file(orthanc_id), calling_ae=metadata.get("RemoteAET") or None)
+
+
+def _problem(facts: RtstructFacts) -> ErrorInfo | None:
+    try:
+        require_plannable(facts)
+    except RadiarchError as e:
+        return e.info
+    return None
+
+
+def _match(tried: tuple[bool, Matched | Refusal]) -> MatchAnswer:
+    enabled, found = tried
+    if isinstance(found, Refusal):
+        return MatchAnswer(protocol_id=found.protocol_id, enabled=enabled, fits=False, reason=found.reason)
+    return MatchAnswer(
+        protocol_id=found.protocol.id,
+        enabled=enabled,
+        fits=True,
+        structures=found.structures,
+        missing=found.missing,
+    )

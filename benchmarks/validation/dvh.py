@@ -50,7 +50,8 @@ def analytic_dvhs() -> Section:
         ("sphere, radius 16 mm", sphere(CT, CENTRE_MM, radius), (1.0, 0.0, 0.0), radius, _sphere_beyond),
         ("cylinder, radius 16 mm", cylinder(CT, CENTRE_MM, radius, 12), (0.0, 1.0, 0.0), radius, _disc_beyond),
     ]
-    rows, worst = [], 0.0
+    rows: list[list[str]] = []
+    worst = 0.0
     for stride in ((1, 1, 1), (2, 2, 1), (2, 2, 2)):
         for name, contours, direction, half_mm, beyond in shapes:
             found = _metrics(contours, direction, stride)
@@ -109,7 +110,7 @@ def _add(
     """One row; the greatest deviation in percent of the prescription."""
     voxels = " × ".join(f"{s * n:g}" for s, n in zip(CT.spacing_mm, stride, strict=True))
     rows.append([name, voxels, *(f"{getattr(found, m):.2f} / {gy:.2f}" for m, gy in expected.items())])
-    return max(100 * abs(getattr(found, m) - gy) / PRESCRIBED.dose_gy for m, gy in expected.items())
+    return max(100 * abs(float(getattr(found, m)) - gy) / PRESCRIBED.dose_gy for m, gy in expected.items())
 
 
 def clinical_dvhs(case: Path) -> Section:

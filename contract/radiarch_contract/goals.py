@@ -67,6 +67,14 @@ class Goal:
         unit = f" {self.limit_unit}" if self.limit_unit in ("Gy", "cc") else self.limit_unit
         return f"{self.structure}: {self.metric} {op} {self.limit:.12g}{unit}"
 
+    @property
+    def needs_prescription(self) -> bool:
+        """Whether its value is relative to a prescribed dose."""
+        metric = self.metric
+        if metric.kind == "V":
+            return metric.argument_unit == "%"
+        return metric.kind == "CI" or (metric.kind != "HI" and self.limit_unit == "%")
+
     @classmethod
     def parse(cls, text: str) -> Goal:
         """Parse a goal.

@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .errors import ErrorInfo
+from .errors import ErrorInfo, InvalidRequestError
 from .goals import GoalResult
 from .states import OutputKind, Stage
 from .structures import StructureRef
-from .workflows import Prescription
+from .workflows import GammaCriteria, Prescription
 
 
 class _Wire(BaseModel):
@@ -39,7 +39,9 @@ class JobSpec(_Wire):
     workflow_id: str
     protocol_id: str | None = None
     protocol_sha256: str | None = None
-    prescription: Prescription
+    prescription: Prescription | None = Field(
+        default=None, description="None where a workflow that does not plan was not told of one."
+    )
     parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
     goals: tuple[str, ...] = ()
     structures: tuple[StructureRef, ...] = Field(
@@ -47,6 +49,16 @@ class JobSpec(_Wire):
     )
     inputs: tuple[JobInput, ...] = ()
     plan_label: str = Field(default="RADIARCH", max_length=16)
+
+    @property
+    def prescribed(self) -> Prescription:
+        """The prescription, for workflows that cannot do without. Raises `InvalidRequestError`."""
+        if self.prescription is None:
+            raise InvalidRequestError(
+                f"workflow {self.workflow_id} needs a prescription and the job has none",
+                remedy="Give a prescription: target, dose_gy, fractions.",
+            )
+        return self.prescription
 
 
 class AttemptStatus(_Wire):
@@ -114,6 +126,44 @@ class BeamResult(_Wire):
     meterset_mu: float = Field(description="For one fraction.")
 
 
+class DoseDescription(_Wire):
+    """A dose that was read, in the words of its RTDOSE."""
+
+    sop_instance_uid: str
+    dose_type: Literal["PHYSICAL", "EFFECTIVE"] = Field(description="EFFECTIVE is RBE-weighted.")
+    max_gy: float
+    grid_mm: tuple[float, float, float] = Field(description="Spacing along x, y, z.")
+    manufacturer: str = ""
+    label: str = Field(default="", description="Of the series, as its maker described it.")
+
+
+class GammaResult(_Wire):
+    """Gamma index (Low 1998, doi:10.1118/1.598248) of a dose against a reference, inside BODY."""
+
+    criteria: GammaCriteria
+    passed_percent: float = Field(ge=0, le=100)
+    points: int = Field(description="Points of the reference grid that were judged.")
+    mean: float
+    max: float = Field(description="Not searched beyond `max_searched`: such points have that value.")
+    max_searched: float
+    reference_max_gy: float = Field(description="What percentages are of, where they are global.")
+
+
+class DoseComparison(_Wire):
+    """A dose beside its reference; differences are the dose minus the reference."""
+
+    reference: DoseDescription
+    rbe_weighted: bool = Field(description="What both are compared as; false: physical dose.")
+    scale: float = Field(default=1.0, description="Factor on the computed meterset, derived or given; 1: none.")
+    scale_source: Literal["none", "given", "reference"] = "none"
+    gamma: GammaResult | None = None
+    gamma_note: str | None = Field(default=None, description="Why there is no gamma.")
+    mean_difference_gy: float = Field(description="Over points with at least half of the reference's maximum.")
+    metrics: tuple[StructureMetrics, ...] = Field(default=(), description="Of the reference.")
+    goals: tuple[GoalResult, ...] = Field(default=(), description="Judged on the reference.")
+    dvh: tuple[DvhCurve, ...] = Field(default=(), description="Of the reference.")
+
+
 class JobResult(_Wire):
     """End of an attempt: ``error`` is None exactly when it succeeded."""
 
@@ -129,6 +179,8 @@ class JobResult(_Wire):
     uncertainty_percent: float | None = Field(
         default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
     )
+    dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
+    comparison: DoseComparison | None = None
     notes: tuple[str, ...] = Field(
         default=(), description="What the user should know, such as a BODY found from the CT."
     )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
 from .objectives import Objective
 from .states import OutputKind
@@ -40,6 +41,11 @@ class WorkflowParameters(BaseModel):
     """Base of every workflow's parameters."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    derived: Definitions = Field(
+        default_factory=dict,
+        description="Structures made of others, by name: 'PTV minus Rectum', 'PTV grown 5 mm except posterior 3 mm'.",
+    )
 
 
 class ProtonParameters(WorkflowParameters):
@@ -113,6 +119,57 @@ class ImptOptimizedParameters(ProtonParameters):
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
 
 
+class GammaCriteria(BaseModel):
+    """Criteria of a gamma index; percentages are of the reference's maximum, or of its dose at each point."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dose_percent: float = Field(default=3.0, ge=0.5, le=20)
+    distance_mm: float = Field(default=3.0, ge=0.5, le=20)
+    normalisation: Literal["global", "local"] = "global"
+    cutoff_percent: float = Field(
+        default=10.0, ge=0, le=90, description="Points with less of the reference's maximum are not judged."
+    )
+
+
+class EvaluationParameters(WorkflowParameters):
+    """`evaluation`: how a dose is compared with a reference, where there is one."""
+
+    gamma: GammaCriteria = GammaCriteria()
+
+
+class RecalculationParameters(WorkflowParameters):
+    """`recalculation`: with what an RT Ion Plan is computed anew, and how it is compared."""
+
+    uncertainty_percent: float = Field(
+        default=1.5,
+        ge=0.3,
+        le=10,
+        description="Wanted statistical uncertainty, 1 sigma, mean over the target's voxels (without a target: over "
+        "voxels with at least half of the maximum).",
+    )
+    final_primaries: int | None = Field(
+        default=None,
+        ge=10_000,
+        le=1_000_000_000,
+        description="Protons simulated; null: as many as uncertainty_percent needs.",
+    )
+    meterset_scale: float | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="Protons per MU of the plan's machine over those of `machine`; null: 1 where the plan was made for "
+        "`machine`, else derived from the plan's RTDOSE.",
+    )
+    scoring_spacing_mm: float = Field(
+        default=3.0, ge=1, le=6, description="Wanted spacing of the dose grid; a whole multiple of the CT's."
+    )
+    seed: int = Field(default=1, ge=1, le=2_000_000_000)
+    machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    gamma: GammaCriteria = GammaCriteria()
+
+
 @dataclass(frozen=True)
 class Workflow:
     """One kind of job, as clients see it.
@@ -132,6 +189,11 @@ class Workflow:
     starts_from: Literal["rtstruct", "rtplan", "rtdose"] = "rtstruct"
     outputs: tuple[OutputKind, ...] = (OutputKind.RTPLAN, OutputKind.RTDOSE)
     optional_outputs: tuple[OutputKind, ...] = (OutputKind.REPORT,)
+
+    @property
+    def plans(self) -> bool:
+        """Whether a job of it makes a treatment plan: then it needs a prescription, and can be re-optimised."""
+        return self.starts_from == "rtstruct"
 
     @property
     def possible_outputs(self) -> tuple[OutputKind, ...]:

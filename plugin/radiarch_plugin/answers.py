@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import BeamResult, DvhCurve, StructureMetrics, WorkerStatus
+from radiarch_contract.job import (
+    BeamResult,
+    DoseComparison,
+    DoseDescription,
+    DvhCurve,
+    JobInput,
+    StructureMetrics,
+    WorkerStatus,
+)
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState, Stage
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
-from .store import OutputView
+from .store import Approval, OutputView
 
 T = TypeVar("T")
 
@@ -100,14 +108,6 @@ class ProtocolAnswer(Protocol):
     sha256: str = Field(description="Of the file's bytes.")
 
 
-class PlanSummary(View):
-    """A plan as lists show it."""
-
-    id: str
-    job_id: str = Field(description="Of the computation, for /jobs; the same for all attempts.")
-    state: PlanState
-    stage: Stage | None = None
-    progress: float = Field(ge=0, le=1)
 class GoalCounts(View):
     """How many goals came out how; ``unjudged`` where the structure does not exist."""
 
@@ -117,6 +117,14 @@ class GoalCounts(View):
     unjudged: int = 0
 
 
+class PlanSummary(View):
+    """A plan as lists show it."""
+
+    id: str
+    job_id: str = Field(description="Of the computation, for /jobs; the same for all attempts.")
+    state: PlanState
+    stage: Stage | None = None
+    progress: float = Field(ge=0, le=1)
     eta_s: float | None = None
     message: str = ""
     attempt: int = Field(description="Newest attempt; 0 before the first.")
@@ -127,12 +135,13 @@ class GoalCounts(View):
     patient_id: str
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
-    prescription: Prescription
+    prescription: Prescription | None = Field(description="Null where a dose was judged or recalculated without one.")
     missing_instances: int = Field(default=0, description="Referenced images not yet stored, while waiting.")
     parent_id: str | None = None
     supersedes: str | None = None
     superseded_by: str | None = None
     error: ErrorInfo | None = None
+    goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
@@ -142,8 +151,14 @@ class GoalCounts(View):
 class PlanAnswer(PlanSummary):
     """Everything about a plan. Goals have no value, and outputs are not listed, before they exist."""
 
-    requested_by: str | None = None
-    goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
+    requested_by: str | None = Field(
+        default=None, description="The authenticated user, or the AE title that an arrival came from."
+    )
+    inputs: tuple[JobInput, ...] = Field(
+        default=(), description="What it is about, besides the structure set: a dose or a plan of another system."
+    )
+    approval: Approval | None = Field(default=None, description="The last decision of a person about the result.")
+    approvals: tuple[Approval, ...] = Field(default=(), description="All decisions, oldest first.")
     request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
     parameters: dict[str, Any] = Field(description="Of the workflow, defaults filled in.")
     objectives: tuple[Objective, ...]
@@ -156,6 +171,10 @@ class PlanAnswer(PlanSummary):
     beams: tuple[BeamResult | Beam, ...] = Field(default=(), description="As asked for; with spots when planned.")
     metrics: tuple[StructureMetrics, ...] = ()
     uncertainty_percent: float | None = Field(default=None, description="Of the final dose, 1 sigma; measured.")
+    dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
+    comparison: DoseComparison | None = Field(
+        default=None, description="With the reference dose, where there is one; its curves are at /plans/{id}/dvh."
+    )
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
@@ -170,6 +189,25 @@ class DvhAnswer(View):
 
     plan_id: str
     curves: tuple[DvhCurve, ...]
+    reference_curves: tuple[DvhCurve, ...] = Field(
+        default=(), description="Of the reference dose, where the plan was compared with one."
+    )
+
+
+class TraceAnswer(View):
+    """The optimiser's iterations: number, objective value and what each structure adds to it."""
+
+    plan_id: str
+    iterations: tuple[dict[str, Any], ...]
+
+
+class ApprovalRequest(BaseModel):
+    """A person's decision about a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    decision: Literal["approved", "rejected", "withdrawn"]
+    comment: str = Field(default="", max_length=2000)
 
 
 class JobAnswer(View):
@@ -191,25 +229,6 @@ class JobAnswer(View):
     queued_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
-    reference_curves: tuple[DvhCurve, ...] = Field(
-        default=(), description="Of the reference dose, where the plan was compared with one."
-    )
-
-
-class TraceAnswer(View):
-    """The optimiser's iterations: number, objective value and what each structure adds to it."""
-
-    plan_id: str
-    iterations: tuple[dict[str, Any], ...]
-
-
-class ApprovalRequest(BaseModel):
-    """A person's decision about a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    decision: Literal["approved", "rejected", "withdrawn"]
-    comment: str = Field(default="", max_length=2000)
 
 
 class LogAnswer(View):
@@ -259,8 +278,6 @@ class ArrivalAnswer(View):
     updated_at: datetime
 
 
-class WorkerAnswer(WorkerStatus):
-    """A worker's last heartbeat."""
 class ChangesAnswer(View):
     """What happened to plans since the last time."""
 
@@ -318,3 +335,5 @@ class MatchesAnswer(View):
     protocols: tuple[MatchAnswer, ...]
 
 
+class WorkerAnswer(WorkerStatus):
+    """A worker's last heartbeat."""

@@ -21,6 +21,7 @@ from .orthanc_client import HttpRest, InProcessRest, OrthancClient
 from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
 from .queue import JobQueue, connect
 from .reconcile import Reconciler
+from .requester import authenticates
 from .services import Runtime, Services
 from .settings import InvalidSettingsError, Settings, read_settings
 from .store import Ownership, Store, default_url, open_database
@@ -47,6 +48,7 @@ class Plugin:
         self._starter: threading.Thread | None = None
         self._background: _Background | None = None
         self.runtime = Runtime()
+        self.runtime.authenticates = authenticates(configuration)
         self.settings: Settings | None = None
         try:
             self.settings = read_settings(configuration, checkout=checkout)

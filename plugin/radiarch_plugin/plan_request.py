@@ -177,8 +177,8 @@ def _structures(
 ) -> tuple[dict[str, StructureRef], list[str]]:
     """Which ROI each name stands for. Names that the request itself uses must exist; a protocol's may be missing."""
     used = [prescription.target]
-    used += [o["structure"] for o in parameters.get("objectives", ())]
-    used += [Goal.parse(g).structure for g in goals]
+    used += objective_structures(parameters)
+    used += goal_structures(goals)
     if loaded:
         used += loaded.protocol.structures
     refs, missing = resolve(used, loaded.protocol.structures if loaded else {}, facts.rois)
@@ -189,16 +189,23 @@ def _structures(
         asked |= {n for n, s in loaded.protocol.structures.items() if s.required}
     unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
     if unknown:
-        raise _unknown(unknown, facts.rois)
+        raise unknown_structures(unknown, facts.rois)
     return refs, missing
+
+
+def objective_structures(parameters: Mapping[str, Any]) -> list[str]:
+    """Names that the objectives of parameters use, validated or not."""
+    found = parameters.get("objectives")
+    return [str(o.get("structure")) for o in found if isinstance(o, Mapping)] if isinstance(found, list) else []
+
+
+def goal_structures(goals: Sequence[str]) -> list[str]:
+    return [Goal.parse(g).structure for g in goals]
 
 
 def _own_names(request: PlanRequest) -> list[str]:
     names = [o.structure for o in request.objectives or ()]
-    names += [Goal.parse(g).structure for g in request.goals or ()]
-    more = request.parameters.get("objectives")
-    names += [str(o.get("structure")) for o in more if isinstance(o, Mapping)] if isinstance(more, list) else []
-    return names
+    return names + goal_structures(request.goals or ()) + objective_structures(request.parameters)
 
 
 def _given(request: PlanRequest, rois: Sequence[Roi]) -> dict[str, StructureRef]:
@@ -206,12 +213,13 @@ def _given(request: PlanRequest, rois: Sequence[Roi]) -> dict[str, StructureRef]
     for name, roi_name in request.structures.items():
         same = [r for r in rois if r.name == roi_name]
         if len(same) != 1:
-            raise _unknown([roi_name], rois)
+            raise unknown_structures([roi_name], rois)
         found[name] = StructureRef(name=name, roi_number=same[0].number, roi_name=same[0].name)
     return found
 
 
-def _unknown(names: Sequence[str], rois: Sequence[Roi]) -> InvalidRequestError:
+def unknown_structures(names: Sequence[str], rois: Sequence[Roi]) -> InvalidRequestError:
+    """The refusal of names for which a structure set has no single ROI."""
     exist = [r.name for r in rois][:MAX_NAMED]
     return InvalidRequestError(
         f"the structure set has no single structure for {', '.join(repr(n) for n in names)}; "

@@ -58,6 +58,8 @@ class Runtime:
     def __init__(self) -> None:
         self.protocols: ProtocolSet | None = None
         self.services: Services | None = None
+        self.authenticates = False
+        """Whether Orthanc knows its users: only then a user's name in a request is one."""
         self.problems: tuple[ErrorInfo, ...] = (
             ErrorInfo(
                 code=ErrorCode.NOT_READY, message="the service is starting", remedy="Ask again in a few seconds."

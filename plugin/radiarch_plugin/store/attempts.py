@@ -14,11 +14,10 @@ from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobResult, JobSpec
 from radiarch_contract.states import PlanState, Stage
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import Prescription
 from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
-from .convert import dumps, result_texts
+from .convert import dumps, inputs_of, prescription_of, result_texts
 from .database import Database
 from .lifecycle import add_event, lock_plan, set_state
 from .tables import OutputRow, PlanDocumentRow, PlanRow
@@ -283,9 +282,10 @@ def _spec(row: PlanRow, document: PlanDocumentRow) -> JobSpec:
         workflow_id=row.workflow_id,
         protocol_id=row.protocol_id,
         protocol_sha256=row.protocol_sha256,
-        prescription=Prescription.model_validate(json.loads(document.prescription)),
+        prescription=prescription_of(document),
         parameters=json.loads(document.parameters),
         goals=tuple(json.loads(document.goals)),
         structures=tuple(StructureRef.model_validate(s) for s in json.loads(document.structures)),
+        inputs=inputs_of(document),
         plan_label=row.plan_label,
     )

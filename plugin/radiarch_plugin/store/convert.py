@@ -7,16 +7,26 @@ from typing import Any
 
 from pydantic import BaseModel
 from radiarch_contract.errors import ErrorInfo
-from radiarch_contract.job import JobResult
+from radiarch_contract.job import JobInput, JobResult
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
 from .tables import ArrivalRow, EventRow, OutputRow, PlanDocumentRow, PlanRow
-from .views import ArrivalView, EventKind, EventView, OutputView, PlanView
+from .views import Approval, ArrivalView, EventKind, EventView, OutputView, PlanView
 
 CURVES = ("dvh", "solver_trace")
-_RESULT = ("beams", "metrics", "goals", "uncertainty_percent", "notes", "provenance", "timings_s")
+_RESULT = (
+    "beams",
+    "metrics",
+    "goals",
+    "uncertainty_percent",
+    "dose",
+    "comparison",
+    "notes",
+    "provenance",
+    "timings_s",
+)
 
 
 def dumps(value: Any) -> str:
@@ -40,7 +50,18 @@ def clean(text: str, limit: int = 256) -> str:
 def result_texts(result: JobResult) -> tuple[str, str]:
     """A result in two parts: without curves, and the curves alone."""
     whole = result.model_dump(mode="json")
-    return dumps({k: whole[k] for k in _RESULT}), dumps({k: whole[k] for k in CURVES})
+    reference = [] if whole["comparison"] is None else whole["comparison"].pop("dvh")
+    curves = {**{k: whole[k] for k in CURVES}, "reference_dvh": reference}
+    return dumps({k: whole[k] for k in _RESULT}), dumps(curves)
+
+
+def prescription_of(document: PlanDocumentRow) -> Prescription | None:
+    found = json.loads(document.prescription)
+    return None if found is None else Prescription.model_validate(found)
+
+
+def inputs_of(document: PlanDocumentRow) -> tuple[JobInput, ...]:
+    return tuple(JobInput.model_validate(i) for i in json.loads(document.inputs or "[]"))
 
 
 def error_view(text: str | None) -> ErrorInfo | None:
@@ -76,11 +97,13 @@ def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow])
         rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
         rtstruct_sha256=row.rtstruct_sha256,
         plan_label=row.plan_label,
-        prescription=Prescription.model_validate(json.loads(document.prescription)),
+        prescription=prescription_of(document),
         parameters=json.loads(document.parameters),
         structures=tuple(StructureRef.model_validate(s) for s in json.loads(document.structures)),
         missing_structures=tuple(json.loads(document.missing_structures)),
         goal_texts=tuple(json.loads(document.goals)),
+        inputs=inputs_of(document),
+        approvals=tuple(Approval.model_validate(a) for a in json.loads(document.approvals or "[]")),
         request=json.loads(document.request),
         parent_id=row.parent_id,
         supersedes=row.supersedes,
@@ -107,6 +130,7 @@ def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow])
 def arrival_view(row: ArrivalRow) -> ArrivalView:
     return ArrivalView(
         sop_instance_uid=row.sop_instance_uid,
+        kind=row.kind,
         orthanc_id=row.orthanc_id,
         series_instance_uid=row.series_instance_uid,
         study_instance_uid=row.study_instance_uid,

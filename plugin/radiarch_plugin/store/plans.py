@@ -18,11 +18,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
 from . import paging
-from .convert import CURVES, clean, dumps, plan_view
+from .convert import clean, dumps, plan_view
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state, unknown_plan
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
 from .views import (
+    Approval,
     Curves,
     EventKind,
     NewPlan,
@@ -32,6 +33,9 @@ from .views import (
     PlanView,
     WaitingPlan,
 )
+
+MAX_APPROVALS = 100
+MAX_COMMENT = 2_000
 
 _SORTS: dict[str, tuple[InstrumentedAttribute[Any], bool]] = {
     "created_at": (PlanRow.seq, False),
@@ -126,7 +130,7 @@ class Plans:
             if document.curves is None:
                 return Curves()
             found = json.loads(document.curves)
-            return Curves.model_validate({k: found[k] for k in CURVES})
+            return Curves.model_validate(found)
 
     def page(
         self,
@@ -190,6 +194,44 @@ class Plans:
                     waiting_arrival.state, waiting_arrival.updated_at = ArrivalState.PLANNED.value, now
                 set_state(session, row, PlanState.CANCELLED, now, reason=reason)
         return self.get(plan_id)
+
+    def decide(self, plan_id: str, approval: Approval) -> PlanView:
+        """Record a person's decision about a result; the last one counts, none is forgotten.
+
+        Raises
+        ------
+        NotFoundError
+        ConflictError
+            There is no result to decide on.
+        """
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.state != PlanState.SUCCEEDED.value:
+                raise ConflictError(
+                    f"plan {plan_id} has no result to decide on: its state is {row.state}",
+                    remedy="Decide when it has succeeded.",
+                    state=row.state,
+                )
+            document = session.get_one(PlanDocumentRow, row.seq)
+            before = json.loads(document.approvals or "[]")
+            if len(before) >= MAX_APPROVALS:
+                raise ConflictError(
+                    f"{len(before)} decisions about plan {plan_id} are recorded, no more are kept",
+                    remedy="Look at who decides so often.",
+                )
+            kept = approval.model_copy(
+                update={
+                    "by": None if approval.by is None else clean(approval.by),
+                    "comment": clean(approval.comment, MAX_COMMENT),
+                }
+            )
+            document.approvals = dumps([*before, kept.model_dump(mode="json")])
+            add_event(session, row, self._now(), EventKind.APPROVAL, decision=kept.decision)
+        return self.get(plan_id)
+
+    def now(self) -> datetime:
+        """The store's clock, UTC."""
+        return self._now()
 
     def plan_of_output(self, sop_instance_uid: str) -> str | None:
         """The id of the plan that has, or will have, a result with this UID."""
@@ -340,6 +382,7 @@ def insert_plan(
             structures=dumps(list(new.structures)),
             missing_structures=dumps(list(new.missing_structures)),
             goals=dumps(list(new.goals)),
+            inputs=dumps(list(new.inputs)) if new.inputs else None,
         )
     )
     for kind in get_workflow(new.workflow_id).possible_outputs:

@@ -111,6 +111,8 @@ class PlanDocumentRow(Base):
     structures: Mapped[str]
     missing_structures: Mapped[str]
     goals: Mapped[str]
+    inputs: Mapped[str | None]
+    approvals: Mapped[str | None]
     error: Mapped[str | None]
     solver: Mapped[str | None]
     result: Mapped[str | None]
@@ -140,7 +142,7 @@ class WaitRow(Base):
 
 
 class ArrivalRow(Base):
-    """An RTSTRUCT that was seen, with its newest content."""
+    """An object that was seen and can start a job, with its newest content; ``waits_for`` is a UID that it lacks."""
 
     __tablename__ = "arrivals"
     __table_args__ = (
@@ -153,6 +155,9 @@ class ArrivalRow(Base):
 
     seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
     sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+    kind: Mapped[str] = mapped_column(default="rtstruct", server_default="rtstruct")
+    waits_for: Mapped[str | None]
+    waits_until: Mapped[datetime | None]
     orthanc_id: Mapped[str]
     series_instance_uid: Mapped[str]
     study_instance_uid: Mapped[str]

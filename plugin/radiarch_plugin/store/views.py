@@ -9,7 +9,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import BeamResult, DvhCurve, StructureMetrics
+from radiarch_contract.job import (
+    BeamResult,
+    DoseComparison,
+    DoseDescription,
+    DvhCurve,
+    JobInput,
+    StructureMetrics,
+)
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
@@ -30,11 +37,21 @@ class EventKind(StrEnum):
     PROGRESS = "progress"  # {stage, progress, eta_s, attempt}; dropped when the plan has ended
     RETRY = "retry"  # {attempt, error, delay_s}: this attempt failed, another one follows
     SUPERSEDED = "superseded"  # {by?}: the structure set has a new content
+    APPROVAL = "approval"  # {decision}: a person has decided about the result
     STOPPED = "stopped"  # {after_s?}: the worker has ended a cancelled plan's processes
 
 
 class _View(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Approval(_View):
+    """A person's decision about a plan's result; the DICOM objects stay UNAPPROVED."""
+
+    decision: Literal["approved", "rejected", "withdrawn"]
+    by: str | None = Field(description="The user who was authenticated; None where the service asks nobody.")
+    at: datetime
+    comment: str = ""
 
 
 class NewPlan(_View):
@@ -52,8 +69,9 @@ class NewPlan(_View):
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
-    prescription: Prescription
+    prescription: Prescription | None
     parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
+    inputs: tuple[JobInput, ...] = ()
     structures: tuple[StructureRef, ...] = ()
     missing_structures: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
@@ -96,8 +114,10 @@ class PlanView(_View):
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
     plan_label: str
-    prescription: Prescription
+    prescription: Prescription | None
     parameters: dict[str, Any]
+    inputs: tuple[JobInput, ...] = ()
+    approvals: tuple[Approval, ...] = ()
     structures: tuple[StructureRef, ...]
     missing_structures: tuple[str, ...]
     goal_texts: tuple[str, ...]
@@ -120,6 +140,8 @@ class PlanView(_View):
     metrics: tuple[StructureMetrics, ...] = ()
     goals: tuple[GoalResult, ...] = ()
     uncertainty_percent: float | None = None
+    dose: DoseDescription | None = None
+    comparison: DoseComparison | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
@@ -141,6 +163,7 @@ class Curves(_View):
     """The large part of a result."""
 
     dvh: tuple[DvhCurve, ...] = ()
+    reference_dvh: tuple[DvhCurve, ...] = ()
     solver_trace: tuple[dict[str, Any], ...] = ()
 
 
@@ -183,6 +206,7 @@ class NewArrival(_View):
 
 class ArrivalView(_View):
     sop_instance_uid: str
+    kind: str
     orthanc_id: str
     series_instance_uid: str
     study_instance_uid: str
@@ -247,6 +271,18 @@ class EventPage(_View):
     next: int
 
 
+class ChangesView(_View):
+    """Plans that something happened to; ``arrivals`` rises with each content of an RTSTRUCT that is seen.
+
+    Where ``complete`` is False there was too much to tell.
+    """
+
+    next: int
+    arrivals: int
+    complete: bool
+    plan_ids: tuple[str, ...] = ()
+
+
 class LogPage(_View):
     """``next`` is the line to ask with the next time; lines count from 0 over all attempts of a plan."""
 
@@ -271,18 +307,6 @@ class ActivePlan(_View):
     state: PlanState
     attempt: int
     log: LogPosition
-class ChangesView(_View):
-    """Plans that something happened to; ``arrivals`` rises with each content of an RTSTRUCT that is seen.
-
-    Where ``complete`` is False there was too much to tell.
-    """
-
-    next: int
-    arrivals: int
-    complete: bool
-    plan_ids: tuple[str, ...] = ()
-
-
     enqueued: bool
     failures: int
     not_before: datetime | None

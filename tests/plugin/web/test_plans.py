@@ -12,12 +12,13 @@ import pytest
 from pydicom.uid import UID
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import BeamResult, DvhCurve, JobResult, Output, StructureMetrics
-from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
+from radiarch_contract.workflows import WORKFLOWS
 
 from tests.phantoms import PhantomStudy
 from tests.plugin.web.conftest import Api
 
+POSSIBLE = WORKFLOWS["proton-impt-basic"].possible_outputs
 BASIC = {
     "workflow_id": "proton-impt-basic",
     "prescription": {"target": "PTV", "dose_gy": 60, "fractions": 30},
@@ -210,7 +211,7 @@ def finished(api: Api, plan_id: str, orthanc_id: str = "0" * 8 + "-00000000" * 4
                 series_instance_uid=series_instance_uid(plan_id, kind.value),
                 orthanc_id=orthanc_id,
             )
-            for kind in OutputKind
+            for kind in POSSIBLE
         ),
         dvh=(curve,),
         metrics=(
@@ -253,7 +254,7 @@ def test_a_plan_that_succeeded_tells_everything(api: Api, stored_uid: str) -> No
     plan = api.get(f"/plans/{plan_id}").json()
     assert (plan["state"], plan["uncertainty_percent"], plan["beams"][0]["meterset_mu"]) == ("succeeded", 1.5, 5.0)
     assert {o["kind"]: o["sop_instance_uid"] for o in plan["outputs"]} == {
-        k.value: sop_instance_uid(plan_id, k.value) for k in OutputKind
+        k.value: sop_instance_uid(plan_id, k.value) for k in POSSIBLE
     }
     curves = api.get(f"/plans/{plan_id}/dvh").json()["curves"]
     assert (curves[0]["dose_gy"], curves[0]["volume_percent"]) == ([0, 1], [100, 0])

@@ -131,7 +131,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             "protocol_id": spec.protocol_id,
             "protocol_sha256": spec.protocol_sha256,
             "rtstruct_sha256": spec.rtstruct_sha256,
-            "prescription": spec.prescription.model_dump(mode="json"),
+            "prescription": None if spec.prescription is None else spec.prescription.model_dump(mode="json"),
             "parameters": spec.parameters,
             "rbe": plan.dose.rbe,
             "uncertainty_percent": plan.uncertainty_percent,
@@ -235,7 +235,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 def target_roi_number(spec: JobSpec, patient: Patient) -> int:
     """ROI number of the prescription's target."""
-    name = spec.prescription.target
+    name = spec.prescribed.target
     for ref in spec.structures:
         if ref.name == name and ref.roi_number in patient.structures:
             return ref.roi_number

@@ -201,9 +201,9 @@ def dose_reference_item(spec: JobSpec, target_roi_number: int) -> Dataset:
     item.DoseReferenceNumber = DOSE_REFERENCE_NUMBER
     item.DoseReferenceUID = dose_reference_uid(spec)
     item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.VOLUME.value
-    item.DoseReferenceDescription = text(spec.prescription.target, 64)
+    item.DoseReferenceDescription = text(spec.prescribed.target, 64)
     item.DoseReferenceType = DoseReferenceTypeValues.TARGET.value
-    item.TargetPrescriptionDose = decimal_string(spec.prescription.dose_gy)
+    item.TargetPrescriptionDose = decimal_string(spec.prescribed.dose_gy)
     return item
 
 
@@ -211,7 +211,7 @@ def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Datase
     """Item of the Fraction Group Sequence, with the MU of one fraction."""
     item = Dataset()
     item.FractionGroupNumber = FRACTION_GROUP_NUMBER
-    item.NumberOfFractionsPlanned = spec.prescription.fractions
+    item.NumberOfFractionsPlanned = spec.prescribed.fractions
     item.NumberOfBeams = len(beams)
     item.NumberOfBrachyApplicationSetups = 0
     item.ReferencedBeamSequence = []
@@ -221,7 +221,7 @@ def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Datase
         beam.ReferencedBeamNumber = encoded.beam.number
         item.ReferencedBeamSequence.append(beam)
     dose = Dataset()
-    dose.TargetPrescriptionDose = decimal_string(spec.prescription.dose_gy)
+    dose.TargetPrescriptionDose = decimal_string(spec.prescribed.dose_gy)
     dose.ReferencedDoseReferenceNumber = DOSE_REFERENCE_NUMBER
     item.ReferencedDoseReferenceSequence = [dose]
     return item

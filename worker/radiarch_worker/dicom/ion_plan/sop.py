@@ -57,7 +57,7 @@ class RTIonPlan(ResultSOPClass):
         self.ApprovalStatus = ApprovalStatusValues.UNAPPROVED.value
 
     def _add_general_plan(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
-        prescription = spec.prescription
+        prescription = spec.prescribed
         self.RTPlanLabel = text(spec.plan_label, 16) or "RADIARCH"
         self.RTPlanName = text(f"{spec.protocol_id or spec.workflow_id} UNAPPROVED", 64)
         described = [

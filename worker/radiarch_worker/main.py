@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import re
@@ -12,7 +11,6 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +20,6 @@ from radiarch_contract import __version__, transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, WorkerStatus
 from radiarch_contract.states import Stage
-from radiarch_contract.workflows import ProtonParameters
 from rq import Queue, Worker
 from rq.exceptions import DequeueTimeout
 from rq.job import JobStatus
@@ -36,6 +33,7 @@ from .durations import expected_s, remember
 from .feed import WORKER_TTL_S, Client, Feed, connect
 from .folders import WorkFolder
 from .link import JobLink
+from .preload import preload
 from .probe import probe_engines
 from .progress import Progress
 from .rqjob import PlanJob, RefusedJobError
@@ -53,10 +51,6 @@ _PAUSE_S = 0.5
 _KEEP_RESULT_S = 120.0
 """How long a delivered result is delivered again should Redis have lost it."""
 _JOB_ID = re.compile(r"([0-9a-f]{32})-([1-9][0-9]{0,5})")
-_PRELOADED: tuple[str, ...] = (
-    *("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom"),
-    *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom")),
-)
 
 
 class PlanWorker(Worker):
@@ -115,7 +109,7 @@ class PlanWorker(Worker):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         log.info("worker %s, pid %d, up to %d threads a job", self.name, os.getpid(), self._settings.threads)
-        _preload(self._settings, self._folder.cache)
+        preload(self._settings.threads, self._folder.cache)
         try:
             while not self._stop:
                 self._beat()
@@ -408,38 +402,6 @@ class PlanWorker(Worker):
 
 def _fit(engines: Mapping[str, Mapping[str, Any]]) -> bool:
     return bool(engines) and all(e.get("available") for e in engines.values())
-
-
-def _preload(settings: Settings, cache: Path) -> None:
-    """Load once what every job needs; forked jobs have it. What is missing is told by the probe of the engines."""
-    threads = str(settings.threads)
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        os.environ.setdefault(name, threads)
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache / "numba"))
-    os.environ.pop("RADIARCH_ORTHANC_PASSWORD", None)  # engines inherit the environment
-    os.environ.pop("RADIARCH_REDIS_URL", None)
-    try:
-        for name in _PRELOADED:
-            import_module(name)
-        if _PRELOADED:
-            _load_tables()
-        gc.freeze()  # a job's first collection would else copy every page that it shares with us
-    except Exception as e:  # whatever it is, it will be met again where it can be told
-        log.warning("not everything could be loaded: %s: %s", type(e).__name__, e)
-
-
-def _load_tables() -> None:
-    """OpenTPS takes seconds to import and to read its tables, highdicom to read the standard's; both keep them."""
-    from highdicom._standard_utils import is_attribute_in_iod
-    from pydicom.uid import RTIonPlanStorage
-
-    from .engines.mcsquare.machine import load_calibration, load_machine
-
-    is_attribute_in_iod("PatientName", RTIonPlanStorage)
-
-    defaults = ProtonParameters()
-    load_machine(defaults.machine)
-    load_calibration(defaults.ct_calibration)
 
 
 def main(settings: Settings, *, burst: bool = False) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 from radiarch_contract.job import JobResult, JobSpec
 from radiarch_contract.states import Stage
 from radiarch_worker import main as worker_main
+from radiarch_worker import preload
 from radiarch_worker.__main__ import _run
 from radiarch_worker.link import JobLink
 
@@ -86,5 +87,5 @@ class OddWorker(worker_main.PlanWorker):
 
 if __name__ == "__main__":
     worker_main.PlanWorker = OddWorker  # type: ignore[misc]
-    worker_main._PRELOADED = ()
+    preload.PRELOADED = ()
     sys.exit(_run())

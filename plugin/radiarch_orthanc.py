@@ -14,7 +14,7 @@ import orthanc
 
 HERE = Path(__file__).resolve().parent
 CONFIGURATION = json.loads(orthanc.GetConfiguration())
-ROUTES = "/radiarch(/.*)?"  # Orthanc strips a trailing slash, so that the bare path has to match too
+ROUTES = "/radiarch(/.*)?", "/ohif(/.*)?"  # Orthanc strips a trailing slash: the bare path has to match too
 CALLBACKS: list[Any] = []
 """What was registered. Plugin 5.0 ends by dropping it without Python's lock, fatal where nobody else holds it."""
 
@@ -49,6 +49,11 @@ def answer_broken(message: str) -> Any:
     return callback
 
 
+def register_routes() -> None:
+    for route in ROUTES:
+        orthanc.RegisterRestCallback(route, CALLBACKS[0])
+
+
 def register() -> None:
     extend_path()
     try:
@@ -60,10 +65,10 @@ def register() -> None:
         orthanc.LogError(message)
         orthanc.LogError(traceback.format_exc())
         CALLBACKS.append(answer_broken(message))
-        orthanc.RegisterRestCallback(ROUTES, CALLBACKS[0])
+        register_routes()
         return
     CALLBACKS.extend((plugin.on_request, plugin.on_change))
-    orthanc.RegisterRestCallback(ROUTES, CALLBACKS[0])
+    register_routes()
     orthanc.RegisterOnChangeCallback(CALLBACKS[1])
 
 

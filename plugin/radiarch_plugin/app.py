@@ -20,6 +20,7 @@ from .routes import (
     info,
     jobs,
     metrics,
+    ohif,
     plans,
     protocols,
     structure_sets,
@@ -28,8 +29,8 @@ from .routes import (
     workflows,
 )
 from .services import Runtime
-
 from .static_files import StaticFiles
+
 API_ROOT = API_PREFIX.rsplit("/", 1)[0]
 DESCRIPTION = """\
 Automatic radiotherapy planning inside Orthanc. Doses are in Gy, total over all fractions (RBE-weighted for
@@ -57,15 +58,17 @@ def create_app(runtime: Runtime) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.runtime = runtime
-    http_errors.install(app)
     app.state.static_files = StaticFiles()
+    app.state.viewer = ohif.ViewerSource()
     app.state.pace = changes.Pace()
+    http_errors.install(app)
     for module in (info, workflows, protocols, plans, jobs, artifacts, arrivals, workers, structure_sets, changes):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
     app.include_router(metrics.router)
+    app.include_router(ui.router)
+    app.include_router(ohif.router)
     app.add_api_route(f"{API_ROOT}/docs", _docs, include_in_schema=False)
     return app
-    app.include_router(ui.router)
 
 
 def _docs() -> Response:

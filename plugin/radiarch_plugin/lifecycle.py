@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,11 @@ class Plugin:
             timeout_s=self.settings.request_timeout_s if self.settings else 60.0,
             max_in_flight=max(1, min(32, threads // 2)),
         )
-        self._bridge = AsgiBridge(create_app(self.runtime), limits)
+        app = create_app(self.runtime)
+        app.state.viewer.compress = configuration.get("HttpCompressionEnabled") is False  # else Orthanc does it again
+        with suppress(RadiarchError):  # it is logged, and /ohif says it
+            app.state.viewer.get()
+        self._bridge = AsgiBridge(app, limits)
         self._bridge.start()
 
     def on_request(self, output: Any, uri: str, **request: Any) -> None:

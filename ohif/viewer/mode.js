@@ -1,0 +1,1 @@
+export default { id: '@radiarch/mode-planning', modeFactory: async ({loadModules}) => { const [basic] = await loadModules(['@ohif/mode-basic']); window.__basic = basic; return {...basic.modeInstance, id:'@radiarch/mode-planning', routeName:'radiarch', hide:false, displayName:'Treatment planning'}; } };

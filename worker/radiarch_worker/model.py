@@ -86,6 +86,7 @@ class Structure:
     ----------
     mask : (Z, Y, X) bool on the CT's grid: voxel centre inside
     contours : closed planar contours as (z_mm, (n, 2) xy mm) pairs, as drawn, even-odd within a slice
+    definition : what it is made of where it is derived; None where the RTSTRUCT has it
     """
 
     roi_number: int
@@ -93,6 +94,7 @@ class Structure:
     interpreted_type: str
     mask: BoolVolume
     contours: tuple[tuple[float, npt.NDArray[np.float64]], ...] = ()
+    definition: str | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from radiarch_contract.workflows import parse_parameters
 
 from . import context, pacs
 from .context import JobContext
+from .engines.arraycache import ArrayCache
 from .model import IonBeam, PlanResult
 
 _FULL_BYTES = 32 << 20
@@ -145,6 +146,7 @@ class _Run:
                     link,
                     self.here.folder / "work",
                     self.here.settings.threads,
+                    self._cache(),
                 )
             link.stage(Stage.EXPORTING)
             with self._timed("evaluate"):
@@ -166,10 +168,14 @@ class _Run:
             goals=judged.goals,
             uncertainty_percent=plan.uncertainty_percent,
             notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes))),
-            provenance={**_plain(plan), "worker_version": __version__},
+            provenance={**_plain(plan), **plan.run, "worker_version": __version__},
             solver_trace=tuple(dict(t) for t in plan.solver_trace),
             timings_s=dict(plan.timings_s),
         )
+
+    def _cache(self) -> ArrayCache | None:
+        settings = self.here.settings
+        return ArrayCache(settings.beamlet_cache, settings.cache_mb << 20) if settings.cache_mb else None
 
     def _store(self, orthanc: pacs.Orthanc, datasets: Mapping[OutputKind, Dataset]) -> tuple[Output, ...]:
         """Store all of them, in this order, or none: a plan that was cancelled meanwhile leaves nothing behind."""

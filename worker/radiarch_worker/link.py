@@ -7,11 +7,11 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from radiarch_contract.errors import ErrorCode, ServiceError
-from radiarch_contract.job import JobResult
+from radiarch_contract.job import DvhCurve, JobResult
 from radiarch_contract.states import Stage
 
 MAX_MESSAGE_BYTES = 64 << 20
@@ -26,9 +26,11 @@ class JobLink:
         self._patience_s = patience_s
         self._lock = threading.Lock()
         self._progress_at = self._solver_at = 0.0
+        self._iterations: list[dict[str, Any]] = []
 
     def stage(self, stage: Stage, message: str = "") -> None:
         """A stage begins."""
+        self._send_iterations()
         self._send({"kind": "stage", "stage": stage.value, "message": message})
 
     def progress(self, fraction: float, message: str = "") -> None:
@@ -44,19 +46,23 @@ class JobLink:
         self._send({"kind": "log", "line": line})
 
     def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
-        """One iteration; the status shows the latest, the whole trace is in the result."""
+        """One iteration; several are sent together where they come fast, none is left out."""
+        by_name = {str(k): float(v) for k, v in terms.items()}
+        self._iterations.append({"iteration": int(iteration), "objective": float(objective), "terms": by_name})
         now = time.monotonic()
-        if now - self._solver_at < _PROGRESS_INTERVAL_S:
-            return
-        self._solver_at = now
-        self._send(
-            {
-                "kind": "solver",
-                "iteration": int(iteration),
-                "objective": float(objective),
-                "terms": {str(k): float(v) for k, v in terms.items()},
-            }
-        )
+        if now - self._solver_at >= _PROGRESS_INTERVAL_S:
+            self._solver_at = now
+            self._send_iterations()
+
+    def preview(self, dvh: Sequence[DvhCurve]) -> None:
+        """DVHs of the optimised beamlets."""
+        self._send_iterations()
+        self._send({"kind": "preview", "dvh": [curve.model_dump(mode="json") for curve in dvh]})
+
+    def _send_iterations(self) -> None:
+        if self._iterations:
+            self._send({"kind": "solver", "iterations": self._iterations})
+            self._iterations = []
 
     def private(self, words: Iterable[str]) -> None:
         """Words that must not reach the log, such as the parts of the patient's name."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from radiarch_contract.job import DvhCurve
 from radiarch_contract.states import Stage
 
 Vector3 = tuple[float, float, float]
@@ -175,6 +176,8 @@ class PlanResult:
     notes: tuple[str, ...] = ()
     solver_trace: tuple[Mapping[str, Any], ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    """Of this run, not of the plan: whether beamlets were cached …; the same plan may be made in other ways."""
 
 
 class Reporter(Protocol):
@@ -191,3 +194,6 @@ class Reporter(Protocol):
 
     def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
         """One iteration of the optimiser, with the value by structure."""
+
+    def preview(self, dvh: Sequence[DvhCurve]) -> None:
+        """DVHs of the optimised beamlets, before the final dose is computed; coarse, on the dose grid's voxels."""

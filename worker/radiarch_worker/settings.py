@@ -16,6 +16,7 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_ORTHANC_URL = "http://127.0.0.1:8042"
 DEFAULT_JOB_LIMIT_S = 4 * 3600.0
 DEFAULT_PATIENCE_S = 300.0
+DEFAULT_CACHE_MB = 10_000
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Settings:
     work_dir : private to the worker's user; everything in it may be deleted while no worker runs
     threads : how many cores one job may use
     job_limit_s : no job runs longer, whatever its queue entry says
+    cache_dir : where beamlets are kept from plan to plan; None: in ``work_dir``
+    cache_mb : most that they may take; 0: none are kept
     patience_s : how long a job waits for an Orthanc or a Redis that does not answer
     """
 
@@ -39,6 +42,12 @@ class Settings:
     job_limit_s: float = DEFAULT_JOB_LIMIT_S
     patience_s: float = DEFAULT_PATIENCE_S
     name: str = "worker"
+    cache_dir: Path | None = None
+    cache_mb: int = DEFAULT_CACHE_MB
+
+    @property
+    def beamlet_cache(self) -> Path:
+        return (self.cache_dir or self.work_dir / "cache") / "beamlets"
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -59,6 +68,8 @@ class Settings:
             threads=int(_number(env, "RADIARCH_THREADS", len(os.sched_getaffinity(0)), low=1, high=1024)),
             job_limit_s=_number(env, "RADIARCH_JOB_LIMIT_S", DEFAULT_JOB_LIMIT_S, low=1, high=7 * 86400),
             patience_s=_number(env, "RADIARCH_PATIENCE_S", DEFAULT_PATIENCE_S, low=0, high=86400),
+            cache_dir=Path(env["RADIARCH_CACHE_DIR"]).absolute() if env.get("RADIARCH_CACHE_DIR") else None,
+            cache_mb=int(_number(env, "RADIARCH_CACHE_MB", DEFAULT_CACHE_MB, low=0, high=1 << 24)),
             name=unique_name(env.get("RADIARCH_WORKER_NAME")),
         )
 

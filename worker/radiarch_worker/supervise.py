@@ -32,6 +32,8 @@ _LEAVING_S = 3.0
 """How long a job may take to exit after its result."""
 _STORING_S = 10.0
 """How long a job that is storing its results is let go on when it should end, so that it leaves one set or none."""
+_LIVE_ITERATIONS = 200
+"""Of the optimiser, in the status; the result has all of them."""
 _MESSAGE_CHARS = 300
 _OUTPUT_BYTES = 8 << 20
 """Read at once; an engine cannot keep the worker reading."""
@@ -207,8 +209,11 @@ class Attempt:
                 self._message = text[:_MESSAGE_CHARS] or self._message
             case {"kind": "log", "line": str(line)}:
                 self.log.add(line)
-            case {"kind": "solver", **values}:
-                self._solver = values
+            case {"kind": "solver", "iterations": [*_, dict(latest)] as iterations}:
+                trace = [*(self._solver or {}).get("trace", ()), *iterations][-_LIVE_ITERATIONS:]
+                self._solver = {**(self._solver or {}), **latest, "trace": trace}
+            case {"kind": "preview", "dvh": list(curves)}:
+                self._solver = {**(self._solver or {}), "dvh": curves}
             case {"kind": "private", "words": list(words)}:
                 self.log.private(str(w) for w in words)
             case {"kind": "may_store"}:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+from radiarch_contract.job import DvhCurve
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_worker.model import CtVolume, Grid, Patient, PatientStudy, Structure
@@ -57,6 +58,8 @@ class Recorder:
     fractions: list[tuple[Stage | None, float]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     objectives: list[float] = field(default_factory=list)
+    terms: list[dict[str, float]] = field(default_factory=list)
+    previews: list[tuple[DvhCurve, ...]] = field(default_factory=list)
 
     def stage(self, stage: Stage, message: str = "") -> None:
         self.stages.append(stage)
@@ -69,3 +72,7 @@ class Recorder:
 
     def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
         self.objectives.append(objective)
+        self.terms.append(dict(terms))
+
+    def preview(self, dvh: Sequence[DvhCurve]) -> None:
+        self.previews.append(tuple(dvh))

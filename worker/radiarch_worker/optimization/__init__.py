@@ -1,7 +1,17 @@
 """Optimises spot weights to objectives on the reported dose; knows matrices and numbers, no engine and no patient."""
 
 from .objectives import DoseTerm, FallOffTerm, MetricTerm
-from .problem import Problem
+from .problem import Minimized, Problem, make_problem
 from .solve import Method, Solution, optimize
 
-__all__ = ["DoseTerm", "FallOffTerm", "Method", "MetricTerm", "Problem", "Solution", "optimize"]
+__all__ = [
+    "DoseTerm",
+    "FallOffTerm",
+    "Method",
+    "MetricTerm",
+    "Minimized",
+    "Problem",
+    "Solution",
+    "make_problem",
+    "optimize",
+]

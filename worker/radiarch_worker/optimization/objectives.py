@@ -8,8 +8,8 @@ gradient stay consistent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,9 @@ class DoseTerm(Protocol):
     def value_and_gradient(self, dose_gy: FloatVector) -> tuple[float, FloatVector]:
         """Penalty, and its derivative by the dose of each of ``rows``."""
 
+    def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
+        """The same penalty where its voxels have other rows."""
+
 
 @dataclass(frozen=True)
 class MetricTerm:
@@ -49,6 +52,9 @@ class MetricTerm:
     dose_gy: float
     volume_percent: float | None
     weight: float
+
+    def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
+        return replace(self, rows=rows)
 
     def value_and_gradient(self, dose_gy: FloatVector) -> tuple[float, FloatVector]:
         if self.metric in (ObjectiveMetric.DMEAN, ObjectiveMetric.DMEAN_MAX):
@@ -108,6 +114,9 @@ class FallOffTerm:
     rows: npt.NDArray[np.intp]
     limit_gy: npt.NDArray[np.float32]
     weight: float
+
+    def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
+        return replace(self, rows=rows)
 
     def value_and_gradient(self, dose_gy: FloatVector) -> tuple[float, FloatVector]:
         over = np.maximum(dose_gy.astype(np.float64) - self.limit_gy, 0.0)

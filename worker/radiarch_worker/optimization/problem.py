@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 
 from .objectives import DoseTerm
+from .products import SpotProducts, keep_rows
 
 FloatVector = npt.NDArray[np.float64]
+
+
+class Minimized(Protocol):
+    """What the solvers minimise."""
+
+    @property
+    def spots(self) -> int:
+        """Number of weights."""
+
+    def evaluate(self, weights: FloatVector) -> tuple[float, FloatVector, Mapping[str, float]]:
+        """Value, gradient by weight, and the value of each name's terms."""
+
+    def select(self, keep: npt.NDArray[np.bool_]) -> Self:
+        """The same penalties with fewer spots."""
 
 
 @dataclass(frozen=True)
@@ -21,41 +37,74 @@ class Problem:
 
     Attributes
     ----------
-    matrix : (rows, spots) float32 CSC
+    matrix : (rows, all spots) float32 CSC; may be mapped from a file
     gy_per_unit : from the matrix's unit to the reported dose (fractions times RBE)
+    columns : the spots that count, rising; None: all
+    threads : cores to use; does not change any bit of a result
     """
 
     matrix: scipy.sparse.csc_matrix
     gy_per_unit: float
     terms: Sequence[DoseTerm]
+    columns: npt.NDArray[np.int64] | None = None
+    threads: int = 1
 
     @cached_property
-    def _transposed(self) -> scipy.sparse.csr_matrix:
-        return self.matrix.T  # a CSR view of the same numbers
+    def _products(self) -> SpotProducts:
+        columns = np.arange(self.matrix.shape[1]) if self.columns is None else self.columns
+        return SpotProducts(self.matrix, columns, self.threads)
 
     @property
     def spots(self) -> int:
-        return int(self.matrix.shape[1])
+        return int(self.matrix.shape[1]) if self.columns is None else len(self.columns)
 
     def dose_gy(self, weights: FloatVector) -> npt.NDArray[np.float32]:
         """(rows,) reported dose."""
-        dose: npt.NDArray[np.float32] = self.matrix @ (weights * self.gy_per_unit).astype(np.float32)
-        return dose
+        return self._products.dose((weights * self.gy_per_unit).astype(np.float32))
 
     def evaluate(self, weights: FloatVector) -> tuple[float, FloatVector, Mapping[str, float]]:
         """Value, gradient by weight, and the value of each name's terms."""
-        dose = self.dose_gy(weights)
-        slope = np.zeros(len(dose), dtype=np.float64)
-        total = 0.0
-        by_name: dict[str, float] = {}
-        for term in self.terms:
-            value, gradient = term.value_and_gradient(dose[term.rows])
-            total += value
-            by_name[term.name] = by_name.get(term.name, 0.0) + value
-            slope[term.rows] += gradient  # a term's rows are unique
-        gradient_by_weight = self._transposed @ (slope * self.gy_per_unit).astype(np.float32)
-        return total, gradient_by_weight.astype(np.float64), by_name
+        value, slope, by_name = penalties(self.dose_gy(weights), self.terms)
+        return value, self.pull_back(slope), by_name
+
+    def pull_back(self, slope: FloatVector) -> FloatVector:
+        """From the derivative by dose to that by weight."""
+        return self._products.gradient((slope * self.gy_per_unit).astype(np.float32))
 
     def select(self, keep: npt.NDArray[np.bool_]) -> Problem:
         """The same penalties with fewer spots."""
-        return Problem(self.matrix[:, np.flatnonzero(keep)], self.gy_per_unit, self.terms)
+        columns = np.arange(self.spots) if self.columns is None else self.columns
+        return replace(self, columns=columns[keep])
+
+
+def penalties(
+    dose_gy: npt.NDArray[np.float32], terms: Iterable[DoseTerm]
+) -> tuple[float, FloatVector, dict[str, float]]:
+    """Sum of the terms, its derivative by each voxel's dose, and the value of each name's terms."""
+    slope = np.zeros(len(dose_gy), dtype=np.float64)
+    total = 0.0
+    by_name: dict[str, float] = {}
+    for term in terms:
+        value, gradient = term.value_and_gradient(dose_gy[term.rows])
+        total += value
+        by_name[term.name] = by_name.get(term.name, 0.0) + value
+        slope[term.rows] += gradient  # a term's rows are unique
+    return total, slope, by_name
+
+
+_WORTH_CUTTING = 0.8
+"""Share of the rows that terms look at, below which the others are taken out of the matrix."""
+
+
+def make_problem(
+    matrix: scipy.sparse.csc_matrix, gy_per_unit: float, terms: Sequence[DoseTerm], threads: int = 1
+) -> Problem:
+    """A problem without the rows that no term looks at, where that makes it much smaller."""
+    used = np.zeros(matrix.shape[0], dtype=np.bool_)
+    for term in terms:
+        used[term.rows] = True
+    if used.mean() > _WORTH_CUTTING:
+        return Problem(matrix, gy_per_unit, terms, threads=threads)
+    number = np.cumsum(used) - 1
+    moved = [term.with_rows(number[term.rows].astype(np.intp)) for term in terms]
+    return Problem(keep_rows(matrix, used), gy_per_unit, moved, threads=threads)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import scipy.optimize
 from radiarch_contract.errors import EngineError, ErrorCode
 
-from .problem import Problem
+from .problem import Minimized
 
 FloatVector = npt.NDArray[np.float64]
 Method = Literal["L-BFGS-B", "projected-gradient"]
@@ -32,6 +32,7 @@ class Solution:
     Attributes
     ----------
     weights : (spots,) 0 for removed spots, else at least the least weight
+    trace : for each iteration ``{iteration, objective, terms}``, the terms' values by structure
     """
 
     weights: FloatVector
@@ -50,12 +51,12 @@ class _Trace:
 
     def __call__(self, objective: float, terms: Mapping[str, float]) -> None:
         iteration = len(self.items) + 1
-        self.items.append({"iteration": iteration, "objective": objective})
+        self.items.append({"iteration": iteration, "objective": objective, "terms": dict(terms)})
         self._tell(iteration, objective, terms)
 
 
 def optimize(
-    problem: Problem,
+    problem: Minimized,
     start: FloatVector,
     *,
     least_weight: float,
@@ -95,7 +96,7 @@ def optimize(
 
 
 def _minimize(
-    problem: Problem, start: FloatVector, lower: float, iterations: int, method: Method, trace: _Trace
+    problem: Minimized, start: FloatVector, lower: float, iterations: int, method: Method, trace: _Trace
 ) -> FloatVector:
     # Scaled to numbers around 1, as line searches expect.
     scale = float(start.mean()) or 1.0

@@ -9,6 +9,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidReques
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, ProtonParameters, WorkflowParameters, get_workflow
 
+from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.model import Patient, PlanResult, Reporter
 
 from .impt import plan_basic, plan_optimized
@@ -31,6 +32,7 @@ def plan(
     reporter: Reporter,
     job_dir: Path,
     threads: int,
+    cache: ArrayCache | None = None,
 ) -> PlanResult:
     """Plan a patient.
 
@@ -45,6 +47,8 @@ def plan(
         A folder of this attempt alone; engine runs make new folders in it and remove them.
     threads
         Engine processes at a time.
+    cache
+        Where beamlets are kept for later plans, and taken from; does not change any bit of plan and dose.
 
     Raises
     ------
@@ -65,4 +69,4 @@ def plan(
             remedy="Use a CT in head first supine position.",
             code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
         )
-    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads))
+    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache))

@@ -11,18 +11,21 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, ProtonParameters
 from scipy import ndimage
 
 from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
-from radiarch_worker.optimization import DoseTerm, Problem, Solution, optimize
+from radiarch_worker.optimization import DoseTerm, Problem, Solution, make_problem, optimize
 
 from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
+from .preview import preview_dvh
 from .structures import require_target
 
 RBE = 1.1
@@ -41,19 +44,26 @@ class ProtonJob:
     reporter: Reporter
     job_dir: Path
     threads: int
+    cache: ArrayCache | None = None
 
 
 @dataclass
 class Clock:
-    """Seconds of each stage, and of the engine over all of them."""
+    """Seconds of each stage, and of the engine over all of them; a stage that comes again adds to its seconds."""
 
     timings_s: dict[str, float] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+    run: dict[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
         started = time.monotonic()
         yield
-        self.timings_s[stage.value] = time.monotonic() - started
+        self.timings_s[stage.value] = self.timings_s.get(stage.value, 0.0) + time.monotonic() - started
+
+    def reached(self, what: str) -> None:
+        """Seconds from the beginning of planning to ``what``."""
+        self.timings_s[what] = time.monotonic() - self.started
 
     def engine(self, seconds: float) -> None:
         self.timings_s["engine"] = self.timings_s.get("engine", 0.0) + seconds
@@ -129,7 +139,9 @@ def set_up(job: ProtonJob) -> Setup:
         lattice=lattice,
         dose_grid=dose_grid,
         placement=placement,
-        run=mcsquare.RunSettings(machine, calibration, parameters.seed, job.threads, job.job_dir, job.reporter),
+        run=mcsquare.RunSettings(
+            machine, calibration, parameters.seed, job.threads, job.job_dir, job.reporter, cache=job.cache
+        ),
         spot_mu_min=machine.limits.spot_mu_min if parameters.spot_mu_min is None else parameters.spot_mu_min,
         clock=clock,
     )
@@ -144,24 +156,69 @@ def _describe(placement: Placement) -> str:
     return f"{placement.plan.spot_count} spots; " + "; ".join(beams)
 
 
-def beamlets(setup: Setup, grid: Grid, wanted: BoolVolume) -> mcsquare.BeamletResult:
-    """Dose of each spot in the wanted voxels of a grid on the plan's lattice."""
-    setup.job.reporter.stage(Stage.COMPUTING_BEAMLETS, f"{setup.plan.spot_count} spots")
+@dataclass(frozen=True)
+class Beamlets:
+    """Dose of each spot in all voxels of BODY and of the structures, on the plan's dose grid.
+
+    They do not depend on objectives, so that other objectives find them in the cache.
+
+    Attributes
+    ----------
+    row_of : (voxels of the dose grid,) row of each voxel, -1 where it has none
+    """
+
+    result: mcsquare.BeamletResult
+    row_of: npt.NDArray[np.int64]
+
+    @property
+    def matrix(self) -> scipy.sparse.csc_matrix:
+        """(rows, spots) physical Gy per MU."""
+        return self.result.matrix
+
+    def rows(self, mask: BoolVolume) -> npt.NDArray[np.intp]:
+        """Rows of the voxels of a mask on the dose grid."""
+        found = self.row_of[np.flatnonzero(mask)]
+        return found[found >= 0].astype(np.intp)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        return {
+            "beamlet_primaries": self.result.primaries,
+            "beamlet_parts": self.result.parts,
+        }
+
+
+def compute_beamlets(setup: Setup) -> Beamlets:
+    """Beamlets of the plan's spots, computed or from the cache."""
+    job, grid = setup.job, setup.dose_grid
+    job.reporter.stage(Stage.COMPUTING_BEAMLETS, f"{setup.plan.spot_count} spots")
+    wanted = setup.on(job.patient.body.mask, grid) | setup.on(setup.target.mask, grid)
+    for structure in job.patient.structures.values():
+        wanted |= setup.on(structure.mask, grid)
     with setup.clock.stage(Stage.COMPUTING_BEAMLETS):
         result = mcsquare.compute_beamlets(
-            setup.ct, setup.plan, grid, wanted, setup.job.parameters.beamlet_primaries, setup.run
+            setup.ct, setup.plan, grid, wanted, job.parameters.beamlet_primaries, setup.run
         )
+        row_of = np.full(wanted.size, -1, dtype=np.int64)
+        row_of[result.voxels] = np.arange(len(result.voxels))
     setup.clock.engine(result.engine_s)
-    setup.job.reporter.log(
-        f"{result.matrix.nnz} values for {result.matrix.shape[0]} voxels and {result.matrix.shape[1]} spots"
+    setup.clock.run["beamlets"] = "cached" if result.cached else "computed"
+    job.reporter.log(
+        f"{result.matrix.nnz} values for {result.matrix.shape[0]} voxels and {result.matrix.shape[1]} spots, "
+        + ("from the cache" if result.cached else f"computed in {result.engine_s:.0f} s")
     )
-    return result
+    return Beamlets(result, row_of)
 
 
 def find_meterset(
-    setup: Setup, result: mcsquare.BeamletResult, terms: Sequence[DoseTerm], target_rows: npt.NDArray[np.intp]
+    setup: Setup, beamlets: Beamlets, terms: Sequence[DoseTerm], *, start: npt.NDArray[np.float64] | None = None
 ) -> Solution:
-    """Meterset of each spot for one fraction, none below the machine's least."""
+    """Meterset of each spot for one fraction, none below the machine's least.
+
+    Parameters
+    ----------
+    start : (spots,) weights to begin with; None: the same for all, so that the target gets the prescribed mean
+    """
     parameters, reporter = setup.job.parameters, setup.job.reporter
     reporter.stage(Stage.OPTIMIZING, f"{len(terms)} objectives")
 
@@ -170,22 +227,39 @@ def find_meterset(
         reporter.progress(min(1.0, iteration / parameters.max_iterations))
 
     with setup.clock.stage(Stage.OPTIMIZING):
-        problem = Problem(result.matrix, setup.gy_per_unit, terms)
-        ones = np.ones(problem.spots)
-        mean_gy = float(problem.dose_gy(ones)[target_rows].mean(dtype=np.float64))
+        problem = make_problem(beamlets.matrix, setup.gy_per_unit, terms, setup.job.threads)
         solution = optimize(
             problem,
-            ones * (setup.job.prescription.dose_gy / mean_gy),
+            uniform_start(setup, beamlets) if start is None else start,
             least_weight=setup.spot_mu_min,
             max_iterations=parameters.max_iterations,
             method=parameters.method,
             on_iteration=tell,
         )
+        reporter.preview(preview_dvh(setup.job.patient, beamlet_dose(setup, beamlets, solution.weights)))
+        setup.clock.reached("to_preview")
     reporter.log(
         f"objective {solution.objective:.4g} after {solution.iterations} iterations; "
         f"{solution.removed} of {problem.spots} spots removed (less than {setup.spot_mu_min:g} MU)"
     )
     return solution
+
+
+def uniform_start(setup: Setup, beamlets: Beamlets) -> npt.NDArray[np.float64]:
+    """Equal weights that give the target the prescribed mean dose."""
+    spots = beamlets.matrix.shape[1]
+    target_rows = beamlets.rows(setup.on(setup.target.mask, setup.dose_grid))
+    dose_gy = Problem(beamlets.matrix, setup.gy_per_unit, (), threads=setup.job.threads).dose_gy(np.ones(spots))
+    mean_gy = float(dose_gy[target_rows].mean(dtype=np.float64))
+    return np.full(spots, setup.job.prescription.dose_gy / mean_gy)
+
+
+def beamlet_dose(setup: Setup, beamlets: Beamlets, weights_mu: npt.NDArray[np.float64]) -> Dose:
+    """Reported dose of a meterset from the beamlets: as noisy as they are, and as optimistic as the optimiser was."""
+    rows = Problem(beamlets.matrix, setup.gy_per_unit, (), threads=setup.job.threads).dose_gy(weights_mu)
+    dose_gy = np.zeros(setup.dose_grid.shape, dtype=np.float32)
+    dose_gy.ravel()[beamlets.result.voxels] = rows
+    return Dose(dose_gy, setup.dose_grid, RBE)
 
 
 def finish(
@@ -243,6 +317,7 @@ def finish(
         notes=tuple(all_notes),
         solver_trace=tuple(solver_trace),
         timings_s=dict(setup.clock.timings_s),
+        run=dict(setup.clock.run),
     )
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.processes import Command, run_all
 from radiarch_worker.model import Grid, Reporter
 
@@ -39,6 +40,7 @@ class RunSettings:
     job_dir : the job's own folder; each run makes a new folder below it
     threads : engine processes at a time
     timeout_s : for each engine process
+    cache : where beamlets are kept from job to job, if anywhere
     """
 
     machine: ProtonMachine
@@ -48,6 +50,7 @@ class RunSettings:
     job_dir: Path
     reporter: Reporter
     timeout_s: float = 4 * 3600.0
+    cache: ArrayCache | None = None
 
 
 @dataclass(frozen=True)

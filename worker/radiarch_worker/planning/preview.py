@@ -1,0 +1,34 @@
+"""Quick DVHs of a dose while planning goes on; what is reported in the end is `evaluation`'s."""
+
+from __future__ import annotations
+
+import numpy as np
+from radiarch_contract.job import DvhCurve
+
+from radiarch_worker.model import Dose, Patient
+
+from .geometry import sample_mask
+
+_BINS = 150
+
+
+def preview_dvh(patient: Patient, dose: Dose) -> tuple[DvhCurve, ...]:
+    """Cumulative DVHs by the dose grid's voxels, of structures that have at least one."""
+    curves = []
+    edges = np.linspace(0.0, max(1.01 * float(dose.dose_gy.max()), 1e-6), _BINS)
+    for number, structure in sorted(patient.structures.items()):
+        values = dose.dose_gy[sample_mask(structure.mask, patient.ct.grid, dose.grid)]
+        if not values.size:
+            continue
+        counts, _ = np.histogram(values, bins=edges)
+        at_least = values.size - np.concatenate(([0], np.cumsum(counts)))
+        curves.append(
+            DvhCurve(
+                structure=structure.name,
+                roi_number=number,
+                volume_cc=float(structure.mask.sum()) * patient.ct.grid.voxel_cc,
+                dose_gy=tuple(np.round(edges, 4).tolist()),
+                volume_percent=tuple(np.round(100.0 * at_least / values.size, 3).tolist()),
+            )
+        )
+    return tuple(curves)

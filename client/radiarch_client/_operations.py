@@ -17,7 +17,6 @@ from .models import (
     Arrival,
     Comparison,
     Dvh,
-    Evaluation,
     Info,
     Page,
     Plan,
@@ -172,22 +171,41 @@ def cancel_plan(plan_id: str) -> Flow[Plan]:
 @optional("POST", "/plans/{}/reoptimize", "re-optimising")
 def reoptimize(
     plan_id: str,
-    objectives: Sequence[Objective | Mapping[str, Any]],
+    objectives: Sequence[Objective | Mapping[str, Any]] | None = None,
     *,
     goals: Sequence[str] | None = None,
+    prescription: Prescription | Mapping[str, Any] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    label: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
-    """New objectives on the beamlets of a plan: a new plan that names its parent."""
-    body: dict[str, Any] = {"objectives": plain(objectives)}
-    given = {"goals": goals, "parameters": parameters}
-    body |= {k: plain(v) for k, v in given.items() if v is not None}
+    """Another plan of a plan's structure set, which differs in what is given and names its parent.
+
+    Beamlets that are stored are used again where nothing that enters them has changed.
+    """
+    given = {
+        "objectives": objectives,
+        "goals": goals,
+        "prescription": prescription,
+        "parameters": parameters,
+        "label": label,
+    }
+    body = {k: plain(v) for k, v in given.items() if v is not None}
     return fetch(post(api("plans", segment(plan_id), "reoptimize"), body, idempotency_key), Plan)
 
 
 def dvh(plan_id: str) -> Flow[Dvh]:
     """Cumulative DVHs on the final dose."""
     return fetch(Request("GET", api("plans", segment(plan_id), "dvh")), Dvh)
+
+
+@optional("POST", "/plans/{}/approval", "decisions about results")
+def approve(plan_id: str, decision: str, comment: str = "") -> Flow[Plan]:
+    """Record a person's decision about a result: ``approved``, ``rejected`` or ``withdrawn``."""
+    body = {"decision": decision, "comment": comment}
+    # asked twice it would be recorded twice
+    request = Request("POST", api("plans", segment(plan_id), "approval"), json=body, repeatable=False)
+    return fetch(request, Plan)
 
 
 @optional("GET", "/compare", "comparing plans")
@@ -201,27 +219,85 @@ def compare(*plan_ids: str) -> Flow[Comparison]:
 @optional("POST", "/evaluations", "evaluations")
 def create_evaluation(
     rtdose_sop_instance_uid: str,
-    rtstruct_sop_instance_uid: str,
+    rtstruct_sop_instance_uid: str | None = None,
     *,
-    goals: Sequence[str] = (),
+    reference_rtdose_sop_instance_uid: str | None = None,
+    goals: Sequence[str] | None = None,
     prescription: Prescription | Mapping[str, Any] | None = None,
+    structures: Mapping[str, str] | None = None,
+    gamma: Mapping[str, Any] | None = None,
+    label: str | None = None,
     idempotency_key: str | None = None,
-) -> Flow[Evaluation]:
-    """DVH, metrics and goals of any RTDOSE with any RTSTRUCT in Orthanc, without planning."""
-    body: dict[str, Any] = {
-        "rtdose_sop_instance_uid": rtdose_sop_instance_uid,
+) -> Flow[Plan]:
+    """DVH, metrics and goals of any RTDOSE with any RTSTRUCT in Orthanc, without planning.
+
+    Parameters
+    ----------
+    rtstruct_sop_instance_uid
+        None: the one that the RTDOSE, or its plan, names.
+    reference_rtdose_sop_instance_uid
+        Another dose to compare with: gamma, differences of DVH and metrics, a difference dose.
+    prescription
+        Needed for goals in % of it.
+    gamma
+        Criteria: ``dose_percent``, ``distance_mm``, ``normalisation`` (global or local), ``cutoff_percent``.
+    """
+    body: dict[str, Any] = {"rtdose_sop_instance_uid": rtdose_sop_instance_uid}
+    given = {
         "rtstruct_sop_instance_uid": rtstruct_sop_instance_uid,
-        "goals": list(goals),
+        "reference_rtdose_sop_instance_uid": reference_rtdose_sop_instance_uid,
+        "goals": goals,
+        "prescription": prescription,
+        "structures": structures,
+        "gamma": gamma,
+        "label": label,
     }
-    if prescription is not None:
-        body["prescription"] = plain(prescription)
-    return fetch(post(api("evaluations"), body, idempotency_key), Evaluation)
+    body |= {k: plain(v) for k, v in given.items() if v is not None}
+    return fetch(post(api("evaluations"), body, idempotency_key), Plan)
 
 
 @optional("GET", "/evaluations/{}", "evaluations")
-def get_evaluation(evaluation_id: str) -> Flow[Evaluation]:
+def get_evaluation(evaluation_id: str) -> Flow[Plan]:
     """An evaluation that was asked for."""
-    return fetch(Request("GET", api("evaluations", segment(evaluation_id))), Evaluation)
+    return fetch(Request("GET", api("evaluations", segment(evaluation_id))), Plan)
+
+
+@optional("POST", "/recalculations", "recalculations")
+def create_recalculation(
+    rtplan_sop_instance_uid: str,
+    *,
+    rtstruct_sop_instance_uid: str | None = None,
+    rtdose_sop_instance_uid: str | None = None,
+    goals: Sequence[str] | None = None,
+    prescription: Prescription | Mapping[str, Any] | None = None,
+    structures: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+    label: str | None = None,
+    idempotency_key: str | None = None,
+) -> Flow[Plan]:
+    """An RT Ion Plan computed anew by Monte Carlo, and compared with its RTDOSE where there is one.
+
+    Parameters
+    ----------
+    rtstruct_sop_instance_uid
+        None: the one that the plan names.
+    rtdose_sop_instance_uid
+        What to compare with; None: the newest dose in the study that names the plan, if there is one.
+    parameters
+        Of the workflow ``recalculation``: ``gamma``, ``machine``, ``meterset_scale``, ``uncertainty_percent``, …
+    """
+    body: dict[str, Any] = {"rtplan_sop_instance_uid": rtplan_sop_instance_uid}
+    given = {
+        "rtstruct_sop_instance_uid": rtstruct_sop_instance_uid,
+        "rtdose_sop_instance_uid": rtdose_sop_instance_uid,
+        "goals": goals,
+        "prescription": prescription,
+        "structures": structures,
+        "parameters": parameters,
+        "label": label,
+    }
+    body |= {k: plain(v) for k, v in given.items() if v is not None}
+    return fetch(post(api("recalculations"), body, idempotency_key), Plan)
 
 
 def arrivals_page(

@@ -239,9 +239,71 @@ class PlanSummary(Model):
             )
 
 
+class JobInput(Model):
+    """An object in Orthanc that a plan is about, besides its structure set; ``kind`` is rtplan, rtdose, …"""
+
+    kind: str
+    sop_instance_uid: str
+    sha256: str | None = None
+
+
+class Approval(Model):
+    """A person's decision about a result: approved, rejected or withdrawn."""
+
+    decision: str
+    by: str | None = None
+    at: datetime | None = None
+    comment: str = ""
+
+
+class DoseDescription(Model):
+    """A dose that was read, in the words of its RTDOSE; EFFECTIVE is RBE-weighted."""
+
+    sop_instance_uid: str
+    dose_type: str
+    max_gy: float
+    grid_mm: tuple[float, float, float] | None = None
+    manufacturer: str = ""
+    label: str = ""
+
+
+class Gamma(Model):
+    """Gamma index of a dose against a reference, inside BODY."""
+
+    criteria: dict[str, Any] = Field(default_factory=dict)
+    passed_percent: float
+    points: int
+    mean: float | None = None
+    max: float | None = None
+    max_searched: float | None = None
+    reference_max_gy: float | None = None
+
+
+class DoseComparison(Model):
+    """A dose beside its reference; differences are the dose minus the reference."""
+
+    reference: DoseDescription
+    rbe_weighted: bool = False
+    scale: float = 1.0
+    scale_source: str = "none"
+    gamma: Gamma | None = None
+    gamma_note: str | None = None
+    mean_difference_gy: float | None = None
+    metrics: tuple[StructureMetrics, ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+
+
 class Plan(PlanSummary):
     """Everything about a plan; goals have no value before it ended."""
 
+    requested_by: str | None = None
+    request: dict[str, Any] = Field(default_factory=dict)
+    inputs: tuple[JobInput, ...] = ()
+    approval: Approval | None = None
+    approvals: tuple[Approval, ...] = ()
+    frame_of_reference_uid: str | None = None
+    dose: DoseDescription | None = None
+    comparison: DoseComparison | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     objectives: tuple[dict[str, Any], ...] = ()
     goals: tuple[GoalResult, ...] = ()
@@ -295,6 +357,7 @@ class Dvh(Model):
 
     plan_id: str
     curves: tuple[DvhCurve, ...]
+    reference_curves: tuple[DvhCurve, ...] = ()
 
 
 class LogChunk(Model):
@@ -350,21 +413,54 @@ class Worker(Model):
     engines: dict[str, Engine] = Field(default_factory=dict)
 
 
+class PlanCurves(Model):
+    """A plan's DVHs."""
+
+    plan_id: str
+    curves: tuple[DvhCurve, ...]
+
+
+class ComparedMetrics(Model):
+    """One plan's metrics of a structure; ``difference`` is from the first plan's, by metric, such as ``d95_gy``."""
+
+    plan_id: str
+    metrics: StructureMetrics | None = None
+    difference: dict[str, float] | None = None
+
+
+class ComparedStructure(Model):
+    """A structure in all plans."""
+
+    structure: str
+    plans: tuple[ComparedMetrics, ...] = ()
+
+
+class ComparedGoal(Model):
+    """One plan's value of a goal."""
+
+    plan_id: str
+    value: float | None = None
+    status: str | None = None
+    difference: float | None = None
+
+
+class ComparedGoals(Model):
+    """A goal in all plans, in the unit of its limit."""
+
+    text: str
+    structure: str = ""
+    unit: str = ""
+    plans: tuple[ComparedGoal, ...] = ()
+
+
 class Comparison(Model):
-    """Plans side by side."""
+    """Plans side by side, in the order asked; differences are from the first. ``notes``: what else they differ in."""
 
-    plans: tuple[Any, ...] = ()
-
-
-class Evaluation(Model):
-    """DVH, metrics and goals of a dose that is stored in Orthanc."""
-
-    id: str | None = None
-    state: str | None = None
-    dvh: tuple[DvhCurve, ...] = ()
-    metrics: tuple[StructureMetrics, ...] = ()
-    goals: tuple[GoalResult, ...] = ()
-    error: Failure | None = None
+    plans: tuple[PlanSummary, ...]
+    dvh: tuple[PlanCurves, ...] = ()
+    structures: tuple[ComparedStructure, ...] = ()
+    goals: tuple[ComparedGoals, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class SentFile(Model):

@@ -19,7 +19,7 @@ from radiarch_contract.job import (
 )
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
-from radiarch_contract.states import ArrivalState, Origin, PlanState, Stage
+from radiarch_contract.states import ArrivalState, GoalStatus, Origin, PlanState, Stage
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
@@ -167,6 +167,7 @@ class PlanAnswer(PlanSummary):
     missing_structures: tuple[str, ...] = Field(description="Names for which this structure set has no ROI.")
     protocol_sha256: str | None = None
     rtstruct_sha256: str
+    frame_of_reference_uid: str | None = None
     outputs: tuple[OutputView, ...] = ()
     beams: tuple[BeamResult | Beam, ...] = Field(default=(), description="As asked for; with spots when planned.")
     metrics: tuple[StructureMetrics, ...] = ()
@@ -199,6 +200,58 @@ class TraceAnswer(View):
 
     plan_id: str
     iterations: tuple[dict[str, Any], ...]
+
+
+class PlanCurves(View):
+    """A plan's DVHs."""
+
+    plan_id: str
+    curves: tuple[DvhCurve, ...]
+
+
+class ComparedMetrics(View):
+    """One plan's metrics of a structure; null where it has none. Differences are from the first plan's."""
+
+    plan_id: str
+    metrics: StructureMetrics | None
+    difference: dict[str, float] | None = Field(
+        default=None, description="By metric, such as d95_gy; null for the first, and where one of the two has none."
+    )
+
+
+class ComparedStructure(View):
+    """A structure in all plans, found by its ROI's name."""
+
+    structure: str
+    plans: tuple[ComparedMetrics, ...]
+
+
+class ComparedGoal(View):
+    """One plan's value of a goal; null where it was not judged."""
+
+    plan_id: str
+    value: float | None
+    status: GoalStatus | None
+    difference: float | None = None
+
+
+class ComparedGoals(View):
+    """A goal in all plans, in the unit of its limit."""
+
+    text: str
+    structure: str
+    unit: str
+    plans: tuple[ComparedGoal, ...]
+
+
+class ComparisonAnswer(View):
+    """Plans side by side, in the order asked; differences are from the first."""
+
+    plans: tuple[PlanSummary, ...]
+    dvh: tuple[PlanCurves, ...]
+    structures: tuple[ComparedStructure, ...]
+    goals: tuple[ComparedGoals, ...]
+    notes: tuple[str, ...] = Field(description="In what they differ besides, and what that means.")
 
 
 class ApprovalRequest(BaseModel):

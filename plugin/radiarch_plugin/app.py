@@ -17,6 +17,7 @@ from .routes import (
     arrivals,
     artifacts,
     changes,
+    compare,
     info,
     jobs,
     metrics,
@@ -62,7 +63,19 @@ def create_app(runtime: Runtime) -> FastAPI:
     app.state.viewer = ohif.ViewerSource()
     app.state.pace = changes.Pace()
     http_errors.install(app)
-    for module in (info, workflows, protocols, plans, jobs, artifacts, arrivals, workers, structure_sets, changes):
+    for module in (
+        info,
+        workflows,
+        protocols,
+        plans,
+        jobs,
+        artifacts,
+        arrivals,
+        workers,
+        structure_sets,
+        changes,
+        compare,
+    ):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
     app.include_router(metrics.router)
     app.include_router(ui.router)

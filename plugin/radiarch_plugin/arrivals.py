@@ -86,6 +86,7 @@ def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPl
         study_instance_uid=facts.study_instance_uid,
         rtstruct_sop_instance_uid=facts.sop_instance_uid,
         rtstruct_sha256=facts.sha256,
+        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=protocol.prescription,
         parameters=parameters.model_dump(mode="json"),
         structures=found.structures,

@@ -109,6 +109,7 @@ def make_plan(
         study_instance_uid=facts.study_instance_uid,
         rtstruct_sop_instance_uid=facts.sop_instance_uid,
         rtstruct_sha256=facts.sha256,
+        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=prescription,
         parameters=parameters,
         structures=tuple(refs.values()),

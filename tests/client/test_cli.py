@@ -213,14 +213,15 @@ def test_compare(
     radiarch: Command, client: Radiarch, served: Served, stored: Stored, done: Plan, tmp_path: Path
 ) -> None:
     other = client.create_plan(stored.rtstruct_uid, protocol="test-box")
-    assert radiarch("compare", done.id, other.id).code == Exit.NOT_FOUND
+    assert radiarch("compare", done.id, other.id).code == Exit.CONFLICT
     served.start(other.id)
     served.succeed(other.id, scale=1.1)
     answer = radiarch("compare", done.id, other.id, "--json").json
-    difference = {(m["plan_id"], m["structure"]): m["difference"]["d95_gy"] for m in answer["metrics"]}
-    assert difference[done.id, "PTV"] == 0
-    assert difference[other.id, "PTV"] == pytest.approx(6)
-    assert [g["value"] for g in answer["goals"]] == [96.5, pytest.approx(106.15)]
+    difference = {s["structure"]: [p["difference"] for p in s["plans"]] for s in answer["structures"]}
+    assert difference["PTV"][0] is None
+    assert difference["PTV"][1]["d95_gy"] == pytest.approx(6)
+    assert [p["value"] for p in answer["goals"][0]["plans"]] == [96.5, pytest.approx(106.15)]
+    assert [d["plan_id"] for d in answer["dvh"]] == [done.id, other.id]
     png = tmp_path / "both.png"
     assert "+6.00" in radiarch("compare", done.id, other.id, "--png", str(png)).out
     assert png.stat().st_size > 0

@@ -12,7 +12,7 @@ import click
 from radiarch_contract.errors import ErrorCode, NotFoundError
 from rich.text import Text
 
-from radiarch_client.models import DvhCurve, Plan
+from radiarch_client.models import Comparison, DvhCurve, GoalResult
 
 from . import _plot, _tables
 from ._base import Cli, RadiarchGroup, cell, table
@@ -71,21 +71,16 @@ def register(root: RadiarchGroup) -> None:
         """Metrics and goals of plans side by side, as differences from the first."""
         if len(plans) < 2:
             raise click.UsageError("name two plans or more")
-        whole = [cli.client.get_plan(plan_id(cli, p)) for p in plans]
-        without = [p.id for p in whole if not p.metrics]
-        if without:
-            raise NotFoundError(
-                f"no dose to compare in {', '.join(without)}",
-                remedy="Only plans that succeeded can be compared ('radiarch status').",
-                code=ErrorCode.NOT_FOUND,
-            )
+        answer = cli.client.compare(*(plan_id(cli, p) for p in plans))
         if png is not None:
-            _plot.to_png([(p.id[:8], cli.client.dvh(p.id).curves) for p in whole], png)
+            _plot.to_png([(d.plan_id[:8], d.curves) for d in answer.dvh], png)
             cli.say(f"wrote {png}")
         if cli.as_json:
-            cli.emit(comparison(whole))
-        else:
-            cli.show(_metrics_table(whole), "", _goals_table(whole))
+            cli.emit(answer)
+            return
+        cli.show(_metrics_table(answer), "", _goals_table(answer))
+        for note in answer.notes:
+            cli.show(f"Note: {note}")
 
 
 def as_csv(curves: Sequence[DvhCurve]) -> str:
@@ -100,68 +95,27 @@ def as_csv(curves: Sequence[DvhCurve]) -> str:
     return text.getvalue()
 
 
-def comparison(plans: Sequence[Plan]) -> dict[str, Any]:
-    """Metrics and goals by structure; differences are from the first plan's."""
-    first = {m.structure: m for m in plans[0].metrics}
-    return {
-        "plans": [
-            {"id": p.id, "workflow_id": p.workflow_id, "protocol_id": p.protocol_id, "state": p.state} for p in plans
-        ],
-        "metrics": [
-            {
-                "plan_id": p.id,
-                "structure": m.structure,
-                **{name: getattr(m, name) for name in _COMPARED},
-                "difference": {
-                    name: _difference(getattr(m, name), getattr(first.get(m.structure), name, None))
-                    for name in _COMPARED
-                },
-            }
-            for p in plans
-            for m in p.metrics
-        ],
-        "goals": [
-            {"plan_id": p.id, "text": g.text, "value": g.value, "unit": g.unit, "status": g.status}
-            for p in plans
-            for g in p.goals
-        ],
-    }
-
-
-def _difference(value: float | None, reference: float | None) -> float | None:
-    return None if value is None or reference is None else value - reference
-
-
-def _metrics_table(plans: Sequence[Plan]) -> Any:
-    names = list(dict.fromkeys(m.structure for p in plans for m in p.metrics))
+def _metrics_table(answer: Comparison) -> Any:
     rows: list[list[object]] = []
-    first = {m.structure: m for m in plans[0].metrics}
-    for name in names:
-        for i, p in enumerate(plans):
-            m = next((x for x in p.metrics if x.structure == name), None)
-            row: list[object] = [name if i == 0 else Text(""), p.id[:8]]
+    for structure in answer.structures:
+        for i, one in enumerate(structure.plans):
+            row: list[object] = [structure.structure if i == 0 else Text(""), one.plan_id[:8]]
             for attribute in _COMPARED:
-                value = getattr(m, attribute, None)
-                difference = _difference(value, getattr(first.get(name), attribute, None))
-                text = cell(_tables.number(value))
-                if i and difference is not None:
-                    text.append(f" {difference:+.2f}", style="dim")
+                text = cell(_tables.number(getattr(one.metrics, attribute, None)))
+                if one.difference is not None and attribute in one.difference:
+                    text.append(f" {one.difference[attribute]:+.2f}", style="dim")
                 row.append(text)
             rows.append(row)
     columns = ("structure", "plan", "mean Gy", "D98 Gy", "D95 Gy", "D50 Gy", "D2 Gy", "max Gy")
     return table(*columns, rows=rows, right=columns[2:])
 
 
-def _goals_table(plans: Sequence[Plan]) -> Any:
-    texts = list(dict.fromkeys(g.text for p in plans for g in p.goals))
+def _goals_table(answer: Comparison) -> Any:
     rows = []
-    for text in texts:
-        row: list[object] = [text]
-        for p in plans:
-            goal = next((g for g in p.goals if g.text == text), None)
-            row.append(_tables.goal_value(goal) if goal else None)
-        rows.append(row)
-    return table("goal", *(p.id[:8] for p in plans), rows=rows)
+    for goal in answer.goals:
+        values = [GoalResult(text=goal.text, unit=goal.unit, value=p.value, status=p.status) for p in goal.plans]
+        rows.append([goal.text, *map(_tables.goal_value, values)])
+    return table("goal", *(p.id[:8] for p in answer.plans), rows=rows)
 
 
 def _chosen(curves: Sequence[DvhCurve], names: Sequence[str]) -> tuple[DvhCurve, ...]:

@@ -134,13 +134,14 @@ def register(root: RadiarchGroup) -> None:
         "request_file",
         required=True,
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="YAML or JSON with objectives, and goals or parameters if they change.",
+        help="YAML or JSON with what is to be different: objectives, goals, prescription, parameters.",
     )
     @click.option("--watch", is_flag=True, help="Wait for the new plan's end and show its progress.")
     def reoptimize(cli: Cli, plan: str, request_file: Path, watch: bool) -> int:
-        """A new plan with other objectives on the beamlets of this one."""
-        request = _read_request(request_file, frozenset({"objectives", "goals", "parameters"}))
-        made = cli.client.reoptimize(plan_id(cli, plan), request.pop("objectives", []), **request)
+        """Another plan of the same structure set that differs in what the file says; stored beamlets are used again."""
+        keys = frozenset({"objectives", "goals", "prescription", "parameters", "label"})
+        request = _read_request(request_file, keys)
+        made = cli.client.reoptimize(plan_id(cli, plan), **request)
         if watch:
             return _watch(cli, made.id)
         cli.emit(made) if cli.as_json else cli.show(f"{made.id}  {made.state}")

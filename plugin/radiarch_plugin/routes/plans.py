@@ -225,6 +225,7 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         missing_structures=plan.missing_structures,
         protocol_sha256=plan.protocol_sha256,
         rtstruct_sha256=plan.rtstruct_sha256,
+        frame_of_reference_uid=plan.frame_of_reference_uid,
         outputs=tuple(o for o in plan.outputs if o.orthanc_id is not None),
         beams=_beams(plan),
         metrics=plan.metrics,

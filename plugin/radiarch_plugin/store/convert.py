@@ -96,6 +96,7 @@ def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow])
         study_instance_uid=row.study_instance_uid,
         rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
         rtstruct_sha256=row.rtstruct_sha256,
+        frame_of_reference_uid=row.frame_of_reference_uid,
         plan_label=row.plan_label,
         prescription=prescription_of(document),
         parameters=json.loads(document.parameters),

@@ -359,6 +359,7 @@ def insert_plan(
         study_instance_uid=clean(new.study_instance_uid),
         rtstruct_sop_instance_uid=clean(new.rtstruct_sop_instance_uid),
         rtstruct_sha256=new.rtstruct_sha256,
+        frame_of_reference_uid=None if new.frame_of_reference_uid is None else clean(new.frame_of_reference_uid, 64),
         plan_label=clean(new.plan_label),
         parent_id=new.parent_id,
         supersedes=supersedes,

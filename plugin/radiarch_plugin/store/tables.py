@@ -71,6 +71,7 @@ class PlanRow(Base):
     study_instance_uid: Mapped[str]
     rtstruct_sop_instance_uid: Mapped[str]
     rtstruct_sha256: Mapped[str]
+    frame_of_reference_uid: Mapped[str | None]
     plan_label: Mapped[str]
     parent_id: Mapped[str | None]
     supersedes: Mapped[str | None]

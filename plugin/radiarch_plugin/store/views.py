@@ -69,6 +69,7 @@ class NewPlan(_View):
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
+    frame_of_reference_uid: str | None = None
     prescription: Prescription | None
     parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
     inputs: tuple[JobInput, ...] = ()
@@ -113,6 +114,7 @@ class PlanView(_View):
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
+    frame_of_reference_uid: str | None
     plan_label: str
     prescription: Prescription | None
     parameters: dict[str, Any]

@@ -10,6 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
+    op.add_column("plans", sa.Column("frame_of_reference_uid", sa.Text(), nullable=True))
     op.add_column("plan_documents", sa.Column("inputs", sa.Text(), nullable=True))
     op.add_column("plan_documents", sa.Column("approvals", sa.Text(), nullable=True))
     op.add_column("arrivals", sa.Column("kind", sa.Text(), nullable=False, server_default="rtstruct"))
@@ -22,3 +23,4 @@ def downgrade() -> None:
         op.drop_column("arrivals", column)
     for column in ("approvals", "inputs"):
         op.drop_column("plan_documents", column)
+    op.drop_column("plans", "frame_of_reference_uid")

@@ -2,6 +2,7 @@
 
 ``STRUCTURE: METRIC OP VALUE`` with METRIC one of ``D95%`` ``D2cc`` ``V20Gy`` ``V95%`` ``Dmean`` ``Dmin``
 ``Dmax`` ``Dmax(0.03cc)`` ``CI`` ``HI``, OP ``≥ >= ≤ <=``, VALUE in ``Gy``, ``%`` or ``cc`` (CI, HI: bare numbers).
+Behind it, each after a comma, ``priority N`` (1 comes first) and ``tolerance VALUE`` in the unit of the goal's value.
 
 >>> g = Goal.parse("PTV: D95% >= 95%")
 >>> g.metric.kind, g.metric.argument, g.metric.argument_unit, g.limit, g.limit_unit
@@ -14,7 +15,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import InvalidRequestError
 from .states import GoalStatus
@@ -29,6 +30,11 @@ _METRIC = re.compile(
 )
 _OP = re.compile(r"≥|≤|>=|<=")
 _VALUE = re.compile(rf"(?P<num>{_NUMBER})\s*(?P<unit>%|Gy|cc)?")
+_PRIORITY = re.compile(r"[1-9]\d?")
+_EXTRA = re.compile(r"priority|tolerance")
+
+DEFAULT_PRIORITY = 10
+"""Of a goal that gives none: after those that give one."""
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,34 @@ class Metric:
 
 @dataclass(frozen=True)
 class Goal:
-    """A parsed goal; ``limit`` in ``limit_unit``: ``%`` of the prescription for doses, of the structure for volumes."""
+    """A parsed goal; ``limit`` in ``limit_unit``: ``%`` of the prescription for doses, of the structure for volumes.
+
+    Attributes
+    ----------
+    priority : 1 is met first; None where none is given
+    tolerance : in ``limit_unit``, by how much it may be missed and still be near; None for the usual
+    """
 
     structure: str
     metric: Metric
     at_least: bool
     limit: float
     limit_unit: Unit
+    priority: int | None = None
+    tolerance: float | None = None
 
     @property
     def text(self) -> str:
         op = "≥" if self.at_least else "≤"
         unit = f" {self.limit_unit}" if self.limit_unit in ("Gy", "cc") else self.limit_unit
-        return f"{self.structure}: {self.metric} {op} {self.limit:.12g}{unit}"
+        priority = "" if self.priority is None else f", priority {self.priority}"
+        tolerance = "" if self.tolerance is None else f", tolerance {self.tolerance:.12g}{unit}"
+        return f"{self.structure}: {self.metric} {op} {self.limit:.12g}{unit}{priority}{tolerance}"
+
+    @property
+    def rank(self) -> int:
+        """Its priority, or that of goals which give none."""
+        return DEFAULT_PRIORITY if self.priority is None else self.priority
 
     @property
     def needs_prescription(self) -> bool:
@@ -100,9 +121,6 @@ class Goal:
         v = _VALUE.match(text, pos)
         if v is None:
             raise _at(text, pos, "a number")
-        end = _skip(text, v.end())
-        if end != len(text):
-            raise _at(text, end, "the end of the goal")
         unit: Unit = v["unit"] or ""  # type: ignore[assignment]
         allowed: tuple[Unit, ...]
         if metric.kind in ("CI", "HI"):
@@ -113,7 +131,8 @@ class Goal:
             allowed = ("%", "Gy")
         if unit not in allowed:
             raise _at(text, v.end(), f"the unit {' or '.join(u or 'none' for u in allowed)} for {metric}")
-        return cls(name.strip(), metric, op[0] in ("≥", ">="), float(v["num"]), unit)
+        priority, tolerance = _extras(text, v.end(), unit)
+        return cls(name.strip(), metric, op[0] in ("≥", ">="), float(v["num"]), unit, priority, tolerance)
 
 
 def _metric(text: str, pos: int, m: re.Match[str]) -> Metric:
@@ -134,6 +153,35 @@ def _metric(text: str, pos: int, m: re.Match[str]) -> Metric:
     if m["arg"] is not None:
         raise _at(text, pos + len(kind), f"nothing directly after {kind}")
     return Metric(kind)
+
+
+def _extras(text: str, pos: int, unit: Unit) -> tuple[int | None, float | None]:
+    """Priority and tolerance behind a goal's value."""
+    priority: int | None = None
+    tolerance: float | None = None
+    pos = _skip(text, pos)
+    while pos < len(text):
+        if text[pos] != ",":
+            raise _at(text, pos, "the end of the goal, or ', priority 1', or ', tolerance 1%'")
+        pos = _skip(text, pos + 1)
+        word = _EXTRA.match(text, pos)
+        if word is None or (priority if word[0] == "priority" else tolerance) is not None:
+            raise _at(text, pos, "'priority' or 'tolerance', each once")
+        pos = _skip(text, word.end())
+        if word[0] == "priority":
+            number = _PRIORITY.match(text, pos)
+            if number is None:
+                raise _at(text, pos, "a priority from 1, which comes first, to 99")
+            priority, pos = int(number[0]), number.end()
+        else:
+            value = _VALUE.match(text, pos)
+            if value is None:
+                raise _at(text, pos, "a number")
+            if (value["unit"] or "") != unit:
+                raise _at(text, value.end("num"), f"the unit of the goal's value, {unit or 'none'}")
+            tolerance, pos = float(value["num"]), value.end()
+        pos = _skip(text, pos)
+    return priority, tolerance
 
 
 def _skip(text: str, pos: int) -> int:
@@ -166,3 +214,4 @@ class GoalResult(BaseModel):
     unit: str
     status: GoalStatus | None
     note: str | None = None
+    priority: int | None = Field(default=None, description="1 comes first; null where the goal gives none.")

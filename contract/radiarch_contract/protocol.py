@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .derived import Definitions, leaves
 from .errors import RadiarchError
 from .goals import Goal
 from .objectives import Objective
@@ -31,6 +34,33 @@ def _workflow(workflow_id: str) -> str:
 
 GoalText = Annotated[str, Field(max_length=120), AfterValidator(_goal)]
 WorkflowId = Annotated[str, AfterValidator(_workflow)]
+
+
+class PrioritisedGoal(BaseModel):
+    """A goal with its priority and tolerance beside it; written behind its text it means the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    goal: GoalText
+    priority: int | None = Field(default=None, ge=1, le=99, description="1 comes first.")
+    tolerance: float | None = Field(default=None, ge=0, description="In the unit of the goal's value.")
+
+    def as_text(self) -> str:
+        goal = Goal.parse(self.goal)
+        given = {k: v for k in ("priority", "tolerance") if (v := getattr(self, k)) is not None}
+        return replace(goal, **given).text
+
+
+def _as_text(goal: Any) -> Any:
+    if isinstance(goal, Mapping):
+        return PrioritisedGoal.model_validate(goal).as_text()
+    return goal
+
+
+Goals = Annotated[
+    tuple[Annotated[GoalText, BeforeValidator(_as_text, json_schema_input_type=str | PrioritisedGoal)], ...],
+    Field(max_length=200),
+]
 
 
 class Match(BaseModel):
@@ -66,7 +96,8 @@ class Protocol(BaseModel):
     beams: tuple[Beam, ...] = ()
     beam_count: int | None = Field(default=None, ge=1, le=9)
     objectives: tuple[Objective, ...] = ()
-    goals: tuple[GoalText, ...] = ()
+    goals: Goals = ()
+    derived: Definitions = Field(default_factory=dict, description="Structures made of others, by name.")
     calculation: dict[str, Any] = Field(
         default_factory=dict, description="Further parameters of the workflow, such as spot_spacing_mm or seed."
     )
@@ -88,11 +119,25 @@ class Protocol(BaseModel):
             p["beam_count"] = self.beam_count
         if self.objectives:
             p["objectives"] = [o.model_dump(mode="json") for o in self.objectives]
+        if self.derived:
+            p["derived"] = dict(self.derived)
         return p
 
+    def definitions(self) -> dict[str, str]:
+        """Derived structures by name, wherever they are given."""
+        found: dict[str, str] = parse_parameters(self.workflow, self.parameters()).derived
+        return found
+
+    def target_names(self) -> list[str]:
+        """The structures that all targets are, or are made of, the main one's first."""
+        return leaves([t.target for t in self.prescription.targets], self.definitions())
+
     def structure_names(self) -> list[str]:
-        """Every name that is used, the target first."""
-        names = [self.prescription.target, *self.match.structures, *self.structures]
+        """Every structure that has to be looked for, the target's first; derived ones by what they are made of."""
+        names = [t.target for t in self.prescription.targets]
+        names += [*self.match.structures, *self.structures]
         names += [o.structure for o in self.objectives]
         names += [Goal.parse(g).structure for g in self.goals]
-        return list(dict.fromkeys(names))
+        parameters = parse_parameters(self.workflow, self.parameters())
+        names += [o.structure for o in getattr(parameters, "overrides", ())]
+        return leaves([*names, *parameters.derived], parameters.derived)

@@ -15,16 +15,45 @@ from .states import OutputKind
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
 Vector3 = tuple[Coordinate, Coordinate, Coordinate]
+Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
-class Prescription(BaseModel):
-    """What is prescribed: total dose over all fractions, RBE-weighted for protons."""
+class TargetDose(BaseModel):
+    """A dose to a target, total over all fractions."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: str = Field(min_length=1, max_length=64, description="Name of the target structure.")
     dose_gy: float = Field(gt=0, le=120, description="Total dose over all fractions in Gy (RBE-weighted for protons).")
+
+
+class Prescription(TargetDose):
+    """What is prescribed: total dose over all fractions, RBE-weighted for protons."""
+
     fractions: int = Field(ge=1, le=60)
+    more: tuple[TargetDose, ...] = Field(
+        default=(),
+        max_length=9,
+        exclude_if=lambda more: not more,
+        description="Further targets with doses of their own, treated in the same fractions.",
+    )
+
+    @model_validator(mode="after")
+    def _each_target_once(self) -> Self:
+        names = [t.target for t in self.targets]
+        for i, name in enumerate(names):
+            if name in names[:i]:
+                raise ValueError(f"target {name!r} has two doses")
+        return self
+
+    @property
+    def targets(self) -> tuple[TargetDose, ...]:
+        """All targets, the main one first."""
+        return (TargetDose(target=self.target, dose_gy=self.dose_gy), *self.more)
+
+    def dose_of_gy(self, structure: str) -> float:
+        """A target's own dose; for everything else the main target's."""
+        return next((t.dose_gy for t in self.targets if t.target == structure), self.dose_gy)
 
 
 class Beam(BaseModel):
@@ -35,6 +64,52 @@ class Beam(BaseModel):
     gantry_deg: float = Field(ge=0, lt=360)
     couch_deg: float = Field(default=0.0, ge=0, lt=360)
     name: str | None = Field(default=None, max_length=16)
+    range_shifter: str = Field(
+        default="auto",
+        pattern=r"^[A-Za-z0-9_. -]{1,16}$",
+        description="auto: the machine's, where the target lies too shallow for its lowest energy; none; or its ID.",
+    )
+
+
+class DensityOverride(BaseModel):
+    """What a structure is counted as, instead of what the CT says: HU, or a mass density by the CT's calibration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    structure: str = Field(min_length=1, max_length=64)
+    hu: float | None = Field(default=None, ge=-1024, le=30_000)
+    density_g_cm3: float | None = Field(default=None, gt=0, le=25)
+    extend_body: bool = Field(
+        default=False, description="Whether it belongs to the patient's outline where it lies outside: bolus, a couch."
+    )
+
+    @model_validator(mode="after")
+    def _one_value(self) -> Self:
+        if (self.hu is None) == (self.density_g_cm3 is None):
+            raise ValueError("give hu or density_g_cm3, one of them")
+        return self
+
+
+class Adaptation(BaseModel):
+    """How far objectives may be tuned so that goals are met."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_rounds: int = Field(default=20, ge=1, le=100, description="Each optimises again from where the last one ended.")
+    weight_limits: tuple[Factor, Factor] = Field(
+        default=(0.05, 50.0), description="Least and most that a weight may become, as factors of what is written."
+    )
+    dose_limits: tuple[Factor, Factor] = Field(
+        default=(0.8, 1.1), description="Least and most that an objective's dose may become, as factors."
+    )
+
+    @model_validator(mode="after")
+    def _around_what_is_written(self) -> Self:
+        for name in ("weight_limits", "dose_limits"):
+            low, high = getattr(self, name)
+            if not low <= 1 <= high:
+                raise ValueError(f"{name} must hold 1, what is written, between them; they are {low:g} and {high:g}")
+        return self
 
 
 class WorkflowParameters(BaseModel):
@@ -43,7 +118,7 @@ class WorkflowParameters(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     derived: Definitions = Field(
-        default_factory=dict,
+        default={},
         description="Structures made of others, by name: 'PTV minus Rectum', 'PTV grown 5 mm except posterior 3 mm'.",
     )
 
@@ -93,6 +168,9 @@ class ProtonParameters(WorkflowParameters):
     isocenter_mm: Vector3 | None = Field(
         default=None, description="Patient LPS, mm; null: the target's centre of mass."
     )
+    overrides: tuple[DensityOverride, ...] = Field(
+        default=(), max_length=20, description="Structures that count with another density than the CT's."
+    )
 
     @model_validator(mode="after")
     def _one_way_to_give_beams(self) -> Self:
@@ -117,6 +195,18 @@ class ImptOptimizedParameters(ProtonParameters):
     """`proton-impt-optimized`: objectives as given."""
 
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
+    adapt: bool | Adaptation = Field(
+        default=False,
+        description="Whether objectives' weights and doses are tuned until goals are met, in the order of their "
+        "priority; true: within the default limits.",
+    )
+
+    @property
+    def adaptation(self) -> Adaptation | None:
+        """The limits of tuning; None where objectives stay as they are."""
+        if isinstance(self.adapt, Adaptation):
+            return self.adapt
+        return Adaptation() if self.adapt else None
 
 
 class GammaCriteria(BaseModel):
@@ -167,6 +257,9 @@ class RecalculationParameters(WorkflowParameters):
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    overrides: tuple[DensityOverride, ...] = Field(
+        default=(), max_length=20, description="Structures that count with another density than the CT's."
+    )
     gamma: GammaCriteria = GammaCriteria()
 
 

@@ -78,3 +78,38 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 def test_numbers_keep_their_digits(limit: object, volume: object) -> None:
     goal = Goal.parse(f"PTV: D{volume}% ≥ {limit} Gy")
     assert Goal.parse(goal.text) == goal
+
+
+@pytest.mark.parametrize(
+    ("text", "priority", "tolerance"),
+    [
+        ("PTV: D95% ≥ 95%", None, None),
+        ("PTV: D95% ≥ 95%, priority 1", 1, None),
+        ("PTV: D95% ≥ 95%, tolerance 0.5%", None, 0.5),
+        ("Rectum: Dmean ≤ 29 Gy, priority 2, tolerance 1 Gy", 2, 1.0),
+        ("Rectum: HI ≤ 0.1, priority 12, tolerance 0.02", 12, 0.02),
+    ],
+)
+def test_priority_and_tolerance_behind_the_value(text: str, priority: int | None, tolerance: float | None) -> None:
+    goal = Goal.parse(text)
+    assert (goal.priority, goal.tolerance) == (priority, tolerance)
+    assert goal.text == text
+    assert Goal.parse(goal.text) == goal
+
+
+@pytest.mark.parametrize(
+    ("text", "position"),
+    [
+        ("PTV: D95% ≥ 95% priority 1", 16),
+        ("PTV: D95% ≥ 95%, first", 17),
+        ("PTV: D95% ≥ 95%, priority 0", 26),
+        ("PTV: D95% ≥ 95%, tolerance 1 Gy", 28),
+        ("PTV: Dmean ≤ 29 Gy, tolerance 1", 31),
+        ("PTV: D95% ≥ 95%, priority 1, priority 2", 29),
+        ("PTV: D95% ≥ 95%, priority 1 2", 28),
+    ],
+)
+def test_errors_behind_the_value_point_at_the_character(text: str, position: int) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        Goal.parse(text)
+    assert caught.value.info.details["position"] == position

@@ -134,3 +134,61 @@ def test_the_contract_imports_pydantic_only() -> None:
         "assert not bad, bad"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": "contract"})
+
+
+def test_a_protocol_names_every_structure_that_has_to_be_found() -> None:
+    protocol = Protocol.model_validate(
+        {
+            "id": "boost",
+            "title": "Boost",
+            "prescription": {
+                "target": "PTV_low",
+                "dose_gy": 54,
+                "fractions": 30,
+                "more": [{"target": "Boost", "dose_gy": 60}],
+            },
+            "workflow": "proton-impt-optimized",
+            "objectives": [OBJECTIVE | {"structure": "Ring"}],
+            "derived": {"Boost": "GTV grown 5 mm", "Ring": "(Boost grown 20 mm) minus Boost"},
+            "calculation": {"overrides": [{"structure": "Metal", "hu": 3000}], "adapt": True},
+            "goals": ["Boost: D95% ≥ 95%", {"goal": "Rectum: Dmean ≤ 20 Gy", "priority": 2, "tolerance": 1}],
+        }
+    )
+    assert protocol.structure_names() == ["PTV_low", "GTV", "Rectum", "Metal"]
+    assert protocol.target_names() == ["PTV_low", "GTV"]
+    assert protocol.goals[1] == "Rectum: Dmean ≤ 20 Gy, priority 2, tolerance 1 Gy"
+    assert protocol.prescription.dose_of_gy("Boost") == 60
+    assert protocol.prescription.dose_of_gy("Rectum") == 54
+    assert protocol.parameters()["derived"]["Boost"] == "GTV grown 5 mm"
+    assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"more": [{"target": "PTV", "dose_gy": 50}]}, "has two doses"),
+        ({"more": [{"target": "A", "dose_gy": -1}]}, "greater than 0"),
+    ],
+)
+def test_prescriptions_that_contradict_themselves(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Prescription.model_validate({"target": "PTV", "dose_gy": 60, "fractions": 30} | change)
+
+
+def test_a_prescription_of_one_target_is_written_as_ever() -> None:
+    plain = {"target": "PTV", "dose_gy": 60.0, "fractions": 30}
+    assert Prescription.model_validate(plain).model_dump(mode="json") == plain
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"overrides": [{"structure": "Metal"}]},
+        {"overrides": [{"structure": "Metal", "hu": 1, "density_g_cm3": 1}]},
+        {"adapt": {"weight_limits": [2, 3]}},
+        {"beams": [{"gantry_deg": 0, "range_shifter": "../x"}]},
+    ],
+)
+def test_nonsense_in_steering_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequestError):
+        parse_parameters("proton-impt-optimized", {"objectives": [OBJECTIVE]} | wrong)

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
+from .normalisation import Normalisation
 from .objectives import Objective
 from .states import OutputKind
 
@@ -162,6 +163,12 @@ class ProtonParameters(WorkflowParameters):
         le=10,
         description="Least meterset of a spot in one fraction, MU; null: the machine's own limit.",
     )
+    normalisation: str | None = Field(
+        default=None,
+        max_length=120,
+        description="Dose to which the finished plan is scaled, dose and meterset alike: 'D95% = 100%' (of the target), "
+        "'CTV: D98% = 57 Gy'; null: it is not scaled.",
+    )
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
@@ -171,6 +178,16 @@ class ProtonParameters(WorkflowParameters):
     overrides: tuple[DensityOverride, ...] = Field(
         default=(), max_length=20, description="Structures that count with another density than the CT's."
     )
+
+    @field_validator("normalisation")
+    @classmethod
+    def _readable_normalisation(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                Normalisation.parse(text, target="target")
+            except InvalidRequestError as e:
+                raise ValueError(str(e)) from None
+        return text
 
     @model_validator(mode="after")
     def _one_way_to_give_beams(self) -> Self:

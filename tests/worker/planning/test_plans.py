@@ -15,6 +15,7 @@ from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Beam, ImptBasicParameters, ImptOptimizedParameters, Prescription
 from radiarch_worker.engines.mcsquare import load_machine
+from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Grid, Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import distance_mm, sample_mask
@@ -203,3 +204,39 @@ def test_refusals_are_named(tmp_path: Path) -> None:
     prone = dataclasses.replace(p, ct=dataclasses.replace(p.ct, patient_position="HFP"))
     assert refused(tmp_path, prone, refs(p)) is ErrorCode.UNSUPPORTED_PATIENT_POSITION
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.engine
+def test_normalised_dose_and_meterset_are_the_plan_times_one_factor(
+    optimized: tuple[PlanResult, Recorder], tmp_path: Path
+) -> None:
+    p = a_patient()
+    result, _ = planned(tmp_path, normalisation="D95% = 95%", uncertainty_percent=10, final_primaries=60_000)
+    judged = evaluate(p, result.dose, PRESCRIPTION, ("PTV: D95% ≥ 95%",), refs(p))
+    assert judged.goals[0].value == pytest.approx(95.0, rel=1e-5)
+    by = result.provenance["normalisation_factor"]
+    assert any("multiplied" in note for note in result.notes)
+    least = load_machine("BDL_default_UN_RangeShifter").limits.spot_mu_min
+    mu = np.concatenate([layer.meterset_mu for layer in result.beams[0].layers])
+    assert mu.min() >= least
+    # a plan of the same meterset has the same dose: the energy of the meterset is that of the dose, as without
+    free, _ = optimized
+
+    def energy_per_mu(r: PlanResult) -> float:
+        joule = sum(float(layer.meterset_mu.sum()) * layer.energy_mev for layer in r.beams[0].layers)
+        return float(r.dose.dose_gy.sum(dtype=np.float64)) / joule
+
+    assert energy_per_mu(result) == pytest.approx(energy_per_mu(free), rel=0.01)
+    assert 0.7 < by < 1.4
+
+
+@pytest.mark.engine
+def test_spots_that_normalisation_makes_too_small_are_left_out_and_the_dose_is_of_the_rest(tmp_path: Path) -> None:
+    coarse = {"spot_spacing_mm": 12, "beamlet_primaries": 50, "max_iterations": 5, "final_primaries": 40_000}
+    result, _ = planned(tmp_path, normalisation="PTV: Dmean = 36 Gy", spot_mu_min=1.5, **coarse)
+    mu = np.concatenate([layer.meterset_mu for layer in result.beams[0].layers])
+    assert mu.min() >= 1.5
+    assert any("left out" in note for note in result.notes)
+    p = a_patient()
+    judged = evaluate(p, result.dose, PRESCRIPTION, ("PTV: Dmean ≥ 36 Gy",), refs(p))
+    assert judged.goals[0].value == pytest.approx(36.0, rel=1e-5)

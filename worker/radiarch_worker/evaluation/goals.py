@@ -41,7 +41,7 @@ class Judged:
 
     samples: Mapping[int, StructureDose]
     body: StructureDose
-    prescription: Prescription
+    prescription: Prescription | None
 
 
 class _UnknownError(Exception):
@@ -51,7 +51,8 @@ class _UnknownError(Exception):
 def judge(text: str, judged: Judged, structures: Mapping[str, StructureRef]) -> GoalResult:
     """A goal's value in the unit of its limit, and whether it is met.
 
-    Without a value where the structure is not in this patient, or the metric is not defined on it; the note says why.
+    Percentages of the prescription are of the structure's own, where it is a target, else of the main target's. Without
+    a value where the structure is not in this patient, or the metric is not defined on it; the note says why.
     """
     goal = Goal.parse(text)
     try:
@@ -59,10 +60,24 @@ def judge(text: str, judged: Judged, structures: Mapping[str, StructureRef]) -> 
         value = _value(goal, samples, judged)
     except _UnknownError as e:
         return GoalResult(
-            text=text, structure=goal.structure, value=None, unit=goal.limit_unit, status=None, note=str(e)
+            text=text,
+            structure=goal.structure,
+            value=None,
+            unit=goal.limit_unit,
+            status=None,
+            note=str(e),
+            priority=goal.priority,
         )
-    status = _status(goal, value, _tolerance(goal, samples, judged.prescription))
-    return GoalResult(text=text, structure=goal.structure, value=value, unit=goal.limit_unit, status=status)
+    tolerance = _tolerance(goal, samples, judged.prescription) if goal.tolerance is None else goal.tolerance
+    status = _status(goal, value, tolerance)
+    return GoalResult(
+        text=text,
+        structure=goal.structure,
+        value=value,
+        unit=goal.limit_unit,
+        status=status,
+        priority=goal.priority,
+    )
 
 
 def _find(name: str, judged: Judged, structures: Mapping[str, StructureRef]) -> StructureDose:
@@ -81,21 +96,21 @@ def _find(name: str, judged: Judged, structures: Mapping[str, StructureRef]) -> 
 
 def _value(goal: Goal, samples: StructureDose, judged: Judged) -> float:
     kind, argument = goal.metric.kind, goal.metric.argument
-    prescription_gy = judged.prescription.dose_gy
     if kind == "CI":
-        return paddick_index(samples, judged.body, prescription_gy)
+        return paddick_index(samples, judged.body, _prescribed_gy(goal, judged))
     if kind == "HI":
         return homogeneity_index(samples)
     if kind == "V":
         assert argument is not None
-        threshold_gy = argument if goal.metric.argument_unit == "Gy" else argument / 100 * prescription_gy
+        threshold_gy = argument if goal.metric.argument_unit == "Gy" else argument / 100 * _prescribed_gy(goal, judged)
         fraction = volume_at_dose(samples, threshold_gy)
         return fraction * (100 if goal.limit_unit == "%" else samples.volume_cc)
-    dose_gy = _dose_gy(goal, samples)
-    return dose_gy if goal.limit_unit == "Gy" else 100 * dose_gy / prescription_gy
+    dose_gy = goal_dose_gy(goal, samples)
+    return dose_gy if goal.limit_unit == "Gy" else 100 * dose_gy / _prescribed_gy(goal, judged)
 
 
-def _dose_gy(goal: Goal, samples: StructureDose) -> float:
+def goal_dose_gy(goal: Goal, samples: StructureDose) -> float:
+    """The dose of a goal's metric (``D``, ``Dmean``, ``Dmin`` or ``Dmax``), Gy."""
     metric = goal.metric
     if metric.kind == "Dmean":
         return mean_gy(samples)
@@ -108,6 +123,12 @@ def _dose_gy(goal: Goal, samples: StructureDose) -> float:
     if metric.argument > samples.volume_cc:
         raise _UnknownError(f"the structure has {samples.volume_cc:.2g} cc, less than {metric.argument:g} cc")
     return dose_at_volume_gy(samples, metric.argument / samples.volume_cc)
+
+
+def _prescribed_gy(goal: Goal, judged: Judged) -> float:
+    if judged.prescription is None:
+        raise _UnknownError("no dose is prescribed to which it could be relative")
+    return judged.prescription.dose_of_gy(goal.structure)
 
 
 def paddick_index(target: StructureDose, body: StructureDose, prescription_gy: float) -> float:
@@ -133,7 +154,7 @@ def homogeneity_index(samples: StructureDose) -> float:
     return (dose_at_volume_gy(samples, 0.02) - dose_at_volume_gy(samples, 0.98)) / d50
 
 
-def _tolerance(goal: Goal, samples: StructureDose, prescription: Prescription) -> float:
+def _tolerance(goal: Goal, samples: StructureDose, prescription: Prescription | None) -> float:
     """How far a missed goal may be and still count as near, in the unit of its limit."""
     kind = goal.metric.kind
     if kind in ("CI", "HI"):
@@ -141,7 +162,9 @@ def _tolerance(goal: Goal, samples: StructureDose, prescription: Prescription) -
     if kind == "V":
         whole = 100.0 if goal.limit_unit == "%" else samples.volume_cc
         return NEAR_VOLUME_PERCENT / 100 * whole
-    whole = 100.0 if goal.limit_unit == "%" else prescription.dose_gy
+    if goal.limit_unit == "%":
+        return NEAR_DOSE_PERCENT
+    whole = goal.limit if prescription is None else prescription.dose_of_gy(goal.structure)
     return NEAR_DOSE_PERCENT / 100 * whole
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
+from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, ProtonParameters
@@ -23,6 +24,7 @@ from radiarch_worker.engines.mcsquare.installation import file_sha256, find_inst
 from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, Solution, make_problem, optimize
 
+from . import normalise
 from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
@@ -31,6 +33,7 @@ from .structures import require_target
 RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
 _MU_DECIMALS = 5
+_NORMALISATION_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class ProtonJob:
     job_dir: Path
     threads: int
     cache: ArrayCache | None = None
+    goals: tuple[str, ...] = ()
 
 
 @dataclass
@@ -231,7 +235,7 @@ def find_meterset(
         solution = optimize(
             problem,
             uniform_start(setup, beamlets) if start is None else start,
-            least_weight=setup.spot_mu_min,
+            least_weight=setup.spot_mu_min * (normalise.HEADROOM if parameters.normalisation else 1.0),
             max_iterations=parameters.max_iterations,
             method=parameters.method,
             on_iteration=tell,
@@ -262,6 +266,93 @@ def beamlet_dose(setup: Setup, beamlets: Beamlets, weights_mu: npt.NDArray[np.fl
     return Dose(dose_gy, setup.dose_grid, RBE)
 
 
+@dataclass(frozen=True)
+class FinalDose:
+    """A plan as it is delivered, with its dose.
+
+    Attributes
+    ----------
+    weights_mu : (all spots,) for one fraction, 0 for spots that are not delivered
+    plan, meterset_mu : the spots that are
+    dose : as reported
+    """
+
+    weights_mu: npt.NDArray[np.float64]
+    plan: mcsquare.SpotPlan
+    meterset_mu: npt.NDArray[np.float64]
+    result: mcsquare.DoseResult
+    dose: Dose
+
+
+def final_dose(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> FinalDose:
+    """Reported dose of a meterset over the whole BODY."""
+    job, grid = setup.job, setup.dose_grid
+    keep = weights_mu > 0
+    plan = setup.plan.select(keep)
+    # Rounded, so that the plan as written in DICOM is the plan that was computed.
+    meterset = np.round(weights_mu[keep], _MU_DECIMALS)
+    result = mcsquare.compute_dose(
+        setup.ct,
+        plan,
+        meterset,
+        grid,
+        setup.on(setup.target.mask, grid),
+        setup.run,
+        uncertainty_percent=job.parameters.uncertainty_percent,
+        primaries=job.parameters.final_primaries,
+    )
+    setup.clock.engine(result.engine_s)
+    return FinalDose(weights_mu, plan, meterset, result, reported_dose(setup, result))
+
+
+def reported_dose(setup: Setup, result: mcsquare.DoseResult) -> Dose:
+    """Dose over all fractions, RBE-weighted, of what the engine computed for one."""
+    body = ndimage.binary_dilation(setup.on(setup.job.patient.body.mask, result.grid), iterations=1)
+    # Dose to the air around the patient is noise of a few protons in almost no mass.
+    dose_gy = np.where(body, result.dose_gy * np.float32(setup.gy_per_unit), np.float32(0.0))
+    return Dose(np.ascontiguousarray(dose_gy, dtype=np.float32), result.grid, RBE)
+
+
+def _normalised(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, dict[str, Any], list[str]]:
+    """Dose and meterset scaled to a normalisation, with what to say of it.
+
+    Spots that would fall below the machine's least meterset are left out; the dose of the rest is then computed
+    anew, since it is no longer the first one times a factor.
+    """
+    job = setup.job
+    wanted = normalise.wanted(text, job.prescription)
+    left_out = 0
+    for _ in range(_NORMALISATION_ROUNDS):
+        by = normalise.factor(wanted, final.dose, job.patient, job.structures)
+        low = (final.weights_mu > 0) & (final.weights_mu * by < setup.spot_mu_min - 0.5 * 10**-_MU_DECIMALS)
+        if not low.any():
+            break
+        left_out += int(np.count_nonzero(low))
+        final = final_dose(setup, np.where(low, 0.0, final.weights_mu * by))
+    else:
+        raise EngineError(
+            f"normalisation {wanted.normalisation.text!r}: scaled down, ever more spots fall below "
+            f"{setup.spot_mu_min:g} MU ({left_out} so far)",
+            remedy="Lower the target's objectives to what is normalised to, or use wider spots.",
+            code=ErrorCode.OPTIMIZATION_FAILED,
+        )
+    meterset = np.round(final.meterset_mu * by, _MU_DECIMALS)
+    scaled = replace(
+        final,
+        weights_mu=final.weights_mu * by,
+        meterset_mu=meterset,
+        dose=replace(final.dose, dose_gy=final.dose.dose_gy * np.float32(by)),
+    )
+    said = [f"Dose and meterset were multiplied by {by:.4f}, so that {wanted.normalisation.text}."]
+    if left_out:
+        said.append(
+            f"{left_out} spots fell below {setup.spot_mu_min:g} MU by it and were left out; the dose was computed "
+            "without them."
+        )
+    job.reporter.log(said[0])
+    return scaled, {"normalisation": wanted.normalisation.text, "normalisation_factor": by}, said
+
+
 def finish(
     setup: Setup,
     weights_mu: npt.NDArray[np.float64],
@@ -278,26 +369,13 @@ def finish(
     """
     job = setup.job
     job.reporter.stage(Stage.FINAL_DOSE)
-    keep = weights_mu > 0
-    plan = setup.plan.select(keep)
-    # Rounded, so that the plan as written in DICOM is the plan that was computed.
-    meterset = np.round(weights_mu[keep], _MU_DECIMALS)
-    grid = setup.dose_grid
     with setup.clock.stage(Stage.FINAL_DOSE):
-        result = mcsquare.compute_dose(
-            setup.ct,
-            plan,
-            meterset,
-            grid,
-            setup.on(setup.target.mask, grid),
-            setup.run,
-            uncertainty_percent=job.parameters.uncertainty_percent,
-            primaries=job.parameters.final_primaries,
-        )
-        body = ndimage.binary_dilation(setup.on(job.patient.body.mask, grid), iterations=1)
-        # Dose to the air around the patient is noise of a few protons in almost no mass.
-        dose_gy = np.where(body, result.dose_gy * np.float32(setup.gy_per_unit), np.float32(0.0))
-    setup.clock.engine(result.engine_s)
+        final = final_dose(setup, weights_mu)
+        normalised: dict[str, Any] = {}
+        if job.parameters.normalisation is not None:
+            final, normalised, said = _normalised(setup, final, job.parameters.normalisation)
+            notes = [*notes, *said]
+    plan, meterset, result = final.plan, final.meterset_mu, final.result
     all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
     left = {beam.name for beam in plan.beams}
     all_notes += [
@@ -310,10 +388,10 @@ def finish(
         )
     return PlanResult(
         beams=_ion_beams(plan, meterset),
-        dose=Dose(np.ascontiguousarray(dose_gy, dtype=np.float32), grid, RBE),
+        dose=final.dose,
         uncertainty_percent=result.uncertainty_percent,
         machine=setup.machine.described,
-        provenance={**_provenance(setup, result), **provenance},
+        provenance={**_provenance(setup, result), **provenance, **normalised},
         notes=tuple(all_notes),
         solver_trace=tuple(solver_trace),
         timings_s=dict(setup.clock.timings_s),

@@ -1,0 +1,51 @@
+"""The grammar of normalisation: what it takes, and errors that point at the character."""
+
+from __future__ import annotations
+
+import pytest
+from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.normalisation import Normalisation
+from radiarch_contract.workflows import parse_parameters
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("D95% = 100%", "PTV: D95% = 100%"),
+        ("D95%=100 %", "PTV: D95% = 100%"),
+        ("CTV 57: Dmean = 57.5 Gy", "CTV 57: Dmean = 57.5 Gy"),
+        ("PTV: D0.5cc = 105%", "PTV: D0.5cc = 105%"),
+    ],
+)
+def test_says_what_it_means(text: str, says: str) -> None:
+    found = Normalisation.parse(text, target="PTV")
+    assert found.text == says
+    assert Normalisation.parse(says, target="other").text == says
+
+
+@pytest.mark.parametrize(
+    ("text", "character"),
+    [
+        ("", 1),
+        ("D95%", 5),
+        ("D95% >= 100%", 6),
+        ("D95% = 100% = 3", 13),
+        ("D95% = 100%, priority 1", 12),
+        ("X95% = 100%", 1),
+        ("PTV: V20Gy = 30%", 6),
+        ("HI = 0.1", 1),
+        ("D95% = many", 8),
+        ("D95% = 0%", 7),
+        ("D95% = 3 cc", 12),
+    ],
+)
+def test_errors_point_at_the_character(text: str, character: int) -> None:
+    with pytest.raises(InvalidRequestError, match=f"character {character} is") as caught:
+        Normalisation.parse(text, target="PTV")
+    assert caught.value.info.remedy
+
+
+def test_parameters_refuse_what_cannot_be_read() -> None:
+    assert parse_parameters("proton-impt-basic", {"normalisation": "D95% = 100%"})
+    with pytest.raises(InvalidRequestError, match="character 5"):
+        parse_parameters("proton-impt-basic", {"normalisation": "D95%"})

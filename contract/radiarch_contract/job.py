@@ -26,6 +26,13 @@ class JobInput(_Wire):
     sha256: str | None = Field(default=None, description="`identity.dataset_sha256` of what the job was made for.")
 
 
+class SessionRef(_Wire):
+    """The session that a plan belongs to: its worker reads and stores there, not in Orthanc."""
+
+    id: str = Field(pattern=r"^[0-9a-f]{32}$")
+    token: str = Field(pattern=r"^[0-9a-f.]{1,128}$", repr=False, description="Of this plan; none after its end.")
+
+
 class JobSpec(_Wire):
     """Everything that a worker needs to plan; the same for every attempt but for ``attempt``."""
 
@@ -49,6 +56,7 @@ class JobSpec(_Wire):
     )
     inputs: tuple[JobInput, ...] = ()
     plan_label: str = Field(default="RADIARCH", max_length=16)
+    session: SessionRef | None = Field(default=None, description="None: inputs and results are in Orthanc itself.")
 
     @property
     def prescribed(self) -> Prescription:

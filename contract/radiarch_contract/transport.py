@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from . import API_PREFIX
+
 QUEUE_NAME = "radiarch"
 JOB_FUNCTION = "radiarch_worker.job.run_plan"
 """The one function that a worker will run; its single argument is `JobSpec` as a JSON-able dict."""
@@ -14,6 +16,16 @@ HEARTBEAT_INTERVAL_S = 1.0
 LOST_AFTER_S = 15.0
 """An attempt with no heartbeat for this long, and no RQ job that is going to run, is lost."""
 TRANSPORT_TTL_S = 7 * 24 * 3600
+
+SESSION_HEADER = "Radiarch-Session"
+"""HTTP header with a session's secret: every request about the session has it."""
+STORE_HEADER = "Radiarch-Store-Token"
+"""HTTP header with `job.SessionRef.token`: every request of a worker to a session's store has it."""
+
+
+def session_store_path(session_id: str) -> str:
+    """Where a session answers a worker as Orthanc does at its root: find, file, store, delete."""
+    return f"{API_PREFIX}/sessions/{session_id}/store"
 
 
 def job_id(plan_id: str, attempt: int) -> str:

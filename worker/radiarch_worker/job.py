@@ -120,7 +120,7 @@ class _Run:
         spec, link = self.spec, self.here.link
         parameters = parse_parameters(spec.workflow_id, spec.parameters)
         structures = {ref.name: ref for ref in spec.structures}
-        with pacs.Orthanc(self.here.settings, link.log) as orthanc:
+        with pacs.Orthanc(self.here.settings, link.log, spec.session) as orthanc:
             link.stage(Stage.LOADING_DATA)
             with self._timed("fetch"):
                 fetched = pacs.fetch(orthanc, spec, link)
@@ -174,6 +174,8 @@ class _Run:
         )
 
     def _cache(self) -> ArrayCache | None:
+        if self.spec.session is not None:
+            return None  # nothing of a session may outlive it
         settings = self.here.settings
         return ArrayCache(settings.beamlet_cache, settings.cache_mb << 20) if settings.cache_mb else None
 

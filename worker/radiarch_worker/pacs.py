@@ -16,8 +16,9 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError, ServiceError
 from radiarch_contract.identity import dataset_sha256
-from radiarch_contract.job import JobSpec, Output
+from radiarch_contract.job import JobSpec, Output, SessionRef
 from radiarch_contract.states import OutputKind
+from radiarch_contract.transport import STORE_HEADER, session_store_path
 
 from .link import JobLink
 from .settings import Settings
@@ -45,15 +46,17 @@ class Orthanc:
         Address, credentials, and for how long a request is tried again.
     log
         Told when there is something to wait for.
+    session
+        Whose store is meant instead of Orthanc's own; it answers the same requests.
     """
 
-    def __init__(self, settings: Settings, log: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, log: Callable[[str], None], session: SessionRef | None = None) -> None:
         auth = (settings.orthanc_user, settings.orthanc_password or "") if settings.orthanc_user else None
         self._client = httpx.Client(
-            base_url=settings.orthanc_url,
+            base_url=settings.orthanc_url + (session_store_path(session.id) if session else ""),
             auth=auth,
             # Orthanc 1.10 compresses at 10 times the cost of sending
-            headers={"Accept-Encoding": "identity"},
+            headers={"Accept-Encoding": "identity"} | ({STORE_HEADER: session.token} if session else {}),
             timeout=httpx.Timeout(60.0, connect=5.0),
             trust_env=False,
             verify=settings.orthanc_url.startswith("https"),  # certificates take longer to load than a CT does

@@ -102,9 +102,18 @@ class _Demo:
                 plan = session.wait_for_end(plan_id, display)
         finally:
             display.close()
+        if plan.error is not None:
+            self._keep_log(plan, client)
         plan.raise_for_failure()
         session.timings_s["total"] = time.monotonic() - since
         self._report(case, plan, client, session)
+
+    def _keep_log(self, plan: Plan, client: Radiarch) -> None:
+        """What the job said; the service's own copy goes with the demo."""
+        self._results.mkdir(parents=True, exist_ok=True)
+        path = self._results / "job.log"
+        path.write_text("".join(f"{line}\n" for line in client.job_log(plan.id).lines), encoding="utf-8")
+        self._say(f"the job's log is {path}")
 
     def _report(self, case: Case, plan: Plan, client: Radiarch, session: Session) -> None:
         console, results = self._console, self._results

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.protocol_file import LoadedProtocol as LoadedProtocol
@@ -89,13 +90,15 @@ def _try(loaded: LoadedProtocol, facts: RtstructFacts) -> Matched | Refusal:
     if reason:
         return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, reason)
     refs, missing = resolve(protocol.structure_names(), protocol.structures, facts.rois)
-    target = protocol.prescription.target
+    targets = protocol.target_names()
     needed = [*protocol.match.structures, *(n for n, s in protocol.structures.items() if s.required)]
-    absent = [n for n in dict.fromkeys(needed) if n in missing and n not in (target, "BODY")]
+    needed = leaves(needed, protocol.definitions())
+    absent = [n for n in needed if n in missing and n not in (*targets, "BODY")]
     if absent:
         return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, f"no ROI stands for {', '.join(absent)}")
-    if target in missing:
-        return Refusal(protocol.id, ErrorCode.NO_TARGET, f"no ROI stands for the target {target}")
+    for target in targets:
+        if target in missing and target != "BODY":
+            return Refusal(protocol.id, ErrorCode.NO_TARGET, f"no ROI stands for the target {target}")
     return Matched(loaded, tuple(refs.values()), tuple(missing))
 
 

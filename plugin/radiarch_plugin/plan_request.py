@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from radiarch_contract.derived import Definitions, leaves
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
 from radiarch_contract.objectives import Objective
-from radiarch_contract.protocol import GoalText, WorkflowId
+from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin
 from radiarch_contract.structures import Roi, StructureRef, resolve
-from radiarch_contract.workflows import Beam, Prescription, parse_parameters, validation_error
+from radiarch_contract.workflows import Beam, Prescription, TargetDose, parse_parameters, validation_error
 
 from .matching import LoadedProtocol
 from .orthanc_client import OrthancClient
@@ -34,6 +35,9 @@ class PrescriptionRequest(BaseModel):
     target: Name | None = None
     dose_gy: float | None = Field(default=None, gt=0, le=120, description="Total over all fractions, Gy.")
     fractions: int | None = Field(default=None, ge=1, le=60)
+    more: tuple[TargetDose, ...] | None = Field(
+        default=None, max_length=9, description="Further targets with doses of their own."
+    )
 
 
 class PlanRequest(BaseModel):
@@ -55,7 +59,8 @@ class PlanRequest(BaseModel):
     beams: tuple[Beam, ...] | None = Field(default=None, min_length=1, max_length=9)
     beam_count: int | None = Field(default=None, ge=1, le=9, description="Evenly spaced from gantry 0.")
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
-    goals: tuple[GoalText, ...] | None = Field(default=None, max_length=200)
+    goals: Goals | None = None
+    derived: Definitions | None = Field(default=None, description="Structures made of others, by name.")
     parameters: dict[str, Any] = Field(
         default_factory=dict, max_length=100, description="Further parameters of the workflow, over the protocol's."
     )
@@ -144,6 +149,10 @@ def _parameters(request: PlanRequest, loaded: LoadedProtocol | None) -> tuple[st
         own["beam_count"] = request.beam_count
     if request.objectives is not None:
         own["objectives"] = [o.model_dump(mode="json") for o in request.objectives]
+    if request.derived is not None:
+        own["derived"] = dict(request.derived)
+    if isinstance(own.get("derived"), dict):  # definitions are added to the protocol's, each under its own name
+        own["derived"] = given.get("derived", {}) | own["derived"]
     for one, other in (("beams", "beam_count"), ("beam_count", "beams")):
         if one in own and other not in own:
             given.pop(other, None)
@@ -177,15 +186,16 @@ def _structures(
     facts: RtstructFacts,
 ) -> tuple[dict[str, StructureRef], list[str]]:
     """Which ROI each name stands for. Names that the request itself uses must exist; a protocol's may be missing."""
-    used = [prescription.target]
-    used += objective_structures(parameters)
-    used += goal_structures(goals)
+    definitions: Mapping[str, str] = parameters.get("derived", {})
+    targets = [t.target for t in prescription.targets]
+    used = [*targets, *objective_structures(parameters), *goal_structures(goals), *override_structures(parameters)]
     if loaded:
         used += loaded.protocol.structures
+    used = leaves([*used, *definitions], definitions)
     refs, missing = resolve(used, loaded.protocol.structures if loaded else {}, facts.rois)
     refs |= _given(request, facts.rois)
     missing = [n for n in missing if n not in refs]
-    asked = {prescription.target, *_own_names(request)}
+    asked = set(leaves([*targets, *_own_names(request)], definitions))
     if loaded:
         asked |= {n for n, s in loaded.protocol.structures.items() if s.required}
     unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
@@ -200,13 +210,22 @@ def objective_structures(parameters: Mapping[str, Any]) -> list[str]:
     return [str(o.get("structure")) for o in found if isinstance(o, Mapping)] if isinstance(found, list) else []
 
 
+def override_structures(parameters: Mapping[str, Any]) -> list[str]:
+    """Names that the density overrides of parameters use, validated or not."""
+    found = parameters.get("overrides")
+    return [str(o.get("structure")) for o in found if isinstance(o, Mapping)] if isinstance(found, list) else []
+
+
 def goal_structures(goals: Sequence[str]) -> list[str]:
     return [Goal.parse(g).structure for g in goals]
 
 
 def _own_names(request: PlanRequest) -> list[str]:
     names = [o.structure for o in request.objectives or ()]
-    return names + goal_structures(request.goals or ()) + objective_structures(request.parameters)
+    names += goal_structures(request.goals or ()) + objective_structures(request.parameters)
+    names += override_structures(request.parameters)
+    more = request.parameters.get("derived")
+    return [*names, *(request.derived or {}), *(more if isinstance(more, Mapping) else {})]
 
 
 def _given(request: PlanRequest, rois: Sequence[Roi]) -> dict[str, StructureRef]:

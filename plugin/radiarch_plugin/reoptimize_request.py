@@ -6,15 +6,22 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.objectives import Objective
-from radiarch_contract.protocol import GoalText
+from radiarch_contract.protocol import Goals
 from radiarch_contract.states import Origin
 from radiarch_contract.structures import StructureRef, StructureSelector, resolve
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
 from .orthanc_client import OrthancClient
-from .plan_request import PrescriptionRequest, goal_structures, objective_structures, unknown_structures
+from .plan_request import (
+    PrescriptionRequest,
+    goal_structures,
+    objective_structures,
+    override_structures,
+    unknown_structures,
+)
 from .protocols import ProtocolSet
 from .rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from .store import NewPlan, PlanView
@@ -29,7 +36,7 @@ class ReoptimizeRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
-    goals: tuple[GoalText, ...] | None = Field(default=None, max_length=200)
+    goals: Goals | None = None
     prescription: PrescriptionRequest | None = None
     parameters: dict[str, Any] = Field(default_factory=dict, max_length=100)
     label: Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")] = None
@@ -72,9 +79,14 @@ def make_child(
     prescription = _prescription(request, parent.prescription)
     goals = parent.goal_texts if request.goals is None else request.goals
     facts = _same_structure_set(parent, orthanc)
-    used = [prescription.target, *objective_structures(parameters), *goal_structures(goals)]
+    definitions: Mapping[str, str] = parameters.get("derived", {})
+    targets = [t.target for t in prescription.targets]
+    used = [*targets, *objective_structures(parameters), *goal_structures(goals), *override_structures(parameters)]
+    used = leaves([*used, *definitions], definitions)
     refs, missing = _structures(used, parent, _selectors(parent, protocols), facts)
-    asked = {prescription.target, *objective_structures(given), *goal_structures(request.goals or ())}
+    own = [*objective_structures(given), *goal_structures(request.goals or ()), *override_structures(given)]
+    own += given["derived"] if isinstance(given.get("derived"), Mapping) else ()
+    asked = set(leaves([*targets, *own], definitions))
     unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
     if unknown:
         raise unknown_structures(unknown, facts.rois)

@@ -19,6 +19,7 @@ from radiarch_contract import __version__
 from radiarch_contract.errors import EngineError, ErrorCode, ErrorInfo, RadiarchError, ServiceError
 from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
+from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import parse_parameters
 
 from . import context, pacs
@@ -119,20 +120,21 @@ class _Run:
 
         spec, link = self.spec, self.here.link
         parameters = parse_parameters(spec.workflow_id, spec.parameters)
-        structures = {ref.name: ref for ref in spec.structures}
+        structures: Mapping[str, StructureRef] = {ref.name: ref for ref in spec.structures}
         with pacs.Orthanc(self.here.settings, link.log, spec.session) as orthanc:
             link.stage(Stage.LOADING_DATA)
             with self._timed("fetch"):
                 fetched = pacs.fetch(orthanc, spec, link)
             with self._timed("load"):
-                target, outline = structures.get(spec.prescription.target), structures.get("BODY")
+                outline = structures.get("BODY")
                 subject = patient.load_patient(
                     fetched.rtstruct,
                     fetched.images,
                     expected_patient_id=spec.patient_id,
-                    needed_rois=() if target is None else (target.roi_number,),
+                    needed_rois=planning.needed_rois(spec.prescription, structures, parameters),
                     body_roi=None if outline is None else outline.roi_number,
                 )
+                subject, structures = planning.prepare(subject, structures, parameters)
             del fetched  # the pixels are in `subject` now
             for note in subject.notes:
                 link.log(note)
@@ -147,6 +149,7 @@ class _Run:
                     self.here.folder / "work",
                     self.here.settings.threads,
                     self._cache(),
+                    spec.goals,
                 )
             link.stage(Stage.EXPORTING)
             with self._timed("evaluate"):

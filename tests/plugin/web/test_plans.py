@@ -77,7 +77,15 @@ def test_what_is_given_takes_the_place_of_the_protocols(api: Api, stored_uid: st
     assert plan["prescription"] == {"target": "PTV", "dose_gy": 50, "fractions": 30}
     assert [b["gantry_deg"] for b in plan["beams"]] == [0, 120, 240]
     assert plan["goals"] == [
-        {"text": "PTV: D98% ≥ 90%", "structure": "PTV", "value": None, "unit": "%", "status": None, "note": None}
+        {
+            "text": "PTV: D98% ≥ 90%",
+            "structure": "PTV",
+            "value": None,
+            "unit": "%",
+            "status": None,
+            "note": None,
+            "priority": None,
+        }
     ]
     assert (plan["parameters"]["seed"], plan["parameters"]["spot_spacing_mm"]) == (7, 8)
     assert (plan["label"], plan["protocol_id"], len(plan["protocol_sha256"])) == ("SECOND", "box", 64)

@@ -233,9 +233,16 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{key}", value
 
 
-def target_roi_number(spec: JobSpec, patient: Patient) -> int:
-    """ROI number of the prescription's target."""
-    name = spec.prescribed.target
+def target_roi_number(spec: JobSpec, patient: Patient, name: str) -> int | None:
+    """ROI number of a target of the prescription; None where it is derived, so that no ROI is it.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_target`` where this RTSTRUCT does not have it.
+    """
+    if name in spec.parameters.get("derived", {}):
+        return None
     for ref in spec.structures:
         if ref.name == name and ref.roi_number in patient.structures:
             return ref.roi_number
@@ -261,9 +268,9 @@ def result_uid(spec: JobSpec, kind: OutputKind) -> str:
     return sop_instance_uid(spec.plan_id, kind)
 
 
-def dose_reference_uid(spec: JobSpec) -> str:
-    """Dose Reference UID (300A,0013) of the prescription."""
-    return derive_uid(spec.plan_id, "dose-reference")
+def dose_reference_uid(spec: JobSpec, index: int = 0) -> str:
+    """Dose Reference UID (300A,0013) of the prescription to its ``index``-th target."""
+    return derive_uid(spec.plan_id, f"dose-reference-{index}" if index else "dose-reference")
 
 
 def _utc(moment: datetime) -> datetime:

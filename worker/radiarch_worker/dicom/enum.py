@@ -64,6 +64,7 @@ class DoseReferenceStructureTypeValues(StrEnum):
     """Dose Reference Structure Type (300A,0014)."""
 
     VOLUME = "VOLUME"
+    SITE = "SITE"
 
 
 class DoseReferenceTypeValues(StrEnum):

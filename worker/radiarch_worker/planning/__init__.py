@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
@@ -13,9 +13,10 @@ from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.model import Patient, PlanResult, Reporter
 
 from .impt import plan_basic, plan_optimized
+from .prepare import needed_rois, prepare
 from .proton import ProtonJob
 
-__all__ = ["plan"]
+__all__ = ["needed_rois", "plan", "prepare"]
 
 _WORKFLOWS: Mapping[str, Callable[[ProtonJob], PlanResult]] = {
     "proton-impt-basic": plan_basic,
@@ -33,8 +34,9 @@ def plan(
     job_dir: Path,
     threads: int,
     cache: ArrayCache | None = None,
+    goals: Sequence[str] = (),
 ) -> PlanResult:
-    """Plan a patient.
+    """Plan a patient, as `prepare` made it.
 
     The result depends on nothing but the arguments: the same bits for any ``threads``, on CPUs for which the
     engine has the same binary (its name is in the result's provenance).
@@ -49,6 +51,8 @@ def plan(
         Engine processes at a time.
     cache
         Where beamlets are kept for later plans, and taken from; does not change any bit of plan and dose.
+    goals
+        What adapted plans are tuned to; others do not look at them.
 
     Raises
     ------
@@ -69,4 +73,4 @@ def plan(
             remedy="Use a CT in head first supine position.",
             code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
         )
-    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache))
+    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals)))

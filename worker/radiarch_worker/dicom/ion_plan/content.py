@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 from radiarch_contract.job import JobSpec
 
-from radiarch_worker.dicom.base import dose_reference_uid, lie
+from radiarch_worker.dicom.base import dose_reference_uid, lie, target_roi_number
 from radiarch_worker.dicom.enum import (
     BeamTypeValues,
     DoseReferenceStructureTypeValues,
@@ -25,7 +25,7 @@ from radiarch_worker.dicom.enum import (
     TreatmentDeliveryTypeValues,
 )
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
-from radiarch_worker.model import IonBeam, Layer, Machine
+from radiarch_worker.model import IonBeam, Layer, Machine, Patient
 
 PATIENT_SETUP_NUMBER = 1
 DOSE_REFERENCE_NUMBER = 1
@@ -194,17 +194,27 @@ def _add_fixed_geometry(point: Dataset, beam: IonBeam, machine: Machine) -> None
     point.SnoutPosition = float(machine.snout_position_mm)
 
 
-def dose_reference_item(spec: JobSpec, target_roi_number: int) -> Dataset:
-    """Item of the Dose Reference Sequence: the prescription, total over all fractions."""
-    item = Dataset()
-    item.ReferencedROINumber = target_roi_number
-    item.DoseReferenceNumber = DOSE_REFERENCE_NUMBER
-    item.DoseReferenceUID = dose_reference_uid(spec)
-    item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.VOLUME.value
-    item.DoseReferenceDescription = text(spec.prescribed.target, 64)
-    item.DoseReferenceType = DoseReferenceTypeValues.TARGET.value
-    item.TargetPrescriptionDose = decimal_string(spec.prescribed.dose_gy)
-    return item
+def dose_reference_items(spec: JobSpec, patient: Patient) -> list[Dataset]:
+    """Items of the Dose Reference Sequence: what is prescribed to each target, total over all fractions."""
+    items = []
+    for index, target in enumerate(spec.prescribed.targets):
+        item = Dataset()
+        number = target_roi_number(spec, patient, target.target)
+        if number is None:
+            # Only POINT and VOLUME may name a ROI (PS3.3 C.8.8.10), and no ROI is a derived structure.
+            definition = spec.parameters["derived"][target.target]
+            item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.SITE.value
+            item.DoseReferenceDescription = text(f"{target.target}: {definition}", 64)
+        else:
+            item.ReferencedROINumber = number
+            item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.VOLUME.value
+            item.DoseReferenceDescription = text(target.target, 64)
+        item.DoseReferenceNumber = DOSE_REFERENCE_NUMBER + index
+        item.DoseReferenceUID = dose_reference_uid(spec, index)
+        item.DoseReferenceType = DoseReferenceTypeValues.TARGET.value
+        item.TargetPrescriptionDose = decimal_string(target.dose_gy)
+        items.append(item)
+    return items
 
 
 def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Dataset:
@@ -220,10 +230,12 @@ def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Datase
         beam.BeamMeterset = encoded.meterset_mu
         beam.ReferencedBeamNumber = encoded.beam.number
         item.ReferencedBeamSequence.append(beam)
-    dose = Dataset()
-    dose.TargetPrescriptionDose = decimal_string(spec.prescribed.dose_gy)
-    dose.ReferencedDoseReferenceNumber = DOSE_REFERENCE_NUMBER
-    item.ReferencedDoseReferenceSequence = [dose]
+    item.ReferencedDoseReferenceSequence = []
+    for index, target in enumerate(spec.prescribed.targets):
+        dose = Dataset()
+        dose.TargetPrescriptionDose = decimal_string(target.dose_gy)
+        dose.ReferencedDoseReferenceNumber = DOSE_REFERENCE_NUMBER + index
+        item.ReferencedDoseReferenceSequence.append(dose)
     return item
 
 

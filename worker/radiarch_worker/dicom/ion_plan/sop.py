@@ -7,12 +7,12 @@ from pydicom.uid import RTIonPlanStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 
-from radiarch_worker.dicom.base import ResultSOPClass, lie, physics_lines, reference, target_roi_number
+from radiarch_worker.dicom.base import ResultSOPClass, lie, physics_lines, reference
 from radiarch_worker.dicom.enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
 from radiarch_worker.dicom.valuerep import text
 from radiarch_worker.model import Patient, PlanResult
 
-from .content import beam_item, dose_reference_item, encode_beam, fraction_group_item, patient_setup_item
+from .content import beam_item, dose_reference_items, encode_beam, fraction_group_item, patient_setup_item
 
 _POSITIONS = frozenset({"HFS", "HFP", "FFS", "FFP", "HFDL", "HFDR", "FFDL", "FFDR"})
 
@@ -79,11 +79,12 @@ class RTIonPlan(ResultSOPClass):
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
         ]
         weighted = " (RBE-weighted)" if plan.dose.rbe != 1 else ""
+        doses = ", ".join(f"{t.dose_gy:g} Gy{weighted} to {t.target}" for t in prescription.targets)
         self.PrescriptionDescription = text(
-            f"{prescription.dose_gy:g} Gy{weighted} in {prescription.fractions} fractions to {prescription.target}",
+            f"{doses} in {prescription.fractions} fractions",
             1024,
         )
-        self.DoseReferenceSequence = [dose_reference_item(spec, target_roi_number(spec, patient))]
+        self.DoseReferenceSequence = dose_reference_items(spec, patient)
 
     def _add_beams(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
         if not plan.beams:

@@ -1,0 +1,43 @@
+"""What is made of a patient before anything is planned on it: derived structures, and densities other than the CT's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from radiarch_contract.derived import leaves
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import DensityOverride, Prescription, WorkflowParameters
+
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.model import Patient
+
+from .derived import add_derived
+from .overrides import override_densities
+
+
+def prepare(
+    patient: Patient, structures: Mapping[str, StructureRef], parameters: WorkflowParameters
+) -> tuple[Patient, Mapping[str, StructureRef]]:
+    """The patient that is planned on, or evaluated, as the parameters describe it, and what each name stands for.
+
+    Raises
+    ------
+    InvalidRequestError
+        A derived structure's definition or an override that cannot be used.
+    """
+    made = add_derived(patient, structures, parameters.derived)
+    overrides: tuple[DensityOverride, ...] = getattr(parameters, "overrides", ())
+    if not overrides:
+        return made.patient, made.structures
+    calibration = mcsquare.load_calibration(str(getattr(parameters, "ct_calibration", "")))
+    return override_densities(made.patient, made.structures, overrides, calibration), made.structures
+
+
+def needed_rois(
+    prescription: Prescription | None, structures: Mapping[str, StructureRef], parameters: WorkflowParameters
+) -> tuple[int, ...]:
+    """Numbers of the ROIs without which a plan cannot be made: the targets', or those that they are derived from."""
+    if prescription is None:
+        return ()
+    names = leaves([t.target for t in prescription.targets], parameters.derived)
+    return tuple(structures[name].roi_number for name in names if name in structures)

@@ -268,6 +268,15 @@ def test_probe_runs_the_engine(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_library_of_opentps_that_does_not_load_makes_the_engine_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opentps, "_COMPILED", ("libNowhere.so",))
+    answer = mcsquare.probe(tmp_path)
+    assert answer["available"] is False
+    assert "libNowhere.so cannot be loaded" in answer["reason"]
+
+
 def test_unknown_machines_and_calibrations_are_named_refusals() -> None:
     with pytest.raises(InvalidRequestError, match="BDL_default_UN_RangeShifter"):
         mcsquare.load_machine("../../etc/passwd")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import io
 import logging
@@ -11,8 +12,12 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from radiarch_contract.errors import EngineError, ErrorCode
+
+_COMPILED = ("libRayTracing.so", "libInterp3.so")
 _LOCK = threading.Lock()
 
 
@@ -30,6 +35,26 @@ def load(module: str) -> Any:
     """
     with _LOCK, _quiet():
         return importlib.import_module(f"opentps.core.{module}")
+
+
+def check_compiled() -> None:
+    """OpenTPS's compiled parts load here; without them it would go on with other code of its own, slower or wrong.
+
+    Raises
+    ------
+    EngineError
+        With what the loader says.
+    """
+    folder = Path(load("processing.C_libraries").__path__[0])
+    for name in _COMPILED:
+        try:
+            ctypes.CDLL(str(folder / name))
+        except OSError as e:
+            raise EngineError(
+                f"OpenTPS's {name} cannot be loaded: {e}",
+                remedy="Run scripts/install; on Debian the package libgomp1 is needed.",
+                code=ErrorCode.ENGINE_MISSING,
+            ) from None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from radiarch_contract.errors import RadiarchError
 
+from radiarch_worker.engines import opentps
 from radiarch_worker.model import Grid
 
 from .ct import EngineCt
@@ -42,6 +43,7 @@ def probe(job_dir: Path) -> dict[str, Any]:
     version = None
     try:
         version = find_installation().version
+        opentps.check_compiled()
         depth_mm = _peak_depth_mm(job_dir)
     except RadiarchError as e:
         return {"available": False, "version": version, "reason": str(e)}

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from radiarch_client.cli import _plot, _tables
+from radiarch_client.cli import show as client_show
 from radiarch_client.models import DvhCurve, Plan
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
@@ -29,8 +29,8 @@ class ProgressDisplay:
             self._bar.start()
 
     def __call__(self, plan: Plan) -> None:
-        left = f", {_tables.duration(plan.eta_s)} left" if plan.eta_s is not None and not plan.ended else ""
-        what = _tables.doing(plan)
+        left = f", {client_show.duration(plan.eta_s)} left" if plan.eta_s is not None and not plan.ended else ""
+        what = client_show.doing(plan)
         if self._bar is not None:
             self._bar.update(self._task, completed=plan.progress, description=f"{what}{left}")
         elif what != self._stage or time.monotonic() - self._said_at > _LINE_EVERY_S:
@@ -53,8 +53,8 @@ def result(console: Console, plan: Plan, curves: Sequence[DvhCurve]) -> None:
             highlight=False,
             markup=False,
         )
-    console.print(_tables.goals(plan.goals))
-    console.print(_tables.metrics(plan.metrics))
+    console.print(client_show.goals(plan.goals))
+    console.print(client_show.metrics(plan.metrics))
     if plan.uncertainty_percent is not None:
         console.print(
             f"statistical uncertainty in the target: {plan.uncertainty_percent:.1f} % (1 sigma)", highlight=False
@@ -62,19 +62,19 @@ def result(console: Console, plan: Plan, curves: Sequence[DvhCurve]) -> None:
     for note in plan.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     console.print()
-    console.print(_plot.in_terminal(curves, width=max(40, min(console.width - 8, 100))))
+    console.print(client_show.dvh_in_terminal(curves, width=max(40, min(console.width - 8, 100))))
     console.print()
 
 
 def dvh_picture(plan: Plan, curves: Sequence[DvhCurve], path: Path) -> None:
-    _plot.to_png([(plan.label or plan.id[:8], curves)], path)
+    client_show.dvh_to_png([(plan.label or plan.id[:8], curves)], path)
 
 
 def identities(console: Console, plan: Plan) -> None:
     """The UIDs of what is in the PACS now."""
     rows = [("plan", plan.id), ("study", plan.study_instance_uid), ("RTSTRUCT", plan.rtstruct_sop_instance_uid)]
     rows += [(output.kind.upper(), output.sop_instance_uid) for output in plan.outputs]
-    console.print(_tables.facts(rows))
+    console.print(client_show.facts(rows))
 
 
 def timings(console: Console, plan: Plan, own_s: Mapping[str, float]) -> None:

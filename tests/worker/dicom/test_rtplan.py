@@ -17,6 +17,8 @@ from hypothesis.extra import numpy as hnp
 from pydicom.uid import RTIonPlanStorage
 from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, RadiarchError
 from radiarch_contract.job import JobSpec
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import TargetDose
 from radiarch_worker.dicom import encode, write_rtplan
 from radiarch_worker.dicom.base import PRIVATE_CREATOR, PRIVATE_GROUP, PROVENANCE_ELEMENT
 from radiarch_worker.model import IonBeam, Layer, Patient, PlanResult
@@ -261,3 +263,32 @@ def test_a_result_without_or_with_another_identity_is_refused(case: waterbox.Cas
         assert "SOMEONE-ELSE" not in str(caught.value)
     with pytest.raises(RadiarchError, match="patient position"):
         write_rtplan(case.spec, with_ct(patient_position=""), case.plan)
+
+
+def test_every_target_has_a_dose_reference_and_derived_ones_name_no_roi(case: waterbox.Case, tmp_path: Path) -> None:
+    prescription = case.spec.prescribed
+    other = next(s for s in case.patient.structures.values() if s.name != prescription.target)
+    ref = StructureRef(name="Low", roi_number=other.roi_number, roi_name=other.name)
+    more = (TargetDose(target="Low", dose_gy=45), TargetDose(target="Ring", dose_gy=30.5))
+    spec = case.spec.model_copy(
+        update={
+            "prescription": prescription.model_copy(update={"more": more}),
+            "structures": (*case.spec.structures, ref),
+            "parameters": case.spec.parameters | {"derived": {"Ring": "Low minus PTV"}},
+        }
+    )
+    written = read_back(spec, case.patient, case.plan)
+    assert findings(written, tmp_path) == []
+    items = written.DoseReferenceSequence
+    assert [i.DoseReferenceNumber for i in items] == [1, 2, 3]
+    assert [float(i.TargetPrescriptionDose) for i in items] == [prescription.dose_gy, 45, 30.5]
+    assert [i.DoseReferenceStructureType for i in items] == ["VOLUME", "VOLUME", "SITE"]
+    assert items[1].ReferencedROINumber == other.roi_number
+    assert "ReferencedROINumber" not in items[2]
+    assert items[2].DoseReferenceDescription == "Ring: Low minus PTV"
+    assert len({i.DoseReferenceUID for i in items}) == 3
+    referenced = written.FractionGroupSequence[0].ReferencedDoseReferenceSequence
+    assert [(r.ReferencedDoseReferenceNumber, float(r.TargetPrescriptionDose)) for r in referenced] == [
+        (i.DoseReferenceNumber, float(i.TargetPrescriptionDose)) for i in items
+    ]
+    assert "45 Gy (RBE-weighted) to Low" in written.PrescriptionDescription

@@ -97,7 +97,13 @@ class RTDose(ResultSOPClass):
         items = [
             dvh_item(curve, metrics[curve.roi_number], dose_type)
             for curve in evaluation.dvh
-            if curve.roi_number in metrics and curve.roi_number in patient.structures
+            if curve.roi_number in metrics and _is_roi(patient, curve.roi_number)
         ]
         if items:  # an empty sequence is not allowed (type 1)
             self.DVHSequence = items
+
+
+def _is_roi(patient: Patient, number: int) -> bool:
+    """Whether the RTSTRUCT has it: a DVH in DICOM is of a ROI, and nothing that was derived is one."""
+    structure = patient.structures.get(number)
+    return structure is not None and structure.definition is None

@@ -97,6 +97,7 @@ class WorkflowAnswer(View):
     title: str
     description: str
     modality: str
+    starts_from: str = Field(description="What a job of it is made for: rtstruct, rtplan or rtdose.")
     parameters: dict[str, Any]
     defaults: dict[str, Any] = Field(description="Every parameter that has a default, with it.")
 

@@ -41,6 +41,7 @@ def _view(workflow: Workflow) -> WorkflowAnswer:
         title=workflow.title,
         description=workflow.description,
         modality=workflow.modality,
+        starts_from=workflow.starts_from,
         parameters=workflow.schema(),
         defaults=defaults,
     )

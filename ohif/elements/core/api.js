@@ -1,0 +1,88 @@
+// The REST API as the pages use it: JSON in and out, errors with code and remedy; what is asked for lives elsewhere.
+
+// beside /radiarch/elements/ and /radiarch/static/{version}/elements/ alike
+const ROOT = new URL(import.meta.url).pathname.replace(/\/(static\/[^/]+\/)?elements\/core\/api\.js$/, '');
+
+/** Address of a place in the light page, such as `/plans/…`. */
+export const uiUrl = (path) => `${ROOT}/ui/#${path}`;
+
+/** `{code, message, remedy, details}` of the service, or of what kept us from reaching it. */
+export class ApiError extends Error {
+  constructor({ code, message, remedy, details = {} }, status = 0) {
+    super(message);
+    this.code = code;
+    this.remedy = remedy;
+    this.details = details;
+    this.status = status;
+  }
+}
+
+export class Api {
+  constructor(base) {
+    this.base = (base || `${ROOT}/api/v1`).replace(/\/$/, '');
+  }
+
+  url(path, params = {}) {
+    const query = Object.entries(params)
+      .filter(([, v]) => v !== undefined && v !== null && v !== '')
+      .map(([k, v]) => `${k}=${encodeURIComponent(v)}`)
+      .join('&');
+    return `${this.base}${path}${query ? `?${query}` : ''}`;
+  }
+
+  get(path, { params, signal } = {}) {
+    return this.#ask('GET', this.url(path, params), { signal });
+  }
+
+  post(path, body, { headers = {}, signal } = {}) {
+    return this.#ask('POST', this.url(path), {
+      signal,
+      body: JSON.stringify(body),
+      headers: { 'Content-Type': 'application/json', ...headers },
+    });
+  }
+
+  delete(path, { signal } = {}) {
+    return this.#ask('DELETE', this.url(path), { signal });
+  }
+
+  async #ask(method, url, { signal, body, headers }) {
+    let response;
+    try {
+      response = await fetch(url, { method, body, headers, signal, credentials: 'same-origin', cache: 'no-store' });
+    } catch (e) {
+      if (e.name === 'AbortError') throw e;
+      throw new ApiError({
+        code: 'network',
+        message: 'the service does not answer',
+        remedy: 'See that Orthanc runs and can be reached; this page tries again by itself.',
+      });
+    }
+    const text = await response.text();
+    let value;
+    try {
+      value = text ? JSON.parse(text) : null;
+    } catch {
+      value = null;
+    }
+    if (response.ok && value !== null) return value;
+    if (value && typeof value.message === 'string') throw new ApiError(value, response.status);
+    throw new ApiError(
+      {
+        code: response.status === 401 || response.status === 403 ? 'unauthorized' : 'internal',
+        message: `the service answered with status ${response.status}`,
+        remedy: response.status === 401 ? 'Log in to Orthanc, then load the page again.' : "See Orthanc's log.",
+      },
+      response.status,
+    );
+  }
+}
+
+const apis = new Map();
+
+/** One `Api` for each base address. */
+export function api(base) {
+  const key = base || '';
+  if (!apis.has(key)) apis.set(key, new Api(base));
+  return apis.get(key);
+}

@@ -1,0 +1,46 @@
+// The written grammar of goals, as the service reads it (radiarch_contract.goals), for errors as one types.
+
+const NUMBER = '\\d+(?:\\.\\d+)?';
+const METRIC = new RegExp(`(?:Dmean|Dmin|Dmax|CI|HI|D|V)(?:(${NUMBER})(%|Gy|cc)|\\((${NUMBER})cc\\))?`, 'y');
+const OP = /≥|≤|>=|<=/y;
+const VALUE = new RegExp(`(${NUMBER})\\s*(%|Gy|cc)?`, 'y');
+
+function at(pattern, text, position) {
+  pattern.lastIndex = position;
+  return pattern.exec(text);
+}
+
+const skip = (text, position) => position + /^\s*/.exec(text.slice(position))[0].length;
+
+/** `{structure}` of a goal, or `{error, position}` where it stops making sense. */
+export function parseGoal(text) {
+  const wrong = (position, expected) => ({ position, error: `character ${position + 1}: expected ${expected}` });
+  const colon = text.indexOf(':');
+  const structure = (colon < 0 ? text : text.slice(0, colon)).trim();
+  if (colon < 0 || !structure) return wrong(colon < 0 ? text.length : 0, "a structure's name and ':' in front");
+  let position = skip(text, colon + 1);
+  const metric = at(METRIC, text, position);
+  if (!metric) return wrong(position, 'a metric such as D95%, D2cc, V20Gy, Dmean, Dmax(0.03cc), CI or HI');
+  const kind = /^(Dmean|Dmin|Dmax|CI|HI|D|V)/.exec(metric[0])[0];
+  const [, argument, unit, volume] = metric;
+  if (volume !== undefined && kind !== 'Dmax') return wrong(position, 'no parentheses: only Dmax(0.03cc) has them');
+  if (['D', 'V'].includes(kind)) {
+    if (argument === undefined) return wrong(position + metric[0].length, `a number and unit after ${kind}, as in D95% or V20Gy`);
+    if ((kind === 'D' && unit === 'Gy') || (kind === 'V' && unit === 'cc')) return wrong(position + metric[0].length - unit.length, 'D of a volume (% or cc), V of a dose (Gy or %)');
+    if (kind === 'D' && unit === '%' && !(Number(argument) > 0 && Number(argument) <= 100)) return wrong(position + 1, 'a percentage above 0 and up to 100');
+  } else if (argument !== undefined) {
+    return wrong(position + kind.length, `nothing directly after ${kind}`);
+  }
+  position = skip(text, position + metric[0].length);
+  const op = at(OP, text, position);
+  if (!op) return wrong(position, '≥ or ≤ (also >= or <=)');
+  position = skip(text, position + op[0].length);
+  const value = at(VALUE, text, position);
+  if (!value) return wrong(position, 'a number');
+  const end = position + value[0].trimEnd().length;
+  const rest = skip(text, end);
+  if (rest !== text.length) return wrong(rest, 'the end of the goal');
+  const allowed = ['CI', 'HI'].includes(kind) ? [''] : kind === 'V' ? ['%', 'cc'] : ['%', 'Gy'];
+  if (!allowed.includes(value[2] ?? '')) return wrong(end, `the unit ${allowed.map((u) => u || 'none').join(' or ')}`);
+  return { structure };
+}

@@ -1,0 +1,130 @@
+// <radiarch-goals>: what a plan, or several, made of its goals; <radiarch-metrics>: dose metrics by structure.
+import { html } from './core/dom.js';
+import { RadiarchElement, define } from './core/element.js';
+import { fixed, shortId, signed, withUnit } from './core/format.js';
+import { followPlan } from './core/live.js';
+import { PLAN_LETTERS, structureColour } from './core/palette.js';
+import { Bones, Empty, GoalStatus, NoResult, Problem } from './core/parts.js';
+
+const CSS = `
+  td.name { max-width: 22em; }
+  .what { display: flex; align-items: center; gap: 7px; min-width: 0; }
+  .link { border: 0; background: none; padding: 0; text-align: left; color: inherit; }
+  .link:hover { text-decoration: underline; }
+  .note { color: var(--text-2); font-size: 12px; }
+  .gap { position: relative; width: 84px; height: 12px; display: inline-block; vertical-align: -1px; }
+  caption { text-align: left; padding-bottom: 6px; }
+`;
+
+export class PlanList extends RadiarchElement {
+  static subjects = ['plan-id', 'plan-ids'];
+  static css = CSS;
+
+  get planIds() {
+    const ids = (this.getAttribute('plan-ids') ?? this.getAttribute('plan-id') ?? '').split(',').map((s) => s.trim());
+    return [...new Set(ids.filter(Boolean))].slice(0, 4);
+  }
+
+  initial() {
+    return { plans: {}, errors: {} };
+  }
+
+  async start(scope) {
+    for (const id of this.planIds) {
+      scope.onEnd(
+        followPlan(this.api, id, (plan, error) => {
+          const news = { plans: { ...this.state.plans, [id]: plan }, errors: { ...this.state.errors, [id]: plan ? null : error } };
+          if (this.set(scope, news) && plan) this.arrived(scope, plan);
+        }),
+      );
+    }
+  }
+
+  arrived() {}
+
+  /** The plans in the order of the attribute; null as long as one is missing. */
+  get plans() {
+    const found = this.planIds.map((id) => this.state.plans[id]);
+    return found.every(Boolean) ? found : null;
+  }
+
+  get firstError() {
+    return Object.values(this.state.errors).find(Boolean);
+  }
+}
+
+class Goals extends PlanList {
+  view() {
+    if (!this.planIds.length) return html`<${Empty} title="No plan is chosen">Its goals appear here.<//>`;
+    if (this.firstError) return html`<${Problem} error=${this.firstError} />`;
+    const plans = this.plans;
+    if (!plans) return html`<${Bones} lines="5" />`;
+    const texts = [...new Set(plans.flatMap((p) => p.goals.map((g) => g.text)))];
+    if (!texts.length) return html`<${Empty} title="No goals">This plan was made without goals.<//>`;
+    const several = plans.length > 1;
+    return html`<div class="scroll"><table>
+      <caption class="vh">Goals</caption>
+      <thead><tr>
+        <th scope="col">Goal</th>
+        ${plans.map((p, i) => html`<th scope="col" class="num">${several ? PLAN_LETTERS[i] : 'Value'}</th><th scope="col">${several ? shortId(p.id) : 'Result'}</th>`)}
+        ${plans.length === 2 && html`<th scope="col" class="num">B − A</th>`}
+      </tr></thead>
+      <tbody>${texts.map((text) => this.row(text, plans))}</tbody>
+    </table></div>`;
+  }
+
+  row(text, plans) {
+    const found = plans.map((p) => p.goals.find((g) => g.text === text));
+    const { structure, note } = found.find(Boolean);
+    const rest = text.startsWith(`${structure}:`) ? text.slice(structure.length + 1).trim() : text;
+    return html`<tr>
+      <td class="name"><div class="what">
+        <span class="swatch" style=${{ background: structureColour(structure) }}></span>
+        <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure })}>${structure}</button>
+        <span class="muted nowrap">${rest}</span>
+      </div>${note && html`<div class="note">${note}</div>`}</td>
+      ${found.map((g) => html`<td class="num">${g ? withUnit(g.value, g.unit) : '–'}</td><td><${GoalStatus} status=${g?.status} /></td>`)}
+      ${plans.length === 2 && html`<td class="num">${difference(found)}</td>`}
+    </tr>`;
+  }
+}
+
+function difference([a, b]) {
+  if (typeof a?.value !== 'number' || typeof b?.value !== 'number') return '–';
+  return `${signed(b.value - a.value, a.unit === '' ? 2 : 1)}${a.unit ? `\u202f${a.unit}` : ''}`;
+}
+
+const COLUMNS = [
+  ['volume_cc', 'Volume', 'cm³'],
+  ['d_mean_gy', 'Mean', 'Gy'],
+  ['d98_gy', 'D98', 'Gy'],
+  ['d95_gy', 'D95', 'Gy'],
+  ['d50_gy', 'D50', 'Gy'],
+  ['d2_gy', 'D2', 'Gy'],
+  ['d_min_gy', 'Min', 'Gy'],
+  ['d_max_gy', 'Max', 'Gy'],
+];
+
+class Metrics extends PlanList {
+  static subjects = ['plan-id'];
+
+  view() {
+    if (!this.planIds.length) return html`<${Empty} title="No plan is chosen">Its dose metrics appear here.<//>`;
+    if (this.firstError) return html`<${Problem} error=${this.firstError} />`;
+    const plan = this.plans?.[0];
+    if (!plan) return html`<${Bones} lines="5" />`;
+    if (!plan.metrics.length) return html`<${NoResult} plan=${plan} what="metrics" />`;
+    return html`<div class="scroll"><table>
+      <caption class="vh">Dose metrics by structure, total over all fractions</caption>
+      <thead><tr><th scope="col">Structure</th>${COLUMNS.map(([, name, unit]) => html`<th scope="col" class="num">${name} <span class="small">${unit}</span></th>`)}</tr></thead>
+      <tbody>${plan.metrics.map(
+        (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>
+          <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure: m.structure })}>${m.structure}</button></div></td>
+          ${COLUMNS.map(([key]) => html`<td class="num">${fixed(m[key], key === 'volume_cc' && m[key] >= 1000 ? 0 : 1)}</td>`)}</tr>`,
+      )}</tbody>
+    </table></div>`;
+  }
+}
+
+define('radiarch-goals', Goals);
+define('radiarch-metrics', Metrics);

@@ -1,0 +1,13 @@
+// Registers every element; README.md says what each takes and tells.
+import './progress.js';
+import './goals.js';
+import './dvh.js';
+import './pictures.js';
+import './trace.js';
+import './runs.js';
+import './compare.js';
+import './plan-form.js';
+
+export { api, uiUrl } from './core/api.js';
+export { live, followPlan } from './core/live.js';
+export { structureColour, structureRgb } from './core/palette.js';

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from .errors import ErrorInfo, InvalidRequestError
 from .goals import GoalResult
+from .robustness import Robustness
 from .states import OutputKind, Stage
 from .structures import StructureRef
 from .workflows import GammaCriteria, Prescription
@@ -189,6 +190,7 @@ class JobResult(_Wire):
     )
     dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
     comparison: DoseComparison | None = None
+    robustness: Robustness | None = Field(default=None, description="Of a robust plan.")
     notes: tuple[str, ...] = Field(
         default=(), description="What the user should know, such as a BODY found from the CT."
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -33,6 +33,12 @@ class Objective(BaseModel):
     dose_gy: float = Field(ge=0, le=200)
     volume_percent: float | None = Field(default=None, gt=0, lt=100)
     weight: float = Field(default=1.0, gt=0, le=1e6)
+    robust: bool = Field(default=False, description="Counted over all error scenarios (proton-robust).")
+    over_scenarios: Literal["worst-case", "expected"] = Field(
+        default="worst-case",
+        description="Of a robust objective: worst-case counts, with all others of its kind, in the worst scenario; "
+        "expected as the mean over the scenarios.",
+    )
 
     @model_validator(mode="after")
     def _volume_only_for_dvh(self) -> Self:

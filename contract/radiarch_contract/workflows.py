@@ -12,6 +12,7 @@ from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
 from .normalisation import Normalisation
 from .objectives import Objective
+from .robustness import ErrorMm, Strategy
 from .states import OutputKind
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
@@ -166,8 +167,8 @@ class ProtonParameters(WorkflowParameters):
     normalisation: str | None = Field(
         default=None,
         max_length=120,
-        description="Dose to which the finished plan is scaled, dose and meterset alike: 'D95% = 100%' (of the target), "
-        "'CTV: D98% = 57 Gy'; null: it is not scaled.",
+        description="Dose to which the finished plan is scaled, dose and meterset alike: 'D95% = 100%' (of the target) "
+        "or 'CTV: D98% = 57 Gy'; null: it is not scaled.",
     )
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
@@ -224,6 +225,46 @@ class ImptOptimizedParameters(ProtonParameters):
         if isinstance(self.adapt, Adaptation):
             return self.adapt
         return Adaptation() if self.adapt else None
+
+    @model_validator(mode="after")
+    def _nominal_objectives(self) -> Self:
+        if any(o.robust for o in self.objectives):
+            raise ValueError("a robust objective needs the workflow proton-robust")
+        return self
+
+
+class ImptRobustParameters(ProtonParameters):
+    """`proton-robust`: objectives, some of them over errors of setup and range."""
+
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
+    setup_systematic_mm: tuple[ErrorMm, ErrorMm, ErrorMm] = Field(
+        default=(5.0, 5.0, 5.0), description="Error of the patient's position along x, y, z, in all fractions the same."
+    )
+    setup_random_mm: tuple[ErrorMm, ErrorMm, ErrorMm] = Field(
+        default=(0.0, 0.0, 0.0), description="Standard deviation of the position along x, y, z between fractions."
+    )
+    range_percent: float = Field(default=3.5, ge=0, le=20, description="Error of stopping power, and so of range.")
+    strategy: Strategy = Field(
+        default="REDUCED_SET",
+        description="REDUCED_SET: one axis at a time, each with three ranges; ALL: every combination; RANDOM: "
+        "scenario_count draws from normal distributions with the errors as standard deviations.",
+    )
+    scenario_count: int | None = Field(default=None, ge=1, le=200, description="Of RANDOM, and only of it.")
+    scenario_uncertainty_percent: float = Field(
+        default=3.0, ge=0.3, le=10, description="Wanted statistical uncertainty of each scenario's dose, 1 sigma."
+    )
+
+    @model_validator(mode="after")
+    def _something_to_be_robust_against(self) -> Self:
+        if not any(o.robust for o in self.objectives):
+            raise ValueError("no objective is robust; use proton-impt-optimized, or set robust on some")
+        if not (any(self.setup_systematic_mm) or any(self.setup_random_mm) or self.range_percent):
+            raise ValueError("all errors are 0: nothing to be robust against")
+        if (self.strategy == "RANDOM") != (self.scenario_count is not None):
+            raise ValueError("scenario_count belongs to strategy RANDOM, and RANDOM needs it")
+        if self.strategy == "RANDOM" and not (any(self.setup_systematic_mm) or self.range_percent):
+            raise ValueError("RANDOM draws systematic errors: give setup_systematic_mm or range_percent")
+        return self
 
 
 class GammaCriteria(BaseModel):
@@ -330,6 +371,35 @@ WORKFLOWS: Mapping[str, Workflow] = {
             "Spots optimised to dose and dose-volume objectives on any structure.",
             "proton",
             ImptOptimizedParameters,
+        ),
+        Workflow(
+            "proton-robust",
+            "Proton IMPT, robust",
+            "Objectives over errors of setup and range: worst case or expected value; evaluated in every scenario.",
+            "proton",
+            ImptRobustParameters,
+        ),
+        Workflow(
+            "evaluation",
+            "Evaluation of a dose",
+            "DVH, metrics and goals of any RTDOSE with any RTSTRUCT of its frame of reference; compared with a "
+            "reference dose where one is named. Nothing is planned.",
+            "any",
+            EvaluationParameters,
+            starts_from="rtdose",
+            outputs=(),
+            optional_outputs=(OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT),
+        ),
+        Workflow(
+            "recalculation",
+            "Independent recalculation of a proton plan",
+            "An RT Ion Plan computed anew by Monte Carlo, and compared with its RTDOSE where there is one: gamma, DVH "
+            "and metric differences, difference dose.",
+            "proton",
+            RecalculationParameters,
+            starts_from="rtplan",
+            outputs=(OutputKind.RTDOSE,),
+            optional_outputs=(OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT),
         ),
     )
 }

@@ -1,1 +1,68 @@
-export default { id: '@radiarch/extension-planning' };
+// OHIF's extension: panels, hanging protocol, and the dose on the images. Loaded at run time; OHIF itself is not changed.
+import './panels/dose.js';
+import './panels/plan.js';
+import './panels/results.js';
+
+import { addDoseMetadata } from './metadata.js';
+import { panelComponent } from './panels/panel.js';
+import { PROTOCOL_ID, protocol } from './protocol.js';
+import { session } from './session.js';
+import { keepViewports } from './viewports.js';
+
+export const ID = '@radiarch/extension-planning';
+
+const PANELS = [
+  ['dose', 'Dose', 'icon-color-lut'],
+  ['runs', 'Runs', 'ListView'],
+  ['dvh', 'DVH', 'tab-4d'],
+  ['goals', 'Goals', 'CheckBoxChecked'],
+  ['plan', 'Plan', 'Pencil'],
+];
+
+const parameters = () => new URLSearchParams(location.search);
+
+/** The study that the address names; the first, if it names several. */
+function studyOfAddress() {
+  for (const [name, value] of parameters()) {
+    if (name.toLowerCase() === 'studyinstanceuids' && /^[0-9.]{1,64}/.test(value)) return value.split(',')[0];
+  }
+  return null;
+}
+
+const open = () => session.open(studyOfAddress(), parameters().get('plan'));
+
+// while OHIF is still starting: its dose is fetched beside the images, not after them
+if (location.pathname.startsWith('/ohif/radiarch')) open();
+
+let stop = null;
+
+/** The planning mode begins. */
+export function enter({ servicesManager }) {
+  stop?.();
+  open();
+  stop = keepViewports(session, servicesManager);
+}
+
+/** The planning mode ends: nothing of this patient stays. */
+export function leave() {
+  stop?.();
+  stop = null;
+  session.close();
+}
+
+export default {
+  id: ID,
+  preRegistration() {},
+  onModeEnter({ servicesManager }) {
+    addDoseMetadata(servicesManager);
+  },
+  getPanelModule: () =>
+    PANELS.map(([name, label, iconName]) => ({
+      name,
+      label,
+      iconLabel: label,
+      iconName,
+      component: panelComponent(`radiarch-viewer-${name}`),
+    })),
+  getHangingProtocolModule: () => [{ name: PROTOCOL_ID, protocol }],
+};

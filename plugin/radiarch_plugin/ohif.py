@@ -45,6 +45,8 @@ LEFT_OUT = ("ort/*", "dicom-microscopy-viewer/*", "google.js", "silent-refresh.h
 that is replaced by ours."""
 EMPTIED = ("sw.js", "init-service-worker.js")
 """Served without content: a service worker would keep showing what was there before an upgrade."""
+VENDOR = {"vendor/dicomParser.min.js": "dicom-parser/dist/dicomParser.min.js"}
+"""What our extension needs from npm besides: its address below the extension, its place in ``node_modules``."""
 
 
 @dataclass(frozen=True)
@@ -150,11 +152,12 @@ class Viewer:
 
 
 def extension_file(path: str, folder: Path = WEB_FOLDER) -> ViewerFile | None:
-    """A file of our extension, as it is on disk now."""
+    """A file of our extension, as it is on disk now, or of what it needs from npm."""
     root = folder / "viewer"
     found = {p.relative_to(root).as_posix(): p for p in root.rglob("*") if p.suffix in MEDIA_TYPES and p.is_file()}
+    found |= {name: folder / "node_modules" / place for name, place in VENDOR.items()}
     source = found.get(path)
-    return None if source is None else _file(source.read_bytes(), source.suffix, hashed=False)
+    return None if source is None or not source.is_file() else _file(source.read_bytes(), source.suffix, hashed=False)
 
 
 def _file(content: bytes, suffix: str, *, hashed: bool, gzipped: bytes | None = None) -> ViewerFile:

@@ -1,0 +1,42 @@
+// Colours of doses: maps from 0 to 1, and what a dose looks like on them. Structures have theirs from elements/core/palette.
+
+// viridis (Matplotlib, CC0) has the same order for every kind of colour vision; rainbow is what clinics know
+const MAPS = {
+  viridis: ['#440154', '#482878', '#3e4989', '#31688e', '#26828e', '#1f9e89', '#35b779', '#6ece58', '#b5de2b', '#fde725'],
+  plasma: ['#0d0887', '#46039f', '#7201a8', '#9c179e', '#bd3786', '#d8576b', '#ed7953', '#fb9f3a', '#fdca26', '#f0f921'],
+  rainbow: ['#0000ff', '#0080ff', '#00c8ff', '#00e0a0', '#00c000', '#a0e000', '#ffe000', '#ff9000', '#ff3000', '#c00000'],
+};
+// Crameri's vik (MIT) turned for a dark ground: less dose blue, more dose orange
+const DIFFERENCE = ['#0b6fb8', '#2f93d6', '#7dbdec', '#c9e2f5', '#dddddd', '#f8dcc4', '#f0ad78', '#e0752f', '#b84a00'];
+
+export const MAP_NAMES = { viridis: 'Viridis (colour-blind safe)', plasma: 'Plasma (colour-blind safe)', rainbow: 'Rainbow' };
+
+const rgb = (hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
+
+function at(stops, t) {
+  const x = Math.min(Math.max(t, 0), 1) * (stops.length - 1);
+  const i = Math.min(Math.floor(x), stops.length - 2);
+  const [a, b] = [rgb(stops[i]), rgb(stops[i + 1])];
+  return a.map((c, k) => c + (b[k] - c) * (x - i));
+}
+
+/**
+ * How a dose is coloured.
+ *
+ * @returns {{low, high, colour}} the Gy at the ends of the map, and [r, g, b] (0 to 255) of a dose in Gy
+ */
+export function scale(session) {
+  const reference = session.reference?.gy ?? 1;
+  const [low, high, stops] = session.minus
+    ? [-reference / 10, reference / 10, DIFFERENCE]
+    : [0, reference * 1.1, MAPS[session.display.map] ?? MAPS.viridis];
+  return { low, high, stops, colour: (gy) => at(stops, (gy - low) / (high - low)) };
+}
+
+export const css = (colour) => `rgb(${colour.map(Math.round).join(' ')})`;
+
+/** Doses below this (for a difference: nearer to zero) are not coloured. */
+export function thresholdGy(session) {
+  const share = session.minus ? session.display.threshold / 10 : session.display.threshold;
+  return Math.max(((session.reference?.gy ?? 0) * share) / 100, 1e-6);
+}

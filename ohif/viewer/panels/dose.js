@@ -1,0 +1,149 @@
+// <radiarch-viewer-dose>: which dose is drawn on the images, and how; the structures that are drawn with it.
+import { html } from '/radiarch/elements/core/dom.js';
+import { Bones, Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
+import { structureColour } from '/radiarch/elements/index.js';
+
+import { MAP_NAMES, css, scale } from '../colours.js';
+import { doseLabel, planLabel, session } from '../session.js';
+import { PANEL_CSS, Panel } from './panel.js';
+
+const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
+const encode = (choice) => (choice ? `${choice.kind}:${choice.id}` : '');
+const decode = (text) => (text ? { kind: text.slice(0, text.indexOf(':')), id: text.slice(text.indexOf(':') + 1) } : null);
+
+class Dose extends Panel {
+  static css = `${PANEL_CSS}
+    .bar { height: 10px; border-radius: 3px; }
+    .ends { display: flex; justify-content: space-between; font-size: 11px; color: var(--text-2); }
+    .pair { display: grid; grid-template-columns: 1fr auto; gap: 8px; align-items: center; }
+    ul { list-style: none; margin: 0; padding: 0; display: grid; }
+    .swatch { width: 12px; height: 12px; border-radius: 3px; flex: none; }
+    li label { padding: 1px 0; }
+  `;
+
+  view() {
+    if (!session.studyUid) return html`<${Empty} title="No study is open">Open one from the study list.<//>`;
+    const { objects, plans } = session;
+    if (objects.status === 'loading') return html`<${Bones} lines="5" />`;
+    return [
+      objects.status === 'error' && html`<${Problem} error=${objects} />`,
+      plans.status === 'error' && html`<${Problem} error=${plans} />`,
+      this.choice(),
+      this.state_(),
+      session.dose.status === 'ready' && this.look(),
+      this.structures(),
+    ];
+  }
+
+  options() {
+    const plans = session.plans.items ?? [];
+    const group = (label, items) => items.length > 0 && html`<optgroup label=${label}>${items}</optgroup>`;
+    return [
+      group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planLabel(p)} · ${time(p.created_at)}${
+        p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_by ? ' · superseded' : ''}</option>`)),
+      group('Doses of other systems', session.otherDoses.map((d) => html`<option value=${`dose:${d.sopUid}`}>${doseLabel(d)}</option>`)),
+    ];
+  }
+
+  choice() {
+    const options = this.options();
+    if (!options.some(Boolean)) {
+      return html`<${Empty} title="This study has no dose yet">Ask for a plan in the panel Plan; it is drawn here when it is there.<//>`;
+    }
+    return html`
+      <label class="field">Dose
+        <select id="choice" value=${encode(session.choice)} onChange=${(e) => session.choose(decode(e.target.value))}>
+          <option value="">none</option>${options}
+        </select></label>
+      ${session.choice && html`<label class="field">minus
+        <select id="minus" value=${encode(session.minus)} onChange=${(e) => session.subtract(decode(e.target.value))}>
+          <option value="">nothing (the dose itself)</option>${options}
+        </select></label>`}`;
+  }
+
+  state_() {
+    const { dose, plan } = session;
+    return [
+      plan?.superseded_by && html`<${Note} tone="warn">This plan is superseded: its structure set has changed since.
+        <button class="button quiet" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`,
+      (dose.status === 'refused' || dose.status === 'error') && html`<${Problem} error=${dose} tone=${dose.status === 'refused' ? 'warn' : 'bad'} />`,
+      dose.status === 'loading' && html`<div role="status"><p class="muted small">Loading the dose…</p><${Bones} lines="3" /></div>`,
+      dose.status === 'pending' && html`<radiarch-progress theme="dark" plan-id=${dose.plan.id}></radiarch-progress>`,
+    ];
+  }
+
+  look() {
+    const { display, dose, reference } = session;
+    const { low, high, stops } = scale(session);
+    const bar = `linear-gradient(to right, ${stops.join(', ')})`;
+    const range = (name, label, min, max, step, text) => html`<label class="field">
+      <span class="row spread"><span>${label}</span><span>${text}</span></span>
+      <input type="range" name=${name} min=${min} max=${max} step=${step} value=${display[name]}
+        onInput=${(e) => session.set({ [name]: Number(e.target.value) })} /></label>`;
+    const check = (name, label) => html`<label class="check"><input type="checkbox" name=${name} checked=${display[name]}
+      onChange=${(e) => session.set({ [name]: e.target.checked })} />${label}</label>`;
+    return html`
+      <div class="small muted">${dose.isDifference ? 'Difference' : dose.type === 'EFFECTIVE' ? 'RBE-weighted dose' : 'Physical dose'}, ${
+        dose.isDifference ? 'from' : 'up to'} <b>${dose.isDifference ? `${dose.grid.minGy.toFixed(2)} to ${dose.grid.maxGy.toFixed(2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
+        grid ${dose.grid.spacing.map((s) => Number(s.toFixed(2))).join(' × ')} mm</div>
+      <label class="field">100 % is (Gy) – ${reference.name}
+        <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
+          onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>
+      <fieldset><legend>Colour wash</legend>
+        ${check('wash', 'shown')}
+        <div><div class="bar" style=${{ background: bar }}></div>
+          <div class="ends"><span>${low.toFixed(1)} Gy</span><span>${high.toFixed(1)} Gy</span></div></div>
+        ${!dose.isDifference && html`<label class="field">Colours<select name="map" value=${display.map}
+          onChange=${(e) => session.set({ map: e.target.value })}>
+          ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`}
+        ${range('opacity', 'Opacity', 0.05, 1, 0.05, `${Math.round(display.opacity * 100)} %`)}
+        ${range('threshold', 'Threshold', 0, 100, 1, dose.isDifference
+          ? `± ${((reference.gy * display.threshold) / 1000).toFixed(2)} Gy`
+          : `${display.threshold} % · ${((reference.gy * display.threshold) / 100).toFixed(1)} Gy`)}
+      </fieldset>
+      <fieldset><legend>Isodose lines</legend>
+        <div class="pair">${check('lines', 'shown')}
+          <div class="segmented" role="group" aria-label="Unit of the levels">
+            ${[['percent', '%'], ['gy', 'Gy']].map(([unit, text]) => html`<button aria-pressed=${String(display.unit === unit)}
+              onClick=${() => this.unit(unit)}>${text}</button>`)}</div></div>
+        <label class="field">Levels (${display.unit === 'percent' ? '% of the 100 % dose' : 'Gy'})
+          <input type="text" name="levels" value=${display.levels} spellcheck=${false}
+            onChange=${(e) => session.set({ levels: e.target.value })} /></label>
+        <ul aria-label="Colours of the levels">${session.levelsGy.map((gy) => html`<li class="row small">
+          <span class="swatch" style=${{ background: css(scale(session).colour(gy)), height: '4px', width: '18px' }}></span>
+          ${gy.toFixed(2)} Gy <span class="muted">${((gy / reference.gy) * 100).toFixed(1)} %</span></li>`)}</ul>
+      </fieldset>
+      <fieldset><legend>Beams</legend>${check('beams', 'directions shown')}</fieldset>`;
+  }
+
+  /** The same levels in the other unit. */
+  unit(unit) {
+    if (unit === session.display.unit) return;
+    const gy = session.levelsGy;
+    const levels = gy.map((v) => Number((unit === 'gy' ? v : (v / session.reference.gy) * 100).toFixed(2)));
+    session.set({ unit, levels: levels.join(', ') });
+  }
+
+  structures() {
+    const { structures, structureSets } = session;
+    const name = (set) => `${set.description || 'Structure set'}${set.created ? ` · ${set.created.slice(0, 8)}` : ''}`;
+    return html`<fieldset><legend>Structures</legend>
+      ${structureSets.length > 1 && html`<label class="field">Structure set<select id="structure-set" value=${session.structureSetUid ?? ''}
+        onChange=${(e) => session.chooseStructureSet(e.target.value)}>
+        ${structureSets.map((s) => html`<option value=${s.sopUid}>${name(s)}</option>`)}</select></label>`}
+      ${structures.status === 'none' && html`<p class="muted small">This study has no structure set.</p>`}
+      ${structures.status === 'loading' && html`<${Bones} lines="4" />`}
+      ${(structures.status === 'error' || structures.status === 'refused') && html`<${Problem} error=${structures} />`}
+      ${structures.status === 'ready' && html`
+        <label class="check"><input type="checkbox" checked=${session.display.contours}
+          onChange=${(e) => session.set({ contours: e.target.checked })} />contours shown</label>
+        <ul>${structures.items.map((s) => html`<li key=${s.number}><label class="check">
+          <input type="checkbox" checked=${!session.hidden.has(s.name)} disabled=${!session.display.contours}
+            onChange=${(e) => session.toggleStructure(s.name, e.target.checked)} />
+          <span class="swatch" style=${{ background: structureColour(s.name) }}></span><span class="clip" title=${s.name}>${s.name}</span>
+        </label></li>`)}</ul>`}
+    </fieldset>`;
+  }
+}
+
+customElements.define('radiarch-viewer-dose', Dose);

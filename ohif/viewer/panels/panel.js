@@ -1,0 +1,52 @@
+// The base of the viewer's panels: custom elements that follow the session; OHIF mounts them as React elements.
+import '/radiarch/elements/index.js';
+import { RadiarchElement } from '/radiarch/elements/core/element.js';
+
+import { session } from '../session.js';
+
+export class Panel extends RadiarchElement {
+  connectedCallback() {
+    this.setAttribute('theme', 'dark');
+    super.connectedCallback();
+  }
+
+  async start(scope) {
+    const changed = () => this.repaint();
+    session.addEventListener('change', changed);
+    scope.onEnd(() => session.removeEventListener('change', changed));
+    this.repaint();
+  }
+
+  /** The plans whose curves and goals belong to what is shown; '' where there are none. */
+  get planIds() {
+    const ids = [session.choice, session.minus].map((c) => (c?.kind === 'plan' ? c.id : null));
+    return ids[0] === null ? '' : ids.filter(Boolean).join(',');
+  }
+}
+
+export const PANEL_CSS = `
+  :host { height: 100%; overflow: auto; background: var(--surface); }
+  .root { padding: 12px; display: grid; gap: 12px; align-content: start; }
+  label.field { display: grid; gap: 3px; font-size: 12px; color: var(--text-2); }
+  label.field > select, label.field > input { color: var(--text); font-size: 13px; width: 100%; }
+  fieldset { border: 0; border-top: 1px solid var(--line); margin: 0; padding: 10px 0 0; display: grid; gap: 8px; min-width: 0; }
+  legend { float: left; padding: 0; margin: 0 0 2px; font-weight: 600; }
+  legend + * { clear: both; }
+  label.check { display: flex; align-items: center; gap: 7px; min-height: 24px; }
+  input[type="checkbox"], input[type="range"] { accent-color: var(--accent); margin: 0; }
+  input[type="range"] { width: 100%; }
+`;
+
+/** OHIF's panel: a React 18 element made by hand, as there is no bundler; its type is our custom element. */
+export function panelComponent(tag) {
+  const element = {
+    $$typeof: Symbol.for('react.element'),
+    type: tag,
+    key: null,
+    ref: null,
+    props: { style: { display: 'block', height: '100%', minHeight: 0 } },
+    _owner: null,
+    _store: {},
+  };
+  return () => element;
+}

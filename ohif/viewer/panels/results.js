@@ -1,0 +1,88 @@
+// <radiarch-viewer-dvh>, <radiarch-viewer-goals>, <radiarch-viewer-runs>: the shared elements, on what the session shows.
+import { html } from '/radiarch/elements/core/dom.js';
+import { Empty, Note } from '/radiarch/elements/core/parts.js';
+import { api } from '/radiarch/elements/index.js';
+
+import { session } from '../session.js';
+import { PANEL_CSS, Panel } from './panel.js';
+
+/** Why there is nothing to show for the present choice. */
+function nothing(what) {
+  if (session.choice?.kind === 'dose') {
+    return html`<${Empty} title=${`No ${what} for this dose`}>It was made by another system. Choose a plan of this service in the panel Dose.<//>`;
+  }
+  return html`<${Empty} title="No plan is chosen">Choose one in the panel Dose or Runs, or ask for one in the panel Plan.<//>`;
+}
+
+const difference = () =>
+  session.minus?.kind === 'plan' && html`<${Note}>Two plans are compared; the images show the difference of their doses.
+    <button class="button quiet" onClick=${() => session.subtract(null)}>Only the first</button><//>`;
+
+class Dvh extends Panel {
+  static css = PANEL_CSS;
+
+  view() {
+    if (!this.planIds) return nothing('DVH');
+    const hidden = [...session.hidden].map(encodeURIComponent).join(',');
+    return [
+      difference(),
+      html`<radiarch-dvh theme="dark" plan-ids=${this.planIds} hidden-structures=${hidden}
+        onradiarch-structure-visibility=${(e) => session.toggleStructure(e.detail.structure, e.detail.visible)}></radiarch-dvh>`,
+    ];
+  }
+}
+
+class Goals extends Panel {
+  static css = PANEL_CSS;
+
+  view() {
+    if (!this.planIds) return nothing('goals');
+    return [
+      difference(),
+      html`<radiarch-goals theme="dark" plan-ids=${this.planIds}
+        onradiarch-structure-selected=${(e) => session.toggleStructure(e.detail.structure, true)}></radiarch-goals>`,
+    ];
+  }
+}
+
+class Runs extends Panel {
+  static css = PANEL_CSS;
+
+  view() {
+    const patient = session.plan?.patient_id ?? session.plans.items?.[0]?.patient_id;
+    if (!session.studyUid) return html`<${Empty} title="No study is open">Open one from the study list.<//>`;
+    const selected = session.choice?.kind === 'plan' ? session.choice.id : '';
+    const handlers = (e) => this.handle(e);
+    return html`<div onradiarch-select-plan=${handlers} onradiarch-compare=${handlers}>${
+      patient
+        ? html`<radiarch-runs theme="dark" compact patient-id=${patient} selected=${selected}></radiarch-runs>`
+        : html`<radiarch-runs theme="dark" compact study-uid=${session.studyUid} selected=${selected}></radiarch-runs>`
+    }</div>`;
+  }
+
+  handle(event) {
+    event.preventDefault();
+    if (event.type === 'radiarch-select-plan') show(event.detail.planId);
+    else compare(event.detail.planIds);
+  }
+}
+
+/** Show a plan here, or open its study where it is of another one. */
+export async function show(planId) {
+  if (session.plans.items?.some((p) => p.id === planId)) {
+    session.choose({ kind: 'plan', id: planId });
+    return;
+  }
+  const plan = await api().get(`/plans/${encodeURIComponent(planId)}`);
+  if (plan.study_instance_uid === session.studyUid) session.choose({ kind: 'plan', id: planId });
+  else location.assign(`/ohif/radiarch?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&plan=${encodeURIComponent(planId)}`);
+}
+
+async function compare([first, second]) {
+  await show(first);
+  session.subtract({ kind: 'plan', id: second });
+}
+
+customElements.define('radiarch-viewer-dvh', Dvh);
+customElements.define('radiarch-viewer-goals', Goals);
+customElements.define('radiarch-viewer-runs', Runs);

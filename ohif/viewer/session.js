@@ -1,0 +1,357 @@
+// What the viewer shows: the study, the structure set, the plan and its dose. One place decides; panels and pictures follow.
+//
+// Every choice takes away at once what belonged to the one before, ends the requests under way and drops late answers.
+
+import { api, live } from '/radiarch/elements/index.js';
+
+import { fetchDose, fetchStructures, findObjects } from './dicom.js';
+import { RefusedDose, difference } from './grid.js';
+
+const RUNNING = new Set(['waiting', 'queued', 'running']);
+const PAGE = 100;
+
+export const DEFAULTS = Object.freeze({
+  wash: true,
+  lines: true,
+  contours: true,
+  beams: true,
+  unit: 'percent',
+  opacity: 0.45,
+  threshold: 10, // % of the reference
+  map: 'viridis',
+  levels: '110, 105, 100, 95, 80, 50, 30',
+});
+const NOTHING = Object.freeze({ status: 'none' });
+
+/** `change` is told after each change of anything below. */
+export class Session extends EventTarget {
+  studyUid = null;
+  /** {status: none|loading|ready|error, items} of DICOM objects, and of the service's plans */
+  objects = NOTHING;
+  plans = NOTHING;
+  structureSetUid = null;
+  structures = NOTHING;
+  /** {kind: 'plan', id} or {kind: 'dose', id: SOP Instance UID} */
+  choice = null;
+  /** Another choice that is taken off; null: the dose itself. */
+  minus = null;
+  plan = null;
+  /** {status: none|pending|loading|ready|refused|error, grid, frameUid, label, referenceGy, referenceName} */
+  dose = NOTHING;
+  display = { ...DEFAULTS };
+  hidden = new Set();
+  referenceGy = null;
+
+  #study = new AbortController();
+  #dose = new AbortController();
+  #structures = new AbortController();
+  #stop = null;
+
+  // -- choices ---------------------------------------------------------------------------------------------------------
+
+  /** Show a study; `wanted` may name a plan. */
+  open(studyUid, wanted = null) {
+    if (studyUid === this.studyUid) return;
+    this.close();
+    this.studyUid = studyUid;
+    if (!studyUid) return;
+    this.objects = { status: 'loading' };
+    this.plans = { status: 'loading' };
+    this.#tell();
+    this.#readObjects(wanted);
+    this.#stop = live(api()).watch(({ plans, complete }) => {
+      const ours = [...plans.values()].some((p) => p.study_instance_uid === this.studyUid);
+      if (ours || !complete) this.#readPlans();
+    });
+  }
+
+  close() {
+    this.#study.abort();
+    this.#study = new AbortController();
+    this.#stop?.();
+    this.#stop = null;
+    this.studyUid = null;
+    this.objects = this.plans = NOTHING;
+    this.#forgetStructures();
+    this.#forgetDose();
+    this.choice = this.minus = this.plan = null;
+    this.hidden = new Set();
+    this.#tell();
+  }
+
+  /** Show a plan, or a dose of another system. */
+  choose(choice) {
+    if (same(choice, this.choice)) return;
+    this.choice = choice;
+    this.minus = null;
+    this.plan = null;
+    this.referenceGy = null;
+    this.#forgetDose();
+    this.#tell();
+    if (choice) this.#readChoice();
+  }
+
+  /** Take another dose off the chosen one; null: no difference. */
+  subtract(choice) {
+    if (same(choice, this.minus)) return;
+    this.minus = choice;
+    this.#forgetDose();
+    this.#tell();
+    if (this.choice) this.#readChoice();
+  }
+
+  /** Another structure set: its contours, and the newest of its plans. */
+  chooseStructureSet(sopUid) {
+    if (sopUid === this.structureSetUid) return;
+    this.#showStructureSet(sopUid);
+    const plans = this.plansOf(sopUid);
+    if (this.choice?.kind === 'plan' && !plans.some((p) => p.id === this.choice.id)) {
+      this.choose(plans.length ? { kind: 'plan', id: (plans.find((p) => p.state === 'succeeded') ?? plans[0]).id } : null);
+    } else {
+      this.#tell();
+    }
+  }
+
+  set(display) {
+    this.display = { ...this.display, ...display };
+    this.#tell();
+  }
+
+  setReference(gy) {
+    this.referenceGy = gy;
+    this.#tell();
+  }
+
+  toggleStructure(name, visible = this.hidden.has(name)) {
+    if (visible) this.hidden.delete(name);
+    else this.hidden.add(name);
+    this.#tell();
+  }
+
+  // -- what is there ---------------------------------------------------------------------------------------------------
+
+  plansOf(structureSetUid) {
+    return (this.plans.items ?? []).filter((p) => p.rtstruct_sop_instance_uid === structureSetUid);
+  }
+
+  get structureSets() {
+    return (this.objects.items ?? []).filter((o) => o.modality === 'RTSTRUCT');
+  }
+
+  /** Doses that none of the known plans made. */
+  get otherDoses() {
+    const ours = new Set(this.#outputs.values());
+    return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE' && !ours.has(o.sopUid));
+  }
+
+  #outputs = new Map(); // of plans that were looked at: SOP Instance UID of the dose by plan id
+
+  /** Gy that count as 100 %, and what they are. */
+  get reference() {
+    if (this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
+    if (this.plan) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
+    if (this.dose.grid) return { gy: this.minus ? this.dose.largestGy : this.dose.grid.maxGy, name: 'maximum of this dose' };
+    return null;
+  }
+
+  /** Levels of the isodose lines in Gy, highest first; what cannot be read is left out. */
+  get levelsGy() {
+    const scale = this.display.unit === 'percent' ? (this.reference?.gy ?? NaN) / 100 : 1;
+    const found = this.display.levels
+      .split(/[\s;,]+/)
+      .filter(Boolean)
+      .map((t) => Number(t.replace('%', '')) * scale)
+      .filter((gy) => Number.isFinite(gy) && (gy > 0 || (this.minus && gy < 0)));
+    return [...new Set(found)].sort((a, b) => b - a).slice(0, 20);
+  }
+
+  structuresShown() {
+    return (this.structures.items ?? []).filter((s) => !this.hidden.has(s.name));
+  }
+
+  // -- reading ---------------------------------------------------------------------------------------------------------
+
+  async #readObjects(wanted) {
+    const { signal } = this.#study;
+    const studyUid = this.studyUid;
+    const reading = this.#readPlans();
+    try {
+      const items = await findObjects(studyUid, { signal });
+      if (signal.aborted) return;
+      this.objects = { status: 'ready', items };
+    } catch (e) {
+      if (signal.aborted) return;
+      this.objects = failed(e);
+    }
+    await reading;
+    if (signal.aborted) return;
+    this.#tell();
+    this.#begin(wanted);
+  }
+
+  /** What is shown first: what was asked for, else the newest plan, else the newest dose of another system. */
+  #begin(wanted) {
+    if (this.choice) return;
+    const plans = this.plans.items ?? [];
+    const plan = plans.find((p) => p.id === wanted) ?? plans.find((p) => p.state === 'succeeded' && !p.superseded_by) ?? plans[0];
+    const doses = this.otherDoses;
+    if (plan && (plan.state === 'succeeded' || plan.id === wanted || !doses.length)) this.choose({ kind: 'plan', id: plan.id });
+    else if (doses.length) this.choose({ kind: 'dose', id: doses[0].sopUid });
+    if (!this.structureSetUid && this.structureSets.length) this.#showStructureSet(this.structureSets[0].sopUid);
+    this.#tell();
+  }
+
+  async #readPlans() {
+    const { signal } = this.#study;
+    try {
+      const items = [];
+      let cursor;
+      do {
+        const page = await api().get('/plans', { params: { study_uid: this.studyUid, limit: PAGE, cursor }, signal });
+        items.push(...page.items);
+        cursor = page.next;
+      } while (cursor && items.length < 10 * PAGE);
+      if (signal.aborted) return;
+      this.plans = { status: 'ready', items };
+      this.#follow();
+    } catch (e) {
+      if (signal.aborted) return;
+      if (this.plans.status !== 'ready') this.plans = failed(e);
+    }
+    this.#tell();
+  }
+
+  /** The chosen plan has changed: its dose may be there now, or it was superseded. */
+  #follow() {
+    if (this.choice?.kind !== 'plan') return;
+    const now = this.plans.items.find((p) => p.id === this.choice.id);
+    if (now && this.plan && (now.state !== this.plan.state || now.superseded_by !== this.plan.superseded_by)) {
+      this.#readChoice();
+    }
+  }
+
+  async #readChoice() {
+    this.#dose.abort();
+    this.#dose = new AbortController();
+    const { signal } = this.#dose;
+    const { choice, minus } = this;
+    const was = this.dose;
+    if (was.status !== 'ready') this.dose = { status: 'loading' };
+    this.#tell();
+    try {
+      const [first, second] = await Promise.all([this.#source(choice, signal), minus ? this.#source(minus, signal) : null]);
+      if (signal.aborted) return;
+      this.plan = first.plan ?? null;
+      this.#showStructureSet(first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null);
+      const unready = [first, second].find((s) => s && !s.object);
+      if (unready) {
+        this.dose = RUNNING.has(unready.plan.state) ? { status: 'pending', plan: unready.plan } : endless(unready.plan);
+      } else if (was.status === 'ready' && was.key === key(first, second)) {
+        this.dose = was;
+      } else {
+        this.dose = { status: 'loading', label: first.label };
+        this.#tell();
+        this.dose = await this.#read(first, second, signal);
+      }
+    } catch (e) {
+      if (signal.aborted) return;
+      this.dose = failed(e);
+    }
+    if (!signal.aborted) this.#tell();
+  }
+
+  async #read(first, second, signal) {
+    const [a, b] = await Promise.all([fetchDose(first.object, { signal }), second && fetchDose(second.object, { signal })]);
+    if (b && a.frameUid !== b.frameUid) {
+      throw new RefusedDose(
+        'the two doses belong to different frames of reference: their points are not the same points of the patient',
+        'Choose two doses of one CT.',
+      );
+    }
+    const grid = b ? difference(a.grid, b.grid) : a.grid;
+    return {
+      status: 'ready',
+      key: key(first, second),
+      grid,
+      largestGy: b ? Math.max(a.grid.maxGy, b.grid.maxGy) : grid.maxGy,
+      frameUid: a.frameUid,
+      label: b ? `${first.label} − ${second.label}` : first.label,
+      isDifference: Boolean(b),
+      type: a.type,
+      summation: a.summation,
+    };
+  }
+
+  /** What a choice stands for: the object of its dose, if there is one. */
+  async #source(choice, signal) {
+    if (choice.kind === 'dose') {
+      const object = (this.objects.items ?? []).find((o) => o.sopUid === choice.id);
+      if (!object) throw new RefusedDose('this dose is not in Orthanc any more', 'Load the page again.');
+      return { object, label: doseLabel(object) };
+    }
+    const plan = await api().get(`/plans/${encodeURIComponent(choice.id)}`, { signal });
+    const output = plan.outputs.find((o) => o.kind === 'rtdose');
+    if (output) this.#outputs.set(plan.id, output.sop_instance_uid);
+    const object = output && {
+      studyUid: plan.study_instance_uid,
+      seriesUid: output.series_instance_uid,
+      sopUid: output.sop_instance_uid,
+    };
+    return { plan, object, label: planLabel(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
+  }
+
+  async #showStructureSet(sopUid) {
+    if (sopUid === this.structureSetUid) return;
+    this.#forgetStructures();
+    this.structureSetUid = sopUid;
+    const object = (this.objects.items ?? []).find((o) => o.sopUid === sopUid);
+    if (!object) return;
+    this.structures = { status: 'loading' };
+    const { signal } = this.#structures;
+    try {
+      const { structures, label } = await fetchStructures(object, { signal });
+      if (signal.aborted) return;
+      this.structures = { status: 'ready', items: structures, label };
+    } catch (e) {
+      if (signal.aborted) return;
+      this.structures = failed(e);
+    }
+    this.#tell();
+  }
+
+  #forgetDose() {
+    this.#dose.abort();
+    this.#dose = new AbortController();
+    this.dose = NOTHING;
+  }
+
+  #forgetStructures() {
+    this.#structures.abort();
+    this.#structures = new AbortController();
+    this.structures = NOTHING;
+    this.structureSetUid = null;
+  }
+
+  #tell() {
+    this.dispatchEvent(new Event('change'));
+  }
+}
+
+const same = (a, b) => a?.kind === b?.kind && a?.id === b?.id;
+const key = (a, b) => `${a.object.sopUid}-${b?.object.sopUid ?? ''}`;
+
+export const planLabel = (plan) => plan.label || plan.protocol_id || plan.workflow_id;
+export const doseLabel = (object) => `${object.description || 'RT Dose'}${object.manufacturer ? ` (${object.manufacturer})` : ''}`;
+
+function failed(e) {
+  const status = e instanceof RefusedDose ? 'refused' : 'error';
+  return { status, message: e.message, remedy: e.remedy ?? "See the browser's console and Orthanc's log." };
+}
+
+function endless(plan) {
+  const message = plan.error?.message ?? (plan.state === 'succeeded' ? 'its dose is not stored any more' : `it was ${plan.state}`);
+  return { status: 'error', message: `this plan has no dose: ${message}`, remedy: plan.error?.remedy ?? 'Choose another plan.' };
+}
+
+/** The one session of the page. */
+export const session = new Session();

@@ -1,0 +1,83 @@
+// Keeps every viewport of the page as the session says: colour wash and overlays, added again where OHIF has put up others.
+
+import { Overlay } from './overlay.js';
+import { Wash } from './wash.js';
+
+/** Start; returns how to stop. */
+export function keepViewports(session, servicesManager) {
+  const { cornerstone } = window;
+  const { Events } = cornerstone.Enums;
+  const wash = new Wash(session);
+  const overlays = new Map();
+  let revision = 0;
+  let waiting = false;
+  const stop = new AbortController();
+  const { signal } = stop;
+
+  const viewports = () => cornerstone.getRenderingEngines().flatMap((engine) => engine.getViewports());
+
+  const keep = (viewport) => {
+    if (!isFlat(viewport)) return;
+    const old = overlays.get(viewport.id);
+    if (!old || !old.connected || old.viewport !== viewport) {
+      old?.overlay.remove();
+      const overlay = new Overlay(session, viewport, null);
+      overlays.set(viewport.id, { overlay, viewport, get connected() { return overlay.connected; } });
+    }
+    const { overlay } = overlays.get(viewport.id);
+    overlay.patientPosition = patientPosition(viewport, servicesManager);
+    wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
+    overlay.draw(revision);
+  };
+
+  const all = () => {
+    waiting = false;
+    revision += 1;
+    const present = viewports();
+    for (const viewport of present) keep(viewport);
+    wash.restyle(present.filter(isFlat));
+    for (const [id, { overlay, viewport }] of overlays) {
+      if (present.includes(viewport)) continue;
+      overlay.remove();
+      overlays.delete(id);
+    }
+  };
+
+  const rendered = ({ detail }) => {
+    const viewport = cornerstone.getRenderingEngine(detail.renderingEngineId)?.getViewport(detail.viewportId);
+    if (viewport) keep(viewport);
+  };
+  const enabled = ({ detail }) => detail.element.addEventListener(Events.IMAGE_RENDERED, rendered, { signal });
+
+  cornerstone.eventTarget.addEventListener(Events.ELEMENT_ENABLED, enabled);
+  for (const viewport of viewports()) viewport.element.addEventListener(Events.IMAGE_RENDERED, rendered, { signal });
+  // what belonged to another choice goes in the same turn; what is only styled waits for the next frame
+  let shown = session.dose;
+  const changed = () => {
+    if (session.dose !== shown) {
+      shown = session.dose;
+      all();
+    } else if (!waiting) {
+      waiting = true;
+      requestAnimationFrame(() => !signal.aborted && all());
+    }
+  };
+  session.addEventListener('change', changed, { signal });
+  all();
+
+  return () => {
+    stop.abort();
+    cornerstone.eventTarget.removeEventListener(Events.ELEMENT_ENABLED, enabled);
+    for (const { overlay } of overlays.values()) overlay.remove();
+    overlays.clear();
+  };
+}
+
+const isFlat = (viewport) => ['orthographic', 'stack'].includes(viewport.type);
+
+function patientPosition(viewport, servicesManager) {
+  const { viewportGridService, displaySetService } = servicesManager.services;
+  const uids = viewportGridService.getDisplaySetsUIDsForViewport(viewport.id) ?? [];
+  const first = uids.map((uid) => displaySetService.getDisplaySetByUID(uid)).find((set) => set?.instances?.length);
+  return first?.instances[0].PatientPosition ?? null;
+}

@@ -1,0 +1,133 @@
+// The colour wash: the dose as a second volume beside the CT in each viewport that shows its frame of reference.
+
+import { scale, thresholdGy } from './colours.js';
+
+const ACTOR = 'radiarch-dose';
+let number = 0;
+
+export class Wash {
+  #session;
+  #volumeId = null;
+  #grid = null;
+  #adding = new Set();
+
+  constructor(session) {
+    this.#session = session;
+  }
+
+  /** Make a viewport show what the session says; cheap when it does already. */
+  async sync(viewport) {
+    const { cornerstone } = window;
+    this.#follow();
+    const wanted = this.#volumeId !== null && this.#session.display.wash && fits(viewport, this.#session.dose);
+    const present = viewport.getActors().find((entry) => entry.uid === ACTOR);
+    if (present && (!wanted || present.referencedId !== this.#volumeId)) {
+      viewport.removeActors([ACTOR]);
+      viewport.render();
+    } else if (present) {
+      return;
+    }
+    if (!wanted || this.#adding.has(viewport.id)) return;
+    this.#adding.add(viewport.id);
+    const volumeId = this.#volumeId;
+    try {
+      const actor = await cornerstone.createVolumeActor({ volumeId }, viewport.element, viewport.id, true);
+      // meanwhile another dose may have been chosen, or the viewport been given other volumes
+      if (volumeId === this.#volumeId && viewport.getActors().length && !viewport.getActor(ACTOR)) {
+        this.#colour(actor);
+        viewport.addActor({ uid: ACTOR, actor, referencedId: volumeId });
+        viewport.render();
+      }
+    } finally {
+      this.#adding.delete(viewport.id);
+    }
+  }
+
+  /** Colours, opacity or threshold have changed. */
+  restyle(viewports) {
+    for (const viewport of viewports) {
+      const entry = viewport.getActors().find((e) => e.uid === ACTOR);
+      if (!entry) continue;
+      this.#colour(entry.actor);
+      viewport.render();
+    }
+  }
+
+  /** The volume of the session's dose; that of the one before is given back. */
+  #follow() {
+    const grid = this.#session.dose.grid ?? null;
+    if (grid === this.#grid) return;
+    const { cornerstone } = window;
+    const old = this.#volumeId;
+    this.#grid = grid;
+    this.#volumeId = null;
+    if (grid) {
+      this.#volumeId = `derived:${ACTOR}-${(number += 1)}`;
+      const [nx, ny, nz] = grid.dimensions;
+      cornerstone.volumeLoader.createLocalVolume(this.#volumeId, {
+        dimensions: [nx, ny, nz],
+        spacing: [...grid.spacing],
+        origin: [...grid.origin],
+        direction: grid.axes.flat(),
+        scalarData: grid.values,
+        metadata: {
+          BitsAllocated: 32,
+          BitsStored: 32,
+          SamplesPerPixel: 1,
+          HighBit: 31,
+          PixelRepresentation: 0,
+          Modality: 'RTDOSE',
+          PhotometricInterpretation: 'MONOCHROME2',
+          FrameOfReferenceUID: this.#session.dose.frameUid,
+          ImageOrientationPatient: grid.axes.slice(0, 2).flat(),
+          PixelSpacing: [grid.spacing[1], grid.spacing[0]],
+          Columns: nx,
+          Rows: ny,
+        },
+      });
+    }
+    if (old) {
+      // after the viewports have let go of it
+      setTimeout(() => {
+        const volume = cornerstone.cache.getVolume(old);
+        const images = volume?.imageIds ?? [];
+        if (volume) cornerstone.cache.removeVolumeLoadObject(old);
+        for (const id of images) if (cornerstone.cache.getImageLoadObject(id)) cornerstone.cache.removeImageLoadObject(id);
+      }, 1000);
+    }
+  }
+
+  #colour(actor) {
+    const { low, high, stops, colour } = scale(this.#session);
+    const { opacity } = this.#session.display;
+    const threshold = thresholdGy(this.#session);
+    const property = actor.getProperty();
+    const colours = property.getRGBTransferFunction(0);
+    colours.removeAllPoints();
+    for (let i = 0; i < stops.length; i++) {
+      const gy = low + ((high - low) * i) / (stops.length - 1);
+      colours.addRGBPoint(gy, ...colour(gy).map((c) => c / 255));
+    }
+    colours.setMappingRange(low, high);
+    const shares = property.getScalarOpacity(0);
+    const edge = (high - low) * 1e-4;
+    shares.removeAllPoints();
+    const points = this.#session.minus
+      ? [[low, opacity], [-threshold - edge, opacity], [-threshold, 0], [threshold, 0], [threshold + edge, opacity], [high, opacity]]
+      : [[0, 0], [Math.max(threshold - edge, edge), 0], [threshold, opacity], [high, opacity]];
+    for (const [gy, share] of points) shares.addPoint(gy, share);
+    property.setInterpolationTypeToLinear();
+    property.setScalarOpacityUnitDistance?.(0, actor.getMapper().getSampleDistance());
+    actor.modified();
+  }
+}
+
+/** A viewport that cuts a volume of the dose's frame of reference. */
+export function fits(viewport, dose) {
+  return (
+    dose.status === 'ready' &&
+    viewport.type === 'orthographic' &&
+    viewport.getActors().length > 0 &&
+    viewport.getFrameOfReferenceUID() === dose.frameUid
+  );
+}

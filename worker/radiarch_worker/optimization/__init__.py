@@ -2,6 +2,7 @@
 
 from .objectives import DoseTerm, FallOffTerm, MetricTerm
 from .problem import Minimized, Problem, make_problem
+from .robust import RobustProblem, ScenarioProblem
 from .solve import Method, Solution, optimize
 
 __all__ = [
@@ -11,6 +12,8 @@ __all__ = [
     "MetricTerm",
     "Minimized",
     "Problem",
+    "RobustProblem",
+    "ScenarioProblem",
     "Solution",
     "make_problem",
     "optimize",

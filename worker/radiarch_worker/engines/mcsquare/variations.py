@@ -1,0 +1,63 @@
+"""Calibrations and machines as errors of treatment make them: denser patients, and spots blurred by random setup."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+from .files import invalid_output
+from .machine import Calibration, ProtonMachine
+
+_SPOT_COLUMNS = 18
+_SIZES = ((5, 7), (8, 10), (12, 14), (15, 17))
+"""Columns of spot size and correlation: first Gaussian x, y, second Gaussian x, y."""
+
+
+def denser(calibration: Calibration, percent: float, folder: Path) -> Calibration:
+    """A calibration in which everything stops protons more by ``percent``; its file is written into ``folder``.
+
+    Stopping power is mass density times a factor of the material, and the material goes by HU.
+    """
+    if percent == 0.0:
+        return calibration
+    lines = []
+    for line in calibration.density_file.read_text().splitlines():
+        fields = line.split()
+        if len(fields) >= 2 and not line.lstrip().startswith("#"):
+            line = f"{fields[0]}\t{float(fields[1]) * (1 + percent / 100):.9g}"
+        lines.append(line)
+    file = folder / f"density{percent:+.6f}.txt"
+    file.write_text("\n".join(lines) + "\n")
+    return replace(calibration, density_file=file)
+
+
+def blurred(machine: ProtonMachine, sigma_x_mm: float, sigma_y_mm: float) -> ProtonMachine:
+    """A machine whose spots are as wide as many fractions with random setup errors make them.
+
+    A shift of the patient across the beam moves every proton by the same, whatever its direction: the variance of the
+    position grows by that of the shifts, and its covariance with the direction stays.
+
+    Parameters
+    ----------
+    sigma_x_mm, sigma_y_mm : standard deviations along the beam's axes (IEC gantry)
+    """
+    if sigma_x_mm == 0.0 and sigma_y_mm == 0.0:
+        return machine
+    head, title, table = machine.bdl_text.partition("NominalEnergy")
+    if not title:
+        raise invalid_output("the beam data library has no table of energies")
+    names, *rows = table.splitlines()
+    written = []
+    for row in rows:
+        values = row.split()
+        if len(values) == _SPOT_COLUMNS:
+            for i, (size, correlation) in enumerate(_SIZES):
+                old = float(values[size])
+                new = math.hypot(old, sigma_y_mm if i % 2 else sigma_x_mm)
+                values[size] = f"{new:.9g}"
+                values[correlation] = f"{float(values[correlation]) * old / new if new else 0.0:.9g}"
+        elif values:
+            raise invalid_output(f"a row of the beam data library has {len(values)} columns, expected {_SPOT_COLUMNS}")
+        written.append(" ".join(values))
+    return replace(machine, bdl_text=head + title + names + "\n" + "\n".join(written) + "\n")

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from radiarch_contract import __version__
 from radiarch_contract.errors import EngineError, ErrorCode, ErrorInfo, RadiarchError, ServiceError
 from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
+from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import parse_parameters
@@ -25,7 +26,10 @@ from radiarch_contract.workflows import parse_parameters
 from . import context, pacs
 from .context import JobContext
 from .engines.arraycache import ArrayCache
-from .model import IonBeam, PlanResult
+from .model import IonBeam, Patient, PlanResult
+
+if TYPE_CHECKING:
+    from .evaluation import Evaluation
 
 _FULL_BYTES = 32 << 20
 """An engine writes more than this at once."""
@@ -73,6 +77,7 @@ class _Run:
     spec: JobSpec
     here: JobContext
     timings_s: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def result(self) -> JobResult:
         started_at = datetime.now(UTC)
@@ -158,9 +163,13 @@ class _Run:
             with self._timed("write"):
                 rtplan = dicom.write_rtplan(spec, subject, plan)
                 rtdose = dicom.write_rtdose(spec, subject, plan, judged)
+                results: dict[OutputKind, Dataset] = {OutputKind.RTPLAN: rtplan, OutputKind.RTDOSE: rtdose}
+            with self._timed("report"):
+                pictures = self._report(subject, plan, judged, results)
             link.progress(0.7)
             with self._timed("store"):
-                outputs = self._store(orthanc, {OutputKind.RTPLAN: rtplan, OutputKind.RTDOSE: rtdose})
+                outputs = self._store(orthanc, results)
+                self._store_pictures(orthanc, outputs, pictures)
         return JobResult(
             plan_id=spec.plan_id,
             attempt=spec.attempt,
@@ -170,7 +179,7 @@ class _Run:
             metrics=judged.metrics,
             goals=judged.goals,
             uncertainty_percent=plan.uncertainty_percent,
-            notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes))),
+            notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes, *self.notes))),
             provenance={**_plain(plan), **plan.run, "worker_version": __version__},
             solver_trace=tuple(dict(t) for t in plan.solver_trace),
             timings_s=dict(plan.timings_s),
@@ -182,16 +191,58 @@ class _Run:
         settings = self.here.settings
         return ArrayCache(settings.beamlet_cache, settings.cache_mb << 20) if settings.cache_mb else None
 
+    def _report(
+        self, subject: Patient, plan: PlanResult, judged: Evaluation, results: dict[OutputKind, Dataset]
+    ) -> Mapping[Plane, bytes]:
+        """Add the report to the results; its pictures. What cannot be drawn is told, and never costs the plan."""
+        from . import dicom, report
+
+        try:
+            drawn = report.draw(self.spec, subject, plan, judged)
+            results[OutputKind.REPORT] = dicom.write_report(self.spec, subject, plan, drawn.pdf)
+        except Exception as e:
+            self._log_traceback()
+            self.notes.append(
+                f"The plan has no report: it could not be drawn ({type(e).__name__}, see the job's log). "
+                "Plan and dose are complete."
+            )
+            return {}
+        self.notes += drawn.notes
+        return drawn.pictures
+
     def _store(self, orthanc: pacs.Orthanc, datasets: Mapping[OutputKind, Dataset]) -> tuple[Output, ...]:
         """Store all of them, in this order, or none: a plan that was cancelled meanwhile leaves nothing behind."""
         if not self.here.link.may_store():
             raise _not_wanted()
-        outputs = tuple(pacs.store(orthanc, kind, dataset) for kind, dataset in datasets.items())
+        required = {k: d for k, d in datasets.items() if k is not OutputKind.REPORT}
+        outputs = tuple(pacs.store(orthanc, kind, dataset) for kind, dataset in required.items())
+        if OutputKind.REPORT in datasets:
+            outputs += self._store_report(orthanc, datasets[OutputKind.REPORT])
         if not self.here.link.may_store():
             for output in outputs:
                 orthanc.delete_instance(output.orthanc_id)
             raise _not_wanted()
         return outputs
+
+    def _store_report(self, orthanc: pacs.Orthanc, dataset: Dataset) -> tuple[Output, ...]:
+        try:
+            return (pacs.store(orthanc, OutputKind.REPORT, dataset),)
+        except RadiarchError as e:
+            if e.code is not ErrorCode.STORE_FAILED:
+                raise
+            self.notes.append(f"The plan has no report: {e.info.message}. Plan and dose are complete.")
+            return ()
+
+    def _store_pictures(
+        self, orthanc: pacs.Orthanc, outputs: tuple[Output, ...], pictures: Mapping[Plane, bytes]
+    ) -> None:
+        """Keep the pictures beside the dose; a plan without them is whole."""
+        dose = next(o for o in outputs if o.kind is OutputKind.RTDOSE)
+        try:
+            for plane, data in pictures.items():
+                orthanc.put_attachment(dose.orthanc_id, ATTACHMENTS[plane], data)
+        except RadiarchError as e:
+            self.notes.append(f"The plan has no dose pictures: {e.info.message}.")
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -94,6 +94,10 @@ class Orthanc:
     def delete_instance(self, orthanc_id: str) -> None:
         self._request("DELETE", f"/instances/{orthanc_id}", missing_ok=True)
 
+    def put_attachment(self, orthanc_id: str, number: int, data: bytes) -> None:
+        """Keep bytes beside an instance, under a number from 1024 on; what was there is replaced."""
+        self._request("PUT", f"/instances/{orthanc_id}/attachments/{number}", content=data)
+
     def _request(self, method: str, path: str, *, missing_ok: bool = False, **kwargs: Any) -> httpx.Response:
         began = time.monotonic()
         pause_s = _FIRST_PAUSE_S

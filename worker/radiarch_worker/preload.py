@@ -14,7 +14,7 @@ log = logging.getLogger("radiarch.worker")
 
 PRELOADED: tuple[str, ...] = (
     *("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom"),
-    *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom")),
+    *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom", "report")),
 )
 
 

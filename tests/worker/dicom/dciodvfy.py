@@ -11,6 +11,8 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
+_IODS = ("RTIonPlan", "RTDose", "EncapsulatedPDF")
+
 
 def findings(dataset: Dataset, folder: Path) -> list[str]:
     """Lines that dciodvfy says about a data set, without the line that names the IOD.
@@ -26,7 +28,7 @@ def findings(dataset: Dataset, folder: Path) -> list[str]:
     shown.save_as(path, enforce_file_format=True)
     run = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode in (0, 1), run.stderr  # 1: it found errors
-    return [line for line in (run.stdout + run.stderr).splitlines() if line not in ("RTIonPlan", "RTDose")]
+    return [line for line in (run.stdout + run.stderr).splitlines() if line not in _IODS]
 
 
 def main(paths: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Writing results as DICOM: RT Ion Plan and RT Dose. Reading patients lives in `radiarch_worker.patient`.
+"""Writing results as DICOM: plan, dose and report. Reading patients lives in `radiarch_worker.patient`.
 
 One folder an IOD, as in highdicom: ``sop`` holds the object, ``content`` its parts, `enum` the terms.
 """
@@ -14,9 +14,10 @@ from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import Patient, PlanResult
 
 from .dose import RTDose
+from .encapsulated_pdf import EncapsulatedPDF
 from .ion_plan import RTIonPlan
 
-__all__ = ["RTDose", "RTIonPlan", "encode", "write_rtdose", "write_rtplan"]
+__all__ = ["EncapsulatedPDF", "RTDose", "RTIonPlan", "encode", "write_report", "write_rtdose", "write_rtplan"]
 
 
 def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan:
@@ -27,6 +28,11 @@ def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan
 def write_rtdose(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluation) -> RTDose:
     """The plan's dose as an RT Dose; see `RTDose`."""
     return RTDose(spec, patient, plan, evaluation)
+
+
+def write_report(spec: JobSpec, patient: Patient, plan: PlanResult, pdf: bytes) -> EncapsulatedPDF:
+    """A plan's report; see `EncapsulatedPDF`."""
+    return EncapsulatedPDF(spec, patient, plan, pdf)
 
 
 def encode(dataset: Dataset) -> bytes:

@@ -30,7 +30,7 @@ PRIVATE_GROUP = 0x0099
 PROVENANCE_ELEMENT = 0x01
 """(0099,xx01) in the block of `PRIVATE_CREATOR`: UT, the whole provenance as JSON (UTF-8, keys sorted)."""
 
-SERIES_NUMBERS = {OutputKind.RTPLAN: 9101, OutputKind.RTDOSE: 9102}
+SERIES_NUMBERS = {OutputKind.RTPLAN: 9101, OutputKind.RTDOSE: 9102, OutputKind.REPORT: 9103}
 """High, so that the patient's own series come first in every list."""
 
 _CHARSET = "ISO_IR 192"
@@ -86,7 +86,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         check_identity(spec, patient)
         created = _utc(spec.created_at)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
-        is_image = kind is OutputKind.RTDOSE
+        has_content = kind in (OutputKind.RTDOSE, OutputKind.REPORT)
         super().__init__(
             study_instance_uid=patient.ct.study.study_instance_uid,
             series_instance_uid=series_instance_uid(spec.plan_id, kind),
@@ -100,8 +100,8 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             series_description=text(series_description, 64),
             manufacturer_model_name="Radiarch",
             software_versions=software_versions(plan.provenance),
-            content_date=date if is_image else None,
-            content_time=time if is_image else None,
+            content_date=date if has_content else None,
+            content_time=time if has_content else None,
             specific_character_set=_CHARSET,
         )
         self.InstanceCreationDate, self.InstanceCreationTime = date, time

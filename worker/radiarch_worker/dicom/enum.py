@@ -119,3 +119,27 @@ class RotationDirectionValues(StrEnum):
     """Gantry, collimator and support rotation directions."""
 
     NONE = "NONE"
+
+
+class ConversionTypeValues(StrEnum):
+    """Conversion Type (0008,0064)."""
+
+    WORKSTATION = "WSD"
+
+
+class BurnedInAnnotationValues(StrEnum):
+    """Burned In Annotation (0028,0301)."""
+
+    YES = "YES"
+
+
+class VerificationFlagValues(StrEnum):
+    """Verification Flag (0040,A493); no report of ours is ever anything else."""
+
+    UNVERIFIED = "UNVERIFIED"
+
+
+class MIMETypeValues(StrEnum):
+    """MIME Type of Encapsulated Document (0042,0012)."""
+
+    PDF = "application/pdf"

@@ -1,0 +1,90 @@
+"""The Encapsulated PDF object that holds a report; what stands in the report lives in `radiarch_worker.report`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydicom.uid import EncapsulatedPDFStorage
+from radiarch_contract.job import JobSpec
+from radiarch_contract.states import OutputKind
+from radiarch_contract.uids import SOP_CLASS_UIDS
+
+from radiarch_worker.dicom.base import ResultSOPClass, lie, reference, result_uid
+from radiarch_worker.dicom.enum import (
+    BurnedInAnnotationValues,
+    ConversionTypeValues,
+    MIMETypeValues,
+    VerificationFlagValues,
+)
+from radiarch_worker.dicom.valuerep import text
+from radiarch_worker.model import Patient, PlanResult
+
+
+class EncapsulatedPDF(ResultSOPClass):
+    """A plan's report as a document in the patient's study.
+
+    Source Instance Sequence names what it reports on: the results given, and the structure set. It has no
+    Frame of Reference: a document is nowhere in the patient.
+    """
+
+    def __init__(
+        self,
+        spec: JobSpec,
+        patient: Patient,
+        plan: PlanResult,
+        pdf: bytes,
+        *,
+        reports_on: Sequence[OutputKind] = (OutputKind.RTPLAN, OutputKind.RTDOSE),
+    ) -> None:
+        """
+        Parameters
+        ----------
+        spec
+            What was asked.
+        patient
+            Whose report this is; the PDF prints the name.
+        plan
+            What is reported.
+        pdf
+            The document.
+        reports_on
+            Kinds of this plan's results that it is about.
+
+        Raises
+        ------
+        EngineError
+            (engine_output_invalid) where the document is no PDF.
+        InputRefusedError
+            Where patient, study or frame of reference cannot be named.
+        """
+        if not pdf.startswith(b"%PDF-"):
+            raise lie("the report is not a PDF document")
+        super().__init__(
+            spec,
+            patient,
+            plan,
+            kind=OutputKind.REPORT,
+            sop_class_uid=EncapsulatedPDFStorage,
+            modality="DOC",
+            series_description=f"RADIARCH report UNAPPROVED {spec.workflow_id}",
+        )
+        del self.FrameOfReferenceUID, self.PositionReferenceIndicator, self.OperatorsName
+        # Secondary Capture Equipment (C.8.6.1): made by a program
+        self.ConversionType = ConversionTypeValues.WORKSTATION.value
+        self._add_document(spec, pdf)
+        self.SourceInstanceSequence = [
+            *(reference(SOP_CLASS_UIDS[kind], result_uid(spec, kind)) for kind in reports_on),
+            reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid),
+        ]
+
+    def _add_document(self, spec: JobSpec, pdf: bytes) -> None:
+        """Encapsulated Document Module (PS3.3 C.24.2)."""
+        self.AcquisitionDateTime = ""
+        self.BurnedInAnnotation = BurnedInAnnotationValues.YES.value  # the patient's name is on every page
+        self.DocumentTitle = text(f"Radiarch treatment plan report, UNAPPROVED: {spec.plan_label}", 1024)
+        self.ConceptNameCodeSequence = []
+        self.VerificationFlag = VerificationFlagValues.UNVERIFIED.value
+        self.MIMETypeOfEncapsulatedDocument = MIMETypeValues.PDF.value
+        self.EncapsulatedDocumentLength = len(pdf)
+        self.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)
+        self["EncapsulatedDocument"].VR = "OB"

@@ -1,0 +1,90 @@
+"""The report of one plan as PDF, and its dose pictures: everything in order; nothing is stored here."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+
+from radiarch_contract.job import JobSpec
+from radiarch_contract.pictures import Plane
+
+from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.model import Patient, PlanResult
+
+from . import sections
+from .flow import Flow
+from .page import Pages
+from .palette import drawn_structures
+from .planes import cut, viewpoint
+from .png import png
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was drawn.
+
+    Attributes
+    ----------
+    pdf : the report; the same arguments give the same bytes on machines with the same fonts
+    pictures : PNG by plane
+    notes : what a user has to know about the drawing itself
+    """
+
+    pdf: bytes
+    pictures: Mapping[Plane, bytes]
+    notes: tuple[str, ...]
+
+
+def draw(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluation) -> Report:
+    """Draw a plan's report and pictures.
+
+    Parameters
+    ----------
+    spec
+        What was asked; ``created_at`` is the document's date.
+    plan
+        Its dose: Gy, (Z, Y, X), total over all fractions.
+    evaluation
+        Of that dose.
+    """
+    drawn = drawn_structures(spec, patient)
+    point = viewpoint(patient, plan)
+    whole_gy = reference_gy(spec, plan)
+    cuts = {p: cut(patient, plan.dose, whole_gy, drawn, p, point) for p in Plane}
+    created = spec.created_at if spec.created_at.tzinfo else spec.created_at.replace(tzinfo=UTC)
+    pages = Pages(
+        title=f"Radiarch plan {spec.plan_label} {spec.plan_id}, UNAPPROVED",
+        created_at=created,
+        decorate=functools.partial(sections.decorate, spec, patient),
+    )
+    flow = Flow(pages)
+    sections.identity(flow, spec, patient)
+    sections.prescription(flow, spec, plan)
+    sections.goals(flow, spec, evaluation.goals)
+    sections.beams(flow, plan)
+    sections.notes(flow, tuple(dict.fromkeys((*patient.notes, *plan.notes, *evaluation.notes))))
+    sections.pictures(flow, cuts, plan)
+    sections.dvhs(flow, whole_gy, plan, evaluation, drawn, prescribed=spec.prescription is not None)
+    sections.objectives(flow, spec)
+    sections.provenance(flow, spec, plan)
+    sections.untold(flow)
+    notes = _font_notes(pages)
+    return Report(pages.done(), {plane: png(c) for plane, c in cuts.items()}, notes)
+
+
+def reference_gy(spec: JobSpec, plan: PlanResult) -> float:
+    """What 100 % is: the prescription, else the highest dose."""
+    if spec.prescription is not None:
+        return spec.prescription.dose_gy
+    return max(float(plan.dose.dose_gy.max()), 1e-3)
+
+
+def _font_notes(pages: Pages) -> tuple[str, ...]:
+    if not pages.untold:
+        return ()
+    return (
+        f"The report prints {len(pages.untold)} kinds of characters as code points: no font of this worker has them "
+        "(Debian's fonts-droid-fallback has Chinese, Japanese and Korean).",
+    )

@@ -1,0 +1,108 @@
+"""Colours and line styles of reports and pictures: safe for the colour-blind, and never the only sign."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from radiarch_contract.goals import Goal
+from radiarch_contract.job import JobSpec
+from radiarch_contract.states import GoalStatus
+
+from radiarch_worker.model import Patient, Structure
+
+Rgb = tuple[int, int, int]
+
+# Okabe and Ito's colours without black and with a yellow that can be seen on paper, and one more
+_COLOURS: tuple[Rgb, ...] = (
+    (213, 94, 0),
+    (0, 158, 115),
+    (86, 160, 233),
+    (204, 121, 167),
+    (200, 160, 0),
+    (120, 94, 240),
+    (0, 175, 187),
+    (160, 110, 60),
+)
+_BODY_COLOUR: Rgb = (150, 150, 150)
+_DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5))
+"""On and off, in units of the line's width."""
+
+MAX_DRAWN = len(_COLOURS) * len(_DASHES)
+"""So many structures can be told apart."""
+
+ISODOSES_PERCENT = (107.0, 100.0, 95.0, 90.0, 80.0, 70.0, 50.0, 30.0)
+WASH_FROM_PERCENT = 10.0
+"""Dose below this share of the prescription is not washed over the CT."""
+
+_WASH_ANCHORS: tuple[tuple[float, Rgb], ...] = (
+    # brightness rises up to the prescription; what is above it turns to red
+    (0, (30, 20, 110)),
+    (30, (70, 50, 200)),
+    (50, (40, 120, 230)),
+    (70, (30, 175, 205)),
+    (80, (60, 200, 140)),
+    (90, (150, 220, 80)),
+    (95, (225, 230, 60)),
+    (100, (255, 215, 50)),
+    (105, (255, 140, 30)),
+    (110, (225, 40, 40)),
+)
+
+GOAL_COLOURS: Mapping[GoalStatus | None, Rgb] = {
+    GoalStatus.MET: (0, 120, 85),
+    GoalStatus.NEAR: (170, 105, 0),
+    GoalStatus.MISSED: (180, 30, 30),
+    None: (110, 110, 110),
+}
+
+
+@dataclass(frozen=True)
+class LineStyle:
+    """How a structure is drawn wherever it is drawn; ``dash`` is on, off … in line widths."""
+
+    colour: Rgb
+    dash: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A structure and how it is drawn."""
+
+    structure: Structure
+    style: LineStyle
+
+
+def dose_colours(percent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Colours of doses in % of the prescription; (…, 3), 0 to 255."""
+    at = np.array([a for a, _ in _WASH_ANCHORS], np.float32)
+    channels = np.array([rgb for _, rgb in _WASH_ANCHORS], np.float32)
+    return np.stack([np.interp(percent, at, channels[:, c]) for c in range(3)], axis=-1).astype(np.float32)
+
+
+def isodose_colour(percent: float) -> Rgb:
+    """A line's colour: the wash's, made lighter so that it stands out from it."""
+    r, g, b = (round(0.72 * float(v) + 0.28 * 255) for v in dose_colours(np.array([percent], np.float32))[0])
+    return r, g, b
+
+
+def drawn_structures(spec: JobSpec, patient: Patient) -> tuple[Drawn, ...]:
+    """Structures with their styles: the target, what goals are about, the rest by number; the body last.
+
+    No more than can be told apart; the tables have all of them.
+    """
+    numbers = {ref.name: ref.roi_number for ref in spec.structures}
+    target = None if spec.prescription is None else numbers.get(spec.prescription.target)
+    first = [target, *(numbers.get(n) for n in _goal_structures(spec.goals))]
+    body = patient.body
+    order = dict.fromkeys(n for n in [*first, *sorted(patient.structures)] if n in patient.structures)
+    order.pop(body.roi_number, None)
+    styles = [LineStyle(colour, dash) for dash in _DASHES for colour in _COLOURS]
+    found = [Drawn(patient.structures[n], style) for n, style in zip(order, styles, strict=False) if n is not None]
+    return (*found, Drawn(body, LineStyle(_BODY_COLOUR)))
+
+
+def _goal_structures(goals: Sequence[str]) -> list[str]:
+    return [Goal.parse(text).structure for text in goals]

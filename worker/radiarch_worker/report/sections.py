@@ -1,0 +1,368 @@
+"""What stands in a report, section by section; how it is put on pages lives in `flow`, `page` and `figures`."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+
+from radiarch_contract import __version__
+from radiarch_contract.goals import GoalResult
+from radiarch_contract.job import JobSpec
+from radiarch_contract.objectives import Objective
+from radiarch_contract.pictures import Plane
+from radiarch_contract.states import GoalStatus, OutputKind
+from radiarch_contract.uids import sop_instance_uid
+from radiarch_contract.workflows import WORKFLOWS
+
+from radiarch_worker.dicom.base import flatten
+from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.model import IonBeam, Patient, PlanResult
+
+from . import fonts
+from .figures import dvh_figure, isodose_key, plane_figure, structure_key, swatch
+from .flow import BOTTOM_MM, LEFT_MM, RIGHT_MM, WIDTH_MM, Cell, Column, Flow
+from .page import FAINT, PAGE_HEIGHT_MM, Pages
+from .palette import GOAL_COLOURS, Drawn, Rgb
+from .planes import Cut
+
+_WARNING: Rgb = (176, 58, 0)
+_MAX_NOTES = 80
+_CAPTION_MM = 8.0
+"""A picture's caption and the space above it."""
+_LEAST_STACKED = 0.8
+"""Pictures stand below each other where they need not be made smaller than this."""
+_WORDS: Mapping[GoalStatus | None, str] = {
+    GoalStatus.MET: "met",
+    GoalStatus.NEAR: "near",
+    GoalStatus.MISSED: "missed",
+    None: "no value",
+}
+
+
+def person(name: str) -> str:
+    """A DICOM name as people write it: its groups (alphabetic, ideographic, phonetic) one after the other.
+
+    Examples
+    --------
+    >>> person("Yamada^Tarou=山田^太郎")
+    'Yamada, Tarou · 山田 太郎'
+    """
+    groups = []
+    for n, group in enumerate(name.split("=")[:3]):
+        family, *others = (part.strip() for part in group.split("^"))
+        given = " ".join(part for part in others if part)
+        separator = ", " if n == 0 and family and given else " "
+        groups.append(f"{family}{separator}{given}".strip())
+    return " · ".join(g for g in groups if g)
+
+
+def date(value: str) -> str:
+    """A DICOM date as ISO 8601, or as it is.
+
+    Examples
+    --------
+    >>> date("19700131")
+    '1970-01-31'
+    """
+    digits = value.strip()
+    return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}" if len(digits) == 8 and digits.isdigit() else digits
+
+
+def decorate(spec: JobSpec, patient: Patient, pages: Pages, number: int, count: int) -> None:
+    """Head and foot of a page: whose, which plan, and that it is not approved."""
+    study = patient.ct.study
+    pages.text(LEFT_MM, 13, "Radiarch treatment plan report", 9, bold=True)
+    whose = " · ".join(t for t in (person(study.patient_name), study.patient_id) if t)
+    pages.text(LEFT_MM, 17.6, whose, 8, colour=FAINT, width_mm=WIDTH_MM - 40)
+    pages.box(RIGHT_MM - 30, 9.3, 30, 6.4, _WARNING, 1)
+    pages.text(RIGHT_MM - 15, 13.7, "UNAPPROVED", 9, bold=True, colour=(255, 255, 255), align="centre")
+    pages.rule(LEFT_MM, 20, RIGHT_MM)
+    base = PAGE_HEIGHT_MM - 10
+    pages.rule(LEFT_MM, base - 4.2, RIGHT_MM)
+    uid = sop_instance_uid(spec.plan_id, OutputKind.RTPLAN)
+    pages.text(LEFT_MM, base, f"Plan UID {uid}", 7, colour=FAINT)
+    pages.text(RIGHT_MM, base, f"Page {number} of {count}", 7.5, align="right")
+    pages.text(
+        LEFT_MM, base + 3.4, "UNAPPROVED. For research and quality assurance only, not for treatment.", 7, colour=FAINT
+    )
+
+
+def identity(flow: Flow, spec: JobSpec, patient: Patient) -> None:
+    """Patient, study and plan."""
+    study = patient.ct.study
+    workflow = WORKFLOWS.get(spec.workflow_id)
+    flow.y_mm += 6
+    flow.pages.text(
+        LEFT_MM, flow.y_mm, person(study.patient_name) or study.patient_id, 16, bold=True, width_mm=WIDTH_MM
+    )
+    flow.y_mm += 3
+    created = spec.created_at if spec.created_at.tzinfo else spec.created_at.replace(tzinfo=UTC)
+    flow.facts(
+        [
+            ("Patient ID", study.patient_id),
+            ("Born", date(study.patient_birth_date) or "–"),
+            ("Sex", study.patient_sex or "–"),
+            ("Study", " · ".join(t for t in (date(study.study_date), study.study_description) if t) or "–"),
+            ("CT", f"{len(patient.ct.sop_instance_uids)} slices, {patient.ct.patient_position}, "
+                   f"{_spacing(patient.ct.grid.spacing_mm)}"),
+            ("Plan", f"{spec.plan_label} · {spec.plan_id}"),
+            ("Workflow", workflow.title if workflow else spec.workflow_id),
+            ("Protocol", spec.protocol_id or "none (asked for by a person)"),
+            ("Asked for", f"{created.astimezone(UTC):%Y-%m-%d %H:%M} UTC"),
+            ("Structure set", spec.rtstruct_sop_instance_uid),
+        ],
+        label_mm=24,
+    )  # fmt: skip
+
+
+def prescription(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
+    rx = spec.prescription
+    flow.heading("Prescription")
+    if rx is None:
+        flow.paragraphs(["None was given: 100 % is the highest dose."])
+        return
+    rbe = f", RBE {plan.dose.rbe:g} included" if plan.dose.rbe != 1 else ""
+    flow.y_mm += 4.6
+    text = f"{rx.dose_gy:g} Gy to {rx.target} in {rx.fractions} fractions of {rx.dose_gy / rx.fractions:.4g} Gy{rbe}"
+    flow.pages.text(LEFT_MM, flow.y_mm, text, 10.5, width_mm=WIDTH_MM)
+    flow.y_mm += 1.5
+    uncertainty = f"Statistical uncertainty {plan.uncertainty_percent:.2f} % (1 sigma, mean over the target's voxels)"
+    if plan.uncertainty_percent > 0:
+        flow.paragraphs([f"{uncertainty}; dose grid {_spacing(plan.dose.grid.spacing_mm)}."], size_pt=8.5)
+    else:
+        flow.paragraphs([f"Dose grid {_spacing(plan.dose.grid.spacing_mm)}."], size_pt=8.5)
+
+
+def beams(flow: Flow, plan: PlanResult) -> None:
+    if not plan.beams:
+        return
+    rows = [_beam(beam) for beam in plan.beams]
+    flow.heading("Beams", aside="angles IEC 61217; isocenter in patient LPS; meterset of one fraction")
+    flow.table(
+        [
+            Column("", 5, "right"),
+            Column("Name", 22),
+            Column("Gantry °", 15, "right"),
+            Column("Couch °", 14, "right"),
+            Column("Isocenter x, y, z mm", 38, "right"),
+            Column("Layers", 14, "right"),
+            Column("Spots", 15, "right"),
+            Column("Energies MeV", 28, "right"),
+            Column("MU", 22, "right"),
+        ],
+        rows,
+    )
+
+
+def _beam(beam: IonBeam) -> list[str]:
+    energies = [layer.energy_mev for layer in beam.layers]
+    return [
+        str(beam.number),
+        beam.name,
+        f"{beam.gantry_deg:.1f}",
+        f"{beam.couch_deg:.1f}",
+        ", ".join(f"{v:.1f}" for v in beam.isocenter_mm),
+        str(len(beam.layers)),
+        str(sum(len(layer.meterset_mu) for layer in beam.layers)),
+        f"{min(energies):.1f} – {max(energies):.1f}" if energies else "–",
+        f"{sum(float(layer.meterset_mu.sum()) for layer in beam.layers):.2f}",
+    ]
+
+
+def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:
+    if not results:
+        return
+    counted = {status: sum(r.status is status for r in results) for status in _WORDS}
+    summary = ", ".join(f"{n} {_WORDS[status]}" for status, n in counted.items() if n)
+    flow.heading("Goals", aside=f"{len(results)} goals: {summary}")
+    drawn_as = {ref.name: ref.roi_name for ref in spec.structures if ref.roi_name != ref.name}
+    rows: list[list[str | Cell]] = []
+    for r in results:
+        colour = GOAL_COLOURS[r.status]
+        value = "–" if r.value is None else f"{r.value:.3f}" if r.unit == "" else f"{r.value:.2f} {r.unit}"
+        mark = functools.partial(_mark, status=r.status)
+        rows.append([r.text, value, Cell(_WORDS[r.status], colour, True, 5, mark), r.note or _drawn_as(drawn_as, r)])
+    flow.table([Column("Goal", 62), Column("Value", 26, "right"), Column("", 24), Column("", 66)], rows)
+
+
+def _drawn_as(names: Mapping[str, str], result: GoalResult) -> str:
+    return f"on {names[result.structure]}" if result.structure in names else ""
+
+
+def _mark(pages: Pages, x_mm: float, y_mm: float, *, status: GoalStatus | None) -> None:
+    """A sign that is told without its colour: a tick, a wave, a cross, a dash."""
+    colour = GOAL_COLOURS[status]
+    if status is GoalStatus.MET:
+        pages.line([(x_mm, y_mm), (x_mm + 1.1, y_mm + 1.1), (x_mm + 3, y_mm - 1.3)], width_pt=1.3, colour=colour)
+    elif status is GoalStatus.NEAR:
+        wave = [(x_mm, 0.4), (x_mm + 0.75, -0.5), (x_mm + 1.5, 0), (x_mm + 2.25, 0.5), (x_mm + 3, -0.4)]
+        pages.line([(x, y_mm + dy) for x, dy in wave], width_pt=1.3, colour=colour)
+    elif status is GoalStatus.MISSED:
+        for sign in (1, -1):
+            ends = [(x_mm + 0.3, y_mm - sign * 1.1), (x_mm + 2.5, y_mm + sign * 1.1)]
+            pages.line(ends, width_pt=1.3, colour=colour)
+    else:
+        pages.line([(x_mm + 0.4, y_mm), (x_mm + 2.6, y_mm)], width_pt=1.1, colour=colour)
+
+
+def pictures(flow: Flow, cuts: Mapping[Plane, Cut], plan: PlanResult) -> None:
+    """The three planes; axial large, the others below it."""
+    flow.new_page()
+    where = "through the isocenter of the first beam" if plan.beams else "through the highest dose"
+    flow.heading("Dose on three planes", aside=f"{where}, at the middle of the nearest CT voxels")
+    axial, coronal, sagittal = (cuts[p] for p in (Plane.AXIAL, Plane.CORONAL, Plane.SAGITTAL))
+    key_mm = 37.0
+    shown = (axial, coronal, sagittal)
+    top, wide = flow.y_mm + 5, WIDTH_MM - key_mm - 5
+    heights = [wide * c.window.height_mm / c.window.width_mm for c in shown]
+    room = BOTTOM_MM - top - 3 * _CAPTION_MM
+    if sum(heights) * _LEAST_STACKED <= room:
+        # one scale below the other, as large as the page allows
+        shrink = min(1.0, room / sum(heights))
+        y = top
+        for c, height in zip(shown, heights, strict=True):
+            _captioned(flow.pages, c, LEFT_MM, y, wide, height * shrink)
+            y += height * shrink + _CAPTION_MM
+        bottom = y - _CAPTION_MM
+    else:
+        height = min(max(heights[0], 60.0), 0.5 * room)
+        _captioned(flow.pages, axial, LEFT_MM, top, wide, height)
+        bottom = top + 1.8 + height
+        y, half = bottom + 6, (WIDTH_MM - 5) / 2
+        tallest = half * max(c.window.height_mm / c.window.width_mm for c in (coronal, sagittal))
+        small = min(max(tallest, 50.0), BOTTOM_MM - y - 3)
+        for c, x in ((coronal, LEFT_MM), (sagittal, LEFT_MM + half + 5)):
+            _captioned(flow.pages, c, x, y, half, small)
+    end = isodose_key(flow.pages, shown, RIGHT_MM - key_mm, top + 4.5)
+    structure_key(flow.pages, shown, RIGHT_MM - key_mm, end + 9, key_mm, bottom)
+    flow.y_mm = BOTTOM_MM
+
+
+def _captioned(pages: Pages, c: Cut, x_mm: float, y_mm: float, width_mm: float, height_mm: float) -> None:
+    _caption(pages, c, x_mm, y_mm)
+    plane_figure(pages, c, x_mm, y_mm + 1.8, width_mm, height_mm)
+
+
+def _caption(pages: Pages, cut: Cut, x_mm: float, y_mm: float) -> None:
+    pages.text(x_mm, y_mm, cut.title, 8.5, bold=True)
+    x = x_mm + pages.width_mm(cut.title, 8.5, bold=True) + 3
+    pages.text(x, y_mm, f"highest dose {cut.max_gy:.1f} Gy", 8, colour=FAINT)
+
+
+def dvhs(
+    flow: Flow,
+    whole_gy: float,
+    plan: PlanResult,
+    evaluation: Evaluation,
+    drawn: Sequence[Drawn],
+    *,
+    prescribed: bool,
+) -> None:
+    """Curves, and the structures' metrics, which are their key."""
+    if not evaluation.dvh:
+        return
+    order = {d.structure.roi_number: n for n, d in enumerate(drawn)}
+    curves = sorted(evaluation.dvh, key=lambda c: order.get(c.roi_number, len(order)))
+    by_number = {d.structure.roi_number: d for d in drawn}
+    flow.new_page()
+    flow.heading("Dose-volume histograms", aside="cumulative, total over all fractions")
+    flow.y_mm += 5
+    label = f"Dose, Gy (RBE {plan.dose.rbe:g})" if plan.dose.rbe != 1 else "Dose, Gy"
+    mark = ("prescription" if prescribed else "highest dose", whole_gy)
+    dvh_figure(flow.pages, curves, by_number, mark, label, LEFT_MM, flow.y_mm, WIDTH_MM, 100)
+    flow.y_mm += 100
+    metrics = {m.roi_number: m for m in evaluation.metrics}
+    rows: list[list[str | Cell]] = []
+    for curve in curves:
+        found = metrics.get(curve.roi_number)
+        style = by_number[curve.roi_number].style if curve.roi_number in by_number else None
+        draw = functools.partial(_swatch, style=style) if style else None
+        name = Cell(curve.structure, indent_mm=9, draw=draw)
+        values = ("–",) * 7 if found is None else tuple(
+            f"{v:.2f}"
+            for v in (
+                found.d_mean_gy, found.d98_gy, found.d95_gy, found.d50_gy, found.d2_gy, found.d_min_gy, found.d_max_gy
+            )
+        )  # fmt: skip
+        rows.append([name, f"{curve.volume_cc:.1f}", *values])
+    flow.heading("Structures", aside="doses in Gy; volumes as the contours enclose them")
+    names = ("Mean", "D98%", "D95%", "D50%", "D2%", "Min", "Max")
+    flow.table([Column("Structure", 58), Column("cc", 19, "right"), *(Column(n, 15, "right") for n in names)], rows)
+
+
+def _swatch(pages: Pages, x_mm: float, y_mm: float, *, style: object) -> None:
+    swatch(pages, x_mm, y_mm, style)  # type: ignore[arg-type]
+
+
+def objectives(flow: Flow, spec: JobSpec) -> None:
+    """What the optimiser was asked for, where the workflow takes objectives."""
+    given = [Objective.model_validate(o) for o in spec.parameters.get("objectives") or ()]
+    if not given:
+        return
+    rows = [
+        [
+            o.structure,
+            o.metric.value,
+            f"{o.dose_gy:g} Gy",
+            "–" if o.volume_percent is None else f"{o.volume_percent:g} %",
+            f"{o.weight:g}",
+        ]
+        for o in given
+    ]
+    flow.heading("Objectives of the optimiser")
+    flow.table(
+        [
+            Column("Structure", 60),
+            Column("Metric", 35),
+            Column("Dose", 28, "right"),
+            Column("Volume", 28, "right"),
+            Column("Weight", 28, "right"),
+        ],
+        rows,
+    )
+
+
+def notes(flow: Flow, texts: Sequence[str]) -> None:
+    """What a reader has to know."""
+    flow.heading("Notes", keep_mm=10)
+    shown = list(texts[:_MAX_NOTES])
+    if len(texts) > _MAX_NOTES:
+        shown.append(f"And {len(texts) - _MAX_NOTES} more; the plan's page has all of them.")
+    flow.paragraphs(shown or ["None."], marked=bool(shown))
+
+
+def provenance(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
+    """Where the numbers come from."""
+    known = {key: _fact(value) for key, value in flatten(plan.provenance)}
+    pairs = [
+        ("Radiarch", __version__),
+        *((key.replace("_", " ").replace(".", " · "), value) for key, value in known.items()),
+        ("protocol sha256", spec.protocol_sha256 or "–"),
+        ("structure set sha256", spec.rtstruct_sha256),
+        ("plan UID", sop_instance_uid(spec.plan_id, OutputKind.RTPLAN)),
+        ("dose UID", sop_instance_uid(spec.plan_id, OutputKind.RTDOSE)),
+    ]
+    flow.heading("Provenance", aside="as in the plan's and the dose's own record", keep_mm=12)
+    for pair in pairs:
+        flow.facts([pair], columns=1, label_mm=58)
+
+
+def untold(flow: Flow) -> None:
+    """Characters that could not be printed, by their code points."""
+    found = tuple(flow.pages.untold)
+    if found:
+        listed = ", ".join(f"U+{ord(c):04X}" for c in found[:40])
+        flow.paragraphs([f"No font on this worker has these characters; they are printed as code points: {listed}."])
+
+
+def _spacing(spacing_mm: Sequence[float]) -> str:
+    return " × ".join(f"{v:.4g}" for v in spacing_mm) + " mm"
+
+
+def _fact(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10_000:
+        return f"{value:,}".replace(",", " ")
+    if isinstance(value, (list, tuple)):
+        return ", ".join(_fact(v) for v in value)
+    return f"{value:.6g}" if isinstance(value, float) else fonts.clean(str(value))

@@ -2,7 +2,7 @@
 import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
-import { fixed, prescription, shortId, signed, when } from './core/format.js';
+import { OBJECTIVES, fixed, prescription, shortId, signed, when, words } from './core/format.js';
 import { PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
 import { Bones, Empty, Note, Problem, State } from './core/parts.js';
 import { PlanList } from './goals.js';
@@ -83,7 +83,7 @@ class Compare extends PlanList {
     const keys = [...new Set([...left.keys(), ...right.keys()])].filter((k) => left.get(k) !== right.get(k));
     if (!keys.length) return html`<p class="muted">Nothing: both were asked for in the same way.</p>`;
     return html`<div class="scroll"><table class="metrics"><thead><tr><th scope="col">Setting</th><th scope="col">A</th><th scope="col">B</th></tr></thead>
-      <tbody>${keys.map((k) => html`<tr><td class="mono">${k}</td><td>${left.get(k) ?? '–'}</td><td>${right.get(k) ?? '–'}</td></tr>`)}</tbody></table></div>`;
+      <tbody>${keys.map((k) => html`<tr><td>${k}</td><td>${left.get(k) ?? '–'}</td><td>${right.get(k) ?? '–'}</td></tr>`)}</tbody></table></div>`;
   }
 }
 
@@ -92,17 +92,23 @@ function bar(part) {
   return part < 0 ? { right: '50%', width } : { left: '50%', width };
 }
 
-/** Leaves of a JSON value with their paths; objectives by structure and metric, as their order says nothing. */
+/** What was asked, as lines with a name: an objective is one line, what is as usual is left out. */
 function* flat(value, path = '') {
-  if (Array.isArray(value)) {
-    for (const [i, item] of value.entries()) {
-      const name = item?.structure && item?.metric ? `${item.structure} ${item.metric}` : i + 1;
-      yield* flat(item?.structure && item?.metric ? { ...item, structure: null, metric: null } : item, `${path} ${name}`);
+  if (Array.isArray(value) && value[0]?.metric) {
+    const seen = {};
+    for (const { structure, metric, dose_gy: dose, volume_percent: volume, weight, ...further } of value) {
+      const more = further.robust === false ? {} : further; // how scenarios count says nothing of a nominal objective
+      const name = `${structure}: ${OBJECTIVES[metric] ?? metric}`;
+      seen[name] = (seen[name] ?? 0) + 1;
+      const rest = Object.entries(more).filter(([, v]) => v).map(([k, v]) => (v === true ? words(k) : `${words(k)} ${v}`));
+      yield [seen[name] > 1 ? `${name} (${seen[name]})` : name, [`${dose} Gy${volume ? ` to ${volume} %` : ''}, weight ${weight}`, ...rest].join(', ')];
     }
+  } else if (Array.isArray(value)) {
+    yield [words(path), value.map((v) => (v?.gantry_deg !== undefined ? `${v.gantry_deg}°${v.couch_deg ? `/${v.couch_deg}°` : ''}` : typeof v === 'object' ? JSON.stringify(v) : v)).join(', ') || '–'];
   } else if (value && typeof value === 'object') {
     for (const [key, item] of Object.entries(value)) yield* flat(item, path ? `${path} ${key}` : key);
   } else if (value !== null && value !== undefined) {
-    yield [path, String(value)];
+    yield [words(path), String(value)];
   }
 }
 

@@ -5,12 +5,13 @@ import { html } from './core/dom.js';
 import { define } from './core/element.js';
 import { fixed, gy, shortId } from './core/format.js';
 import { PLAN_DASHES, PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
-import { Bones, Empty, NoResult, Problem } from './core/parts.js';
+import { Bones, Empty, NoResult, Note, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 import { PlanList } from './goals.js';
 
 const POINTS = 600;
 const MARKS = [98, 95, 2];
+const PREVIEW_MS = 2500;
 const CHART_CSS = packageSheet(new URL('../vendor/uPlot.min.css', import.meta.url));
 
 class Dvh extends PlanList {
@@ -36,6 +37,7 @@ class Dvh extends PlanList {
   #chart = null;
   #drawn = '';
   #hidden = new Set();
+  #previewing = new Set();
   #size = new ResizeObserver(() => this.#resize());
   #dark = matchMedia('(prefers-color-scheme: dark)');
   #recolour = () => this.looked();
@@ -82,12 +84,36 @@ class Dvh extends PlanList {
   }
 
   async arrived(scope, plan) {
-    if (plan.state !== 'succeeded' || this.state.curves[plan.id]) return;
+    if (plan.state === 'running') this.#preview(scope, plan);
+    if (plan.state !== 'succeeded' || (this.state.curves[plan.id] && !this.state.curves[plan.id].preview)) return;
     try {
       const found = await this.api.get(`/plans/${plan.id}/dvh`, { signal: scope.signal });
       this.set(scope, { curves: { ...this.state.curves, [plan.id]: found } });
     } catch (e) {
       if (e.name !== 'AbortError') this.set(scope, { errors: { ...this.state.errors, [plan.id]: e } });
+    }
+  }
+
+  /** While a plan runs, the curves of its optimised beamlets, if it tells them; asked for again and again. */
+  async #preview(scope, plan) {
+    if (this.#previewing.has(plan.id)) return;
+    this.#previewing.add(plan.id);
+    try {
+      while (scope.alive && this.state.plans[plan.id]?.state === 'running') {
+        if (document.visibilityState === 'visible') {
+          const job = await this.api.get(`/jobs/${plan.id}`, { signal: scope.signal });
+          const curves = job.solver?.dvh;
+          if (Array.isArray(curves) && this.state.plans[plan.id]?.state === 'running') {
+            if (JSON.stringify(curves) !== JSON.stringify(this.state.curves[plan.id]?.curves)) this.#drawn = '';
+            this.set(scope, { curves: { ...this.state.curves, [plan.id]: { curves, preview: true } } });
+          }
+        }
+        await new Promise((resolve) => setTimeout(resolve, PREVIEW_MS));
+      }
+    } catch {
+      // a preview is not needed; the next state of the plan brings another try
+    } finally {
+      this.#previewing.delete(plan.id);
     }
   }
 
@@ -111,11 +137,13 @@ class Dvh extends PlanList {
     if (this.firstError) return html`<${Problem} error=${this.firstError} />`;
     const plans = this.plans;
     if (!plans) return html`<${Bones} lines="8" />`;
-    const open = plans.find((p) => p.state !== 'succeeded');
+    const preview = plans.find((p) => p.state === 'running' && this.state.curves[p.id]?.preview);
+    const open = plans.find((p) => p.state !== 'succeeded' && p !== preview);
     if (open) return html`<${NoResult} plan=${open} what="dose-volume histogram" />`;
     if (!plans.every((p) => this.state.curves[p.id])) return html`<${Bones} lines="8" />`;
     if (!this.lines.length) return html`<${Empty} title="No curves">The plan's result has no dose-volume histogram.<//>`;
-    return html`<div class="frame">
+    return html`${preview && html`<div style="padding-bottom:8px"><${Note}><b>Preview</b> from the optimised beamlets. The final dose is still computed, and will differ.<//></div>`}
+    <div class="frame">
       <div class="row spread tools">
         <div class="segmented" role="group" aria-label="Dose axis">
           <button aria-pressed=${String(!this.relative)} onClick=${() => this.#setRelative(false)}>Gy</button>
@@ -124,6 +152,7 @@ class Dvh extends PlanList {
         </div>
         <div class="row">
           ${plans.length > 1 && plans.map((p, i) => html`<span class="row nowrap small" style="gap:5px"><${Dash} dash=${PLAN_DASHES[i]} /><b>${PLAN_LETTERS[i]}</b> <span class="muted">${p.label} ${shortId(p.id)}</span></span>`)}
+          ${this.lines.some((l) => this.#band(l)) && html`<span class="row nowrap small" style="gap:5px"><span class="swatch" style="opacity:.4;width:22px"></span>all scenarios</span>`}
           ${this.lines.some((l) => l.reference) && html`<span class="row nowrap small" style="gap:5px"><${Dash} dash=${[2, 3]} />reference dose</span>`}
           ${plans.length === 1 && html`<a class="small" href=${this.api.url(`/plans/${plans[0].id}/dvh`, { format: 'csv' })} download>CSV</a>`}
         </div>
@@ -204,7 +233,7 @@ class Dvh extends PlanList {
       this.ended();
       return;
     }
-    const wanted = `${this.planIds.join()} ${this.relative} ${this.getAttribute('theme')} ${this.#dark.matches}`;
+    const wanted = `${this.planIds.map((id) => `${id}${this.state.curves[id]?.preview ? '?' : ''}`).join()} ${this.relative} ${this.getAttribute('theme')} ${this.#dark.matches}`;
     if (wanted === this.#drawn && this.#chart?.root.parentNode === place) return;
     this.#chart?.destroy();
     this.#chart = this.#draw(place);
@@ -258,7 +287,7 @@ class Dvh extends PlanList {
           })),
         ],
         hooks: {
-          drawAxes: [(u) => this.#bands(u, lines, scaled)],
+          drawAxes: [(u) => this.#bands(u, lines)],
           draw: [(u) => this.#marks(u, lines, scaled, text)],
           setCursor: [(u) => this.#hover(u)],
           setSeries: [(u, i) => i !== null && u.cursor.focus && this.#focusLine(lines[i - 1])],
@@ -281,26 +310,32 @@ class Dvh extends PlanList {
   }
 
   /** What the scenarios of a robust plan span: between the lowest and the highest curve. */
-  #bands(u, lines, scaled) {
+  #bands(u, lines) {
     const { ctx } = u;
     const { left, top, width, height } = u.bbox;
     ctx.save();
     ctx.beginPath();
     ctx.rect(left, top, width, height);
     ctx.clip();
-    lines.forEach((l, i) => {
-      const band = bandOf(l.curve);
+    lines.forEach((l) => {
+      const band = l.reference ? null : this.#band(l);
       if (!band || this.#hidden.has(l.curve.structure)) return;
-      const dose = scaled[i].dose_gy;
+      const dose = this.relative ? band.dose_gy.map((d) => (100 * d) / l.plan.prescription.dose_gy) : band.dose_gy;
       ctx.beginPath();
-      dose.forEach((d, k) => ctx.lineTo(u.valToPos(d, 'x', true), u.valToPos(band.high[k], 'y', true)));
-      for (let k = dose.length - 1; k >= 0; k -= 1) ctx.lineTo(u.valToPos(dose[k], 'x', true), u.valToPos(band.low[k], 'y', true));
+      dose.forEach((d, k) => ctx.lineTo(u.valToPos(d, 'x', true), u.valToPos(band.high_percent[k], 'y', true)));
+      for (let k = dose.length - 1; k >= 0; k -= 1) ctx.lineTo(u.valToPos(dose[k], 'x', true), u.valToPos(band.low_percent[k], 'y', true));
       ctx.closePath();
       ctx.globalAlpha = 0.16;
       ctx.fillStyle = structureColour(l.curve.structure);
       ctx.fill();
     });
     ctx.restore();
+  }
+
+  /** Where the scenarios of a robust plan have a structure's curve; null where it was not evaluated. */
+  #band({ plan, curve }) {
+    const bands = this.state.curves[plan.id]?.bands ?? plan.robustness?.bands ?? [];
+    return bands.find((b) => b.structure === curve.structure) ?? null;
   }
 
   /** D98, D95 and D2 of the targets, and of the structure that is pointed at. */
@@ -329,13 +364,6 @@ class Dvh extends PlanList {
     });
     ctx.restore();
   }
-}
-
-/** `{low, high}` in % by dose point, where the plan's answer has a band. */
-function bandOf(curve) {
-  const low = curve.volume_percent_min ?? curve.band?.low ?? null;
-  const high = curve.volume_percent_max ?? curve.band?.high ?? null;
-  return low && high && low.length === curve.dose_gy.length ? { low, high } : null;
 }
 
 const Dash = ({ dash }) =>

@@ -3,7 +3,7 @@ import { api as apiOf, uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { Field, FieldError, NumberInput, errorAt } from './core/fields.js';
-import { shortId, shortUid, when } from './core/format.js';
+import { OBJECTIVES, shortId, shortUid, when } from './core/format.js';
 import { parseGoal } from './core/goal.js';
 import { live } from './core/live.js';
 import { isTarget, structureColour } from './core/palette.js';
@@ -17,20 +17,21 @@ const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 class PlanForm extends RadiarchElement {
   static subjects = ['rtstruct-uid', 'study-uid', 'plan-id'];
   static css = `
-    form { display: grid; gap: 18px; grid-template-columns: minmax(0, 1fr); }
+    form { display: grid; gap: 18px; grid-template-columns: minmax(0, 1fr); max-width: 980px; }
     section { display: grid; gap: 8px; min-width: 0; }
     section > h3 { padding-bottom: 4px; border-bottom: 1px solid var(--line); }
     .fields { display: flex; flex-wrap: wrap; gap: 10px 16px; align-items: flex-start; min-width: 0; }
     .field { display: grid; gap: 3px; align-content: start; }
     .field > label, .field > span:first-child { font-size: 12px; color: var(--text-2); }
     .field.wide { flex: 1 1 260px; max-width: 420px; } .field.wide select { width: 100%; }
-    fieldset { border: 1px solid var(--line); border-radius: 6px; padding: 8px 10px; margin: 0; min-width: 0; display: grid; gap: 8px; flex: 1 1 100%; }
+    fieldset { border: 1px solid var(--line); border-radius: 6px; padding: 8px 10px; margin: 0; min-width: 0; display: grid; gap: 8px; flex: 1 1 100%; justify-items: start; } fieldset > * { max-width: 100%; }
     legend { padding: 0 4px; font-size: 12px; color: var(--text-2); }
-    .line { display: grid; gap: 6px; align-items: start; grid-template-columns: minmax(110px, 1.6fr) minmax(104px, 1fr) 84px 76px 84px auto; }
+    .line { display: grid; gap: 6px; align-items: start; grid-template-columns: minmax(110px, 1.4fr) minmax(104px, 1fr) 84px 76px 84px 132px; }
     .line.head { font-size: 12px; color: var(--text-2); align-items: end; }
     .line > * { min-width: 0; } .line select, .line input { width: 100% !important; }
     .line > .wrong { grid-column: 1 / -1; }
-    .line > .extra { grid-column: 1 / -1; padding-left: 10px; }
+    .line > .extra { grid-column: 1 / -1; padding: 0 0 8px 12px; }
+    .line > .ends { display: flex; } .line .extra select { width: auto !important; } .line .extra input[type=checkbox] { width: auto !important; }
     .goal { display: grid; grid-template-columns: minmax(0, 1fr) auto; gap: 4px 6px; max-width: 460px; }
     .goal .wrong { grid-column: 1 / -1; }
     .beam { display: flex; gap: 8px; align-items: center; flex-wrap: wrap; }
@@ -44,7 +45,7 @@ class PlanForm extends RadiarchElement {
   #key = null;
 
   initial() {
-    return { uid: null, choices: null, set: null, matches: null, workflows: null, protocols: null, draft: null, base: null, refused: null, sending: false, done: null, tried: false };
+    return { uid: null, choices: null, set: null, matches: null, workflows: null, protocols: null, draft: null, base: null, refused: null, sending: false, done: null, tried: false, opened: {} };
   }
 
   ended() {
@@ -182,7 +183,7 @@ class PlanForm extends RadiarchElement {
   get #names() {
     const { set, matches, draft } = this.state;
     const found = matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ?? [];
-    return [...new Set([...set.structures.map((s) => s.name).filter(Boolean), ...found.map((s) => s.name), 'BODY'])];
+    return [...new Set([...set.structures.map((s) => s.name).filter(Boolean), ...found.map((s) => s.name), ...Object.keys(draft.parameters.derived ?? {}).filter(Boolean), 'BODY'])];
   }
 
   // -- what is wrong --------------------------------------------------------------------------------------------------
@@ -416,6 +417,8 @@ class PlanForm extends RadiarchElement {
     const item = unwrap(unwrap(schema.properties.objectives, schema).schema.items ?? {}, schema).schema;
     const metrics = deref(item.properties?.metric, schema).enum ?? [];
     const extras = Object.entries(item.properties ?? {}).filter(([k]) => !['structure', 'metric', 'dose_gy', 'volume_percent', 'weight'].includes(k));
+    const usual = (k, s) => ('default' in s ? s.default : undefined);
+    const shown = (i, o) => this.state.opened[i] ?? extras.some(([k, s]) => o[k] !== undefined && !same(o[k], usual(k, s)));
     const add = () => {
       const one = { structure: draft.prescription.target, metric: metrics.includes('DMax') ? 'DMax' : metrics[0], dose_gy: draft.prescription.dose_gy, volume_percent: null, weight: 1 };
       for (const [k, s] of extras) one[k] = blank(s, schema);
@@ -432,10 +435,12 @@ class PlanForm extends RadiarchElement {
           <select aria-label=${`Structure of objective ${i + 1}`} aria-invalid=${at('structure') ? 'true' : null} onChange=${(e) => this.#changeObjective(i, { structure: e.target.value })}>
             ${[...new Set([o.structure, ...this.#names])].filter(Boolean).map((n) => html`<option value=${n} selected=${n === o.structure}>${n}</option>`)}</select>
           <select aria-label=${`Kind of objective ${i + 1}`} aria-invalid=${at('metric') ? 'true' : null} onChange=${(e) => this.#changeObjective(i, { metric: e.target.value, ...(DVH_METRICS.test(e.target.value) ? {} : { volume_percent: null }) })}>
-            ${metrics.map((m) => html`<option value=${m} selected=${m === o.metric} title=${MEANING[m]}>${NAMES[m] ?? m}</option>`)}</select>
+            ${metrics.map((m) => html`<option value=${m} selected=${m === o.metric} title=${MEANING[m]}>${OBJECTIVES[m] ?? m}</option>`)}</select>
           ${number('dose_gy', 'Dose')}${number('volume_percent', 'Volume', !DVH_METRICS.test(o.metric))}${number('weight', 'Weight')}
-          <button type="button" class="button quiet" aria-label=${`Remove objective ${i + 1}`} onClick=${() => this.#change({ objectives: draft.objectives.filter((_, k) => k !== i) })}>Remove</button>
-          ${extras.length > 0 && html`<div class="fields extra">${extras.map(([k, s]) => html`<${Field} key=${k} name=${k} schema=${s} root=${schema} value=${o[k]} path=${['objectives', i, k]} errors=${errors}
+          <span class="ends">${extras.length > 0 && html`<button type="button" class="button quiet" aria-expanded=${String(shown(i, o))} aria-label=${`More of objective ${i + 1}`}
+              onClick=${() => this.set(this.scope, { opened: { ...this.state.opened, [i]: !shown(i, o) } })}>More</button>`}
+            <button type="button" class="button quiet" aria-label=${`Remove objective ${i + 1}`} onClick=${() => this.#change({ objectives: draft.objectives.filter((_, k) => k !== i) })}>Remove</button></span>
+          ${extras.length > 0 && shown(i, o) && html`<div class="fields extra">${extras.map(([k, s]) => html`<${Field} key=${k} name=${k} schema=${s} root=${schema} value=${o[k] ?? usual(k, s)} path=${['objectives', i, k]} errors=${errors}
             defaultValue=${s.default} change=${(path, v) => this.#changeObjective(i, { [path[2]]: v })} />`)}</div>`}
           ${(wrong.length > 0 || own) && html`<div class="wrong bad small">${[...wrong, own].filter(Boolean).join('; ')}</div>`}
         </div>`;
@@ -466,7 +471,7 @@ class PlanForm extends RadiarchElement {
     const plain = names.filter((n) => !compound(unwrap(schema.properties[n], schema).schema));
     const compounds = names.filter((n) => compound(unwrap(schema.properties[n], schema).schema));
     const defaults = this.#workflow(draft.workflowId).defaults;
-    const field = (n) => html`<${Field} key=${n} name=${n} schema=${schema.properties[n]} root=${schema} value=${draft.parameters[n]} path=${[n]} errors=${errors} change=${this.#changeParameter} defaultValue=${defaults[n]} />`;
+    const field = (n) => html`<${Field} key=${n} name=${n} schema=${schema.properties[n]} root=${schema} value=${draft.parameters[n]} path=${[n]} errors=${errors} change=${this.#changeParameter} defaultValue=${defaults[n]} structures=${this.#names} />`;
     const wrong = errors.some((e) => names.includes(e.path[0]));
     return html`${compounds.length > 0 && html`<section><h3>Options</h3><div class="fields">${compounds.map(field)}</div></section>`}
       <section><details open=${wrong || null}><summary>Calculation</summary><div class="fields">${plain.map(field)}</div></details></section>`;
@@ -485,7 +490,6 @@ class PlanForm extends RadiarchElement {
   }
 }
 
-const NAMES = { DMin: 'Minimum dose', DMax: 'Maximum dose', DUniform: 'Uniform dose', DMean: 'Mean dose', DMeanMax: 'Mean at most', DVHMin: 'Volume at least', DVHMax: 'Volume at most' };
 const MEANING = {
   DMean: 'The mean is pushed to the dose from both sides',
   DMeanMax: 'The mean is pushed below the dose',
@@ -500,7 +504,7 @@ function bare(o) {
   return kept;
 }
 
-const compound = (s) => (s.type === 'object' && s.properties) || (s.type === 'array' && !s.prefixItems);
+const compound = (s) => s.type === 'object' || (s.type === 'array' && !s.prefixItems) || s.anyOf?.length > 0;
 
 function randomKey() {
   // crypto.randomUUID is missing where Orthanc is reached over plain HTTP

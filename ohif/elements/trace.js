@@ -2,6 +2,7 @@
 import uPlot from '../vendor/uPlot.esm.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
+import { structureColour } from './core/palette.js';
 import { Bones, Empty, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 
@@ -29,6 +30,7 @@ class Trace extends RadiarchElement {
   static css = `.chart { height: var(--rad-trace-height, 220px); } .u-legend { display: none; }`;
   #chart = null;
   #points = 0;
+  #shown = '';
   #size = new ResizeObserver(() => this.#resize());
 
   constructor() {
@@ -75,16 +77,15 @@ class Trace extends RadiarchElement {
     }
   }
 
-  /** While it runs the service tells the latest iteration only; what was seen of it is kept. */
+  /** While it runs the job tells the latest iterations; what was seen before is kept. */
   async #latest(scope, id) {
     if (ENDED.includes(this.state.plan?.state)) return true;
     const job = await this.api.get(`/jobs/${id}`, { signal: scope.signal }).catch(() => null);
-    const step = job?.solver;
-    const seen = this.state.iterations;
-    if (step && !this.state.read) {
-      const last = seen.at(-1)?.iteration ?? 0;
-      if (step.iteration > last) this.set(scope, { iterations: [...seen, step] });
-      else if (step.iteration < last) this.set(scope, { iterations: [step] }); // another attempt
+    const news = job?.solver?.trace ?? (job?.solver?.iteration ? [job.solver] : []);
+    if (news.length && !this.state.read) {
+      // another attempt begins anew; else what overlaps is the same
+      const before = this.state.iterations.filter((i) => i.iteration < news[0].iteration);
+      if (news.at(-1).iteration !== this.state.iterations.at(-1)?.iteration) this.set(scope, { iterations: [...before, ...news] });
     }
     return Boolean(job && ENDED.includes(job.state));
   }
@@ -99,23 +100,37 @@ class Trace extends RadiarchElement {
       return html`<${Empty} title=${title}>${ENDED.includes(plan.state) ? 'This plan has no solver trace.' : 'The objective value appears here, iteration by iteration.'}<//>`;
     }
     const last = iterations.at(-1);
-    const terms = Object.entries(last.terms ?? {}).sort((a, b) => b[1] - a[1]).slice(0, 8);
+    const terms = this.#terms;
     return html`<div class="row spread"><span class="muted">Objective value by iteration</span>
         <span>${last.iteration} iterations, ${scientific(last.objective)}</span></div>
       <div class="chart" role="img" aria-label=${`Objective value, from ${scientific(iterations[0].objective)} to ${scientific(last.objective)} in ${last.iteration} iterations`}></div>
-      ${terms.length > 0 && html`<dl class="facts small">${terms.map(([name, v]) => html`<dt>${name}</dt><dd>${scientific(v)}</dd>`)}</dl>`}`;
+      ${terms.length > 0 && html`<div class="row small" style="gap:4px 16px"><span class="row" style="gap:5px"><span class="swatch" style="background:var(--text)"></span>All</span>
+        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`}`;
+  }
+
+  /** The structures that add most to the objective value at the end. */
+  get #terms() {
+    const last = this.state.iterations.at(-1)?.terms ?? {};
+    return Object.keys(last).sort((a, b) => last[b] - last[a]).slice(0, 8);
   }
 
   painted() {
     const place = this.shadowRoot.querySelector('.chart');
     if (!place) return this.ended();
     const { iterations } = this.state;
-    const data = [iterations.map((i) => i.iteration), iterations.map((i) => (i.objective > 0 ? i.objective : null))];
-    if (this.#chart?.root.parentNode === place) {
+    const positive = (v) => (v > 0 ? v : null);
+    const terms = this.#terms;
+    const data = [
+      iterations.map((i) => i.iteration),
+      ...terms.map((name) => iterations.map((i) => positive(i.terms?.[name]))),
+      iterations.map((i) => positive(i.objective)),
+    ];
+    if (this.#chart?.root.parentNode === place && this.#shown === terms.join()) {
       if (this.#points !== iterations.length) this.#chart.setData(data);
     } else {
       this.#chart?.destroy();
-      this.#chart = this.#draw(place, data);
+      this.#chart = this.#draw(place, data, terms);
+      this.#shown = terms.join();
       this.#size.observe(this);
     }
     this.#points = iterations.length;
@@ -127,7 +142,7 @@ class Trace extends RadiarchElement {
     if (place?.clientWidth > 50) this.#chart?.setSize({ width: place.clientWidth, height: place.clientHeight });
   }
 
-  #draw(place, data) {
+  #draw(place, data, terms) {
     const css = getComputedStyle(this);
     const colour = (name) => css.getPropertyValue(name).trim();
     const font = `12px ${css.fontFamily}`;
@@ -141,7 +156,11 @@ class Trace extends RadiarchElement {
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: false }, y: { distr: 3 } },
         axes: [{ ...axis, size: 30 }, { ...axis, size: 56, values: (u, ticks) => ticks.map((t) => (t === null ? '' : scientific(t))) }],
-        series: [{}, { stroke: colour('--accent'), width: 1.8, points: { show: data[0].length < 3 } }],
+        series: [
+          {},
+          ...terms.map((name) => ({ stroke: structureColour(name), width: 1.2, points: { show: false } })),
+          { stroke: colour('--text'), width: 2, points: { show: data[0].length < 3 } },
+        ],
       },
       data,
       place,

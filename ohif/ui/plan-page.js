@@ -1,7 +1,7 @@
 // <radiarch-plan-page>: everything about one plan, by the elements that all pages share.
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
-import { exactly, fixed, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
+import { OBJECTIVES, exactly, fixed, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
 import { structureColour } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
 import { PAGE_CSS } from './pages.js';
@@ -90,7 +90,7 @@ class PlanPage extends RadiarchElement {
 
   #objectives(plan) {
     return html`<div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Objective</th><th scope="col" class="num">Dose, Gy</th><th scope="col" class="num">Volume, %</th><th scope="col" class="num">Weight</th></tr></thead>
-      <tbody>${plan.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure) }}></span>${o.structure}</div></td><td>${o.metric}</td><td class="num">${fixed(o.dose_gy, o.dose_gy % 1 ? 1 : 0)}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div>`;
+      <tbody>${plan.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${fixed(o.dose_gy, o.dose_gy % 1 ? 1 : 0)}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div>`;
   }
 
   #outputs(plan) {

@@ -67,6 +67,17 @@ export const shortId = (id) => (id ? id.slice(0, 8) : '–');
 export const prescription = (p) =>
   p ? `${fixed(p.dose_gy, p.dose_gy % 1 ? 1 : 0)}${THIN}Gy in ${p.fractions} to ${p.target}` : 'no prescription';
 
+/** Objectives as people call them. */
+export const OBJECTIVES = {
+  DMin: 'Minimum dose',
+  DMax: 'Maximum dose',
+  DUniform: 'Uniform dose',
+  DMean: 'Mean dose',
+  DMeanMax: 'Mean at most',
+  DVHMin: 'Volume at least',
+  DVHMax: 'Volume at most',
+};
+
 export const STAGES = {
   loading_data: 'Loading data',
   building_plan: 'Placing beams and spots',

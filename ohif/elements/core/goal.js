@@ -3,6 +3,8 @@
 const NUMBER = '\\d+(?:\\.\\d+)?';
 const METRIC = new RegExp(`(?:Dmean|Dmin|Dmax|CI|HI|D|V)(?:(${NUMBER})(%|Gy|cc)|\\((${NUMBER})cc\\))?`, 'y');
 const OP = /≥|≤|>=|<=/y;
+const EXTRA = /priority|tolerance/y;
+const PRIORITY = /[1-9]\d?/y;
 const VALUE = new RegExp(`(${NUMBER})\\s*(%|Gy|cc)?`, 'y');
 
 function at(pattern, text, position) {
@@ -38,9 +40,27 @@ export function parseGoal(text) {
   const value = at(VALUE, text, position);
   if (!value) return wrong(position, 'a number');
   const end = position + value[0].trimEnd().length;
-  const rest = skip(text, end);
-  if (rest !== text.length) return wrong(rest, 'the end of the goal');
   const allowed = ['CI', 'HI'].includes(kind) ? [''] : kind === 'V' ? ['%', 'cc'] : ['%', 'Gy'];
   if (!allowed.includes(value[2] ?? '')) return wrong(end, `the unit ${allowed.map((u) => u || 'none').join(' or ')}`);
-  return { structure };
+  return extras(text, end, value[2] ?? '', wrong) ?? { structure };
+}
+
+/** What is wrong behind a goal's value, where priority and tolerance may stand; null where nothing is. */
+function extras(text, end, unit, wrong) {
+  const seen = new Set();
+  let position = skip(text, end);
+  while (position < text.length) {
+    if (text[position] !== ',') return wrong(position, "the end of the goal, or ', priority 1', or ', tolerance 1%'");
+    position = skip(text, position + 1);
+    const word = at(EXTRA, text, position)?.[0];
+    if (!word || seen.has(word)) return wrong(position, "'priority' or 'tolerance', each once");
+    seen.add(word);
+    position = skip(text, position + word.length);
+    const found = at(word === 'priority' ? PRIORITY : VALUE, text, position);
+    if (!found) return wrong(position, word === 'priority' ? 'a priority from 1, which comes first, to 99' : 'a number');
+    position += found[0].trimEnd().length;
+    if (word === 'tolerance' && (found[2] ?? '') !== unit) return wrong(position, `the unit of the goal's value, ${unit || 'none'}`);
+    position = skip(text, position);
+  }
+  return null;
 }

@@ -74,8 +74,10 @@ export function check(value, schema, root = schema, path = []) {
   }
   if (TYPES.object(value)) {
     for (const name of s.required ?? []) if (value[name] === undefined) wrong('is needed', [...path, name]);
+    if (Object.keys(value).length > (s.maxProperties ?? Infinity)) wrong(`at most ${s.maxProperties} are possible`);
     for (const [name, item] of Object.entries(value)) {
       if (item === undefined) continue;
+      if (s.propertyNames) errors.push(...check(name, s.propertyNames, root, [...path, name]));
       if (s.properties?.[name]) errors.push(...check(item, s.properties[name], root, [...path, name]));
       else if (s.additionalProperties === false) wrong('is not known', [...path, name]);
       else if (typeof s.additionalProperties === 'object') errors.push(...check(item, s.additionalProperties, root, [...path, name]));

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from radiarch_worker.dicom.dose.content import check_alignment
 from radiarch_worker.model import Grid
 from radiarch_worker.planning.geometry import (
     ScoringLattice,
@@ -50,6 +51,7 @@ def test_grids_lie_on_ct_voxel_centres_on_one_lattice_and_cover(
     whole = lattice.grid(outline)
     grids = [whole] + ([lattice.grid(inside, margin_mm)] if inside.any() else [])
     for grid, mask in zip(grids, (outline, inside), strict=False):
+        check_alignment(grid, CT)  # what is planned on can be stored
         for axis in range(3):
             k = grid.spacing_mm[axis] / CT.spacing_mm[axis]
             assert k == pytest.approx(round(k))

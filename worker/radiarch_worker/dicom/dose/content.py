@@ -69,6 +69,8 @@ def check_alignment(grid: Grid, ct: Grid) -> None:
     """Refuse a dose grid whose points are not CT voxel centres, or that reaches beyond the CT.
 
     A dose off the CT's grid is drawn half a voxel away by viewers; one beyond the CT was not computed from it.
+    Only where the CT's extent is no whole number of dose voxels does the last of them reach over its end, by less than
+    its own size.
     """
     for axis, name in enumerate("xyz"):
         n, n_ct = grid.shape[2 - axis], ct.shape[2 - axis]
@@ -82,7 +84,7 @@ def check_alignment(grid: Grid, ct: Grid) -> None:
                 f"is not on CT voxel centres (origin {ct.origin_mm[axis]:g}, spacing {ct.spacing_mm[axis]:g} mm)",
                 axis=name,
             )
-        if first < 0 or first + stride * (n - 1) > n_ct - 1:
+        if first < 0 or first + stride * (n - 1) >= n_ct - 1 + stride:
             raise lie(f"the dose grid reaches beyond the CT along {name}", axis=name)
 
 

@@ -209,9 +209,10 @@ export class Overlay {
       line('Dose not drawn: it belongs to another frame of reference than these images', '#ffb86b', 600);
     } else if (shown) {
       line(dose.label, null, 600);
-      line('UNAPPROVED · not for clinical use', '#ffd9a8');
+      if (plan) line('UNAPPROVED · not for clinical use', '#ffd9a8');
       if (plan?.superseded_by) line('Superseded by a newer plan', '#ffb86b', 600);
-      if (session.display.lines || session.display.wash) {
+      const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 420;
+      if (roomy && (session.display.lines || session.display.wash)) {
         const { colour } = scale(session);
         const reference = session.reference;
         for (const gy of session.levelsGy) {

@@ -31,11 +31,13 @@ export class Wash {
     this.#adding.add(viewport.id);
     const volumeId = this.#volumeId;
     try {
-      const actor = await cornerstone.createVolumeActor({ volumeId }, viewport.element, viewport.id, true);
+      // the plane is a slab of 0.1 mm: composited, its opacity would follow that thickness; the maximum in it is the dose
+      const blendMode = cornerstone.Enums.BlendModes.MAXIMUM_INTENSITY_BLEND;
+      const actor = await cornerstone.createVolumeActor({ volumeId, blendMode }, viewport.element, viewport.id, true);
       // meanwhile another dose may have been chosen, or the viewport been given other volumes
       if (volumeId === this.#volumeId && viewport.getActors().length && !viewport.getActor(ACTOR)) {
         this.#colour(actor);
-        viewport.addActor({ uid: ACTOR, actor, referencedId: volumeId });
+        addCut(viewport, { uid: ACTOR, actor, referencedId: volumeId });
         viewport.render();
       }
     } finally {
@@ -119,6 +121,31 @@ export class Wash {
     property.setInterpolationTypeToLinear();
     property.setScalarOpacityUnitDistance?.(0, actor.getMapper().getSampleDistance());
     actor.modified();
+  }
+}
+
+/**
+ * Add an actor that is cut by the viewport's plane, and leave the view as it was.
+ *
+ * cornerstone gives an actor its two clipping planes in resetCamera only; without them the whole volume is projected.
+ */
+function addCut(viewport, entry) {
+  const { focalPoint, position, viewUp, viewPlaneNormal, parallelScale } = viewport.getCamera();
+  viewport.addActor(entry);
+  viewport.resetCamera({
+    resetPan: false,
+    resetZoom: false,
+    resetRotation: false,
+    resetToCenter: false,
+    resetOrientation: false,
+    resetAspectRatio: false,
+    suppressEvents: true,
+  });
+  viewport.setCameraNoEvent({ focalPoint, position, viewUp, viewPlaneNormal, parallelScale });
+  viewport.updateCameraClippingPlanesAndRange();
+  if (entry.actor.getMapper().getClippingPlanes().length < 2) {
+    viewport.removeActors([entry.uid]);
+    throw new Error('the dose cannot be cut by the plane of this viewport; it is not drawn');
   }
 }
 

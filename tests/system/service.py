@@ -200,7 +200,7 @@ class Service:
     def send(self, files: Iterable[Path], *, aet: str = "SENDER") -> None:
         """C-STORE files over one association, in this order."""
         subprocess.run(
-            ["storescu", "-R", "-aet", aet, "-aec", AET, "127.0.0.1", str(self.dicom_port), *map(str, files)],
+            ["/usr/bin/storescu", "-R", "-aet", aet, "-aec", AET, "127.0.0.1", str(self.dicom_port), *map(str, files)],
             check=True,
             capture_output=True,
             timeout=120,

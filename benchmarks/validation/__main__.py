@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import dvh, water
+from . import dvh, solver, water
 from .section import Section
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
 DOCUMENT = CHECKOUT / "docs" / "validation.md"
 HEAD = """# Validation
 
@@ -27,6 +28,7 @@ def sections(cases: Path) -> dict[str, Callable[[], Section]]:
         "water": water.water_ranges,
         "analytic-dvh": dvh.analytic_dvhs,
         "clinical-dvh": lambda: dvh.clinical_dvhs(cases / "prostate"),
+        "solver": lambda: solver.same_optimum(cases / "tg119", PROTOCOLS / "tg119-c-shape.yaml"),
     }
 
 

@@ -70,6 +70,11 @@ def register() -> None:
     CALLBACKS.extend((plugin.on_request, plugin.on_change))
     register_routes()
     orthanc.RegisterOnChangeCallback(CALLBACKS[1])
+    # Explorer 1, on all versions; it is shown to people, and a mistake here must not cost the service
+    try:
+        orthanc.ExtendOrthancExplorer((HERE / "radiarch_plugin/static/explorer.js").read_text("utf-8"))
+    except Exception as e:
+        orthanc.LogError(f"Radiarch is not shown in Orthanc Explorer: {type(e).__name__}: {e}")
 
 
 register()

@@ -129,8 +129,10 @@ class Runs extends RadiarchElement {
   view() {
     const { error, items, states, sort, q, cursors, fresh } = this.state;
     const filtered = q || states;
+    // in a narrow place the filters are worth their room only where there is much to filter
+    const few = this.hasAttribute('compact') && !filtered && !error && cursors.length === 1 && !this.state.next && (items?.length ?? 0) <= 12;
     return [
-      html`<div class="row" role="search">
+      !few && html`<div class="row" role="search">
         <label class="search"><span class="vh">Search plans</span><${Icon} name="search" round=${false} />
           <input type="search" placeholder="Patient, label, protocol, UID…" value=${q} onInput=${(e) => this.#type(e.target.value)} /></label>
         <div class="segmented" role="group" aria-label="State">
@@ -189,7 +191,7 @@ class Runs extends RadiarchElement {
       <span class="clip">${this.#link(p)}</span>
       <span><${State} state=${p.state} short /></span>
       <span></span>
-      <span class="sub clip" title=${exactly(p.created_at)}>${prescription(p.prescription)} · ${when(p.created_at)}${p.superseded_by ? ' · superseded' : ''}</span>
+      <span class="sub clip" title=${exactly(p.created_at)}>${p.label} · ${prescription(p.prescription)} · ${when(p.created_at)}${p.superseded_by ? ' · superseded' : ''}</span>
       <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : ''}</span>`}</span>
       ${p.state === 'running' && this.#bar(p)}
     </li>`)}</ul>`;

@@ -1,0 +1,82 @@
+// Radiarch in Orthanc Explorer: on a study "Open in OHIF" and its plans, on an RTSTRUCT "Plan…" and its plans' states.
+(function () {
+  'use strict';
+
+  var UID = /^[0-9.]{1,64}$/;
+  var generation = 0;
+
+  function element(name, attributes, text) {
+    var made = document.createElement(name);
+    Object.keys(attributes).forEach(function (key) { made.setAttribute(key, attributes[key]); });
+    if (text) made.textContent = text; // never as markup: it may come from DICOM
+    return made;
+  }
+
+  function button(text, href, icon) {
+    // rel and data-ajax: else jQuery mobile would load the page into this one
+    return $(element('a', { href: href, rel: 'external', 'data-ajax': 'false' }, text)).buttonMarkup({ icon: icon, theme: 'b' });
+  }
+
+  function ask(path, then) {
+    $.ajax({ url: '../' + path, dataType: 'json', cache: false, success: then });
+  }
+
+  // what stood there for another resource goes at once; the elements are loaded when they are first needed
+  function place(level) {
+    $('#radiarch-' + level).remove();
+    return $(element('div', { id: 'radiarch-' + level, style: 'margin: 14px 0; clear: both' })).insertAfter($('#' + level + '-info'));
+  }
+
+  function runs(block, attributes) {
+    attributes.compact = '';
+    attributes.theme = 'light';
+    attributes.style = 'background: #fff; padding: 10px; border-radius: 8px; text-shadow: none; font-weight: normal';
+    import('../radiarch/elements/index.js').then(function () {
+      block.append(element('radiarch-runs', attributes));
+    });
+  }
+
+  function structureSet(block, uid, mine) {
+    if (mine !== generation || !UID.test(uid)) return;
+    block.append(button('Plan…', '../radiarch/ui/#/new/' + uid, 'plus'));
+    runs(block, { 'rtstruct-uid': uid });
+  }
+
+  var show = {
+    study: function (id, mine) {
+      var block = place('study');
+      ask('studies/' + id, function (study) {
+        var uid = String(study.MainDicomTags.StudyInstanceUID);
+        if (mine !== generation || !UID.test(uid)) return;
+        block.append(button('Open in OHIF', '../ohif/viewer?StudyInstanceUIDs=' + uid, 'search'));
+        block.append(button('Plans', '../radiarch/ui/#/studies/' + uid, 'grid'));
+        runs(block, { 'study-uid': uid });
+      });
+    },
+    series: function (id, mine) {
+      var block = place('series');
+      ask('series/' + id, function (series) {
+        if (mine !== generation || series.MainDicomTags.Modality !== 'RTSTRUCT' || series.Instances.length !== 1) return;
+        ask('instances/' + series.Instances[0], function (instance) {
+          structureSet(block, String(instance.MainDicomTags.SOPInstanceUID), mine);
+        });
+      });
+    },
+    instance: function (id, mine) {
+      var block = place('instance');
+      ask('instances/' + id, function (instance) {
+        ask('series/' + instance.ParentSeries, function (series) {
+          if (series.MainDicomTags.Modality === 'RTSTRUCT') structureSet(block, String(instance.MainDicomTags.SOPInstanceUID), mine);
+        });
+      });
+    },
+  };
+
+  Object.keys(show).forEach(function (level) {
+    $('#' + level).live('pagebeforeshow', function () {
+      var data = $.mobile.pageData;
+      generation += 1;
+      if (data && /^[0-9a-f-]{1,64}$/.test(data.uuid)) show[level](data.uuid, generation);
+    });
+  });
+})();

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.job import DvhCurve
+from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import Stage
 
 Vector3 = tuple[float, float, float]
@@ -176,6 +177,7 @@ class PlanResult:
     notes: tuple[str, ...] = ()
     solver_trace: tuple[Mapping[str, Any], ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    robustness: Robustness | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
     """Of this run, not of the plan: whether beamlets were cached …; the same plan may be made in other ways."""
 

@@ -15,12 +15,14 @@ from radiarch_worker.model import Patient, PlanResult, Reporter
 from .impt import plan_basic, plan_optimized
 from .prepare import needed_rois, prepare
 from .proton import ProtonJob
+from .robust import plan_robust
 
 __all__ = ["needed_rois", "plan", "prepare"]
 
 _WORKFLOWS: Mapping[str, Callable[[ProtonJob], PlanResult]] = {
     "proton-impt-basic": plan_basic,
     "proton-impt-optimized": plan_optimized,
+    "proton-robust": plan_robust,
 }
 
 
@@ -73,4 +75,6 @@ def plan(
             remedy="Use a CT in head first supine position.",
             code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
         )
-    return run(ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals)))
+    return run(
+        ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))
+    )

@@ -40,27 +40,30 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
 
 
 def basic_terms(setup: Setup, beamlets: Beamlets) -> list[DoseTerm]:
-    """Penalties of the basic workflow."""
+    """Penalties of the basic workflow: voxels of several targets belong to the one with the highest dose.
+
+    Outside of them the limit is the highest that any target allows at its distance.
+    """
     job, grid = setup.job, setup.dose_grid
-    prescribed = job.prescription.dose_gy
-    near = distance_mm(setup.target.mask, job.patient.ct.grid.spacing_mm, FALL_OFF_MM)
-    target = setup.on(setup.target.mask, grid)
-    outside = setup.on((near <= FALL_OFF_MM) & job.patient.body.mask, grid) & ~target
-    terms: list[DoseTerm] = [
-        MetricTerm(
-            job.prescription.target,
-            beamlets.rows(target),
-            ObjectiveMetric.DUNIFORM,
-            prescribed,
-            None,
-            _UNIFORM_WEIGHT,
-        ),
-    ]
-    if outside.any():
-        distance = _sampled_distance(setup, near, grid).ravel()[np.flatnonzero(outside)]
+    terms: list[DoseTerm] = []
+    limit_gy = np.zeros(grid.shape, dtype=np.float32)
+    taken = np.zeros(grid.shape, dtype=np.bool_)
+    prescribed = sorted(zip(setup.targets, job.prescription.targets, strict=True), key=lambda t: -t[1].dose_gy)
+    for structure, target in prescribed:
+        mask = setup.on(structure.mask, grid)
+        near = distance_mm(structure.mask, job.patient.ct.grid.spacing_mm, FALL_OFF_MM)
+        distance = _sampled_distance(setup, near, grid)
         share = np.clip(1 - (1 - FALL_OFF_FRACTION) * distance / FALL_OFF_MM, FALL_OFF_FRACTION, 1.0)
-        limit_gy = (prescribed * share).astype(np.float32)
-        terms.append(FallOffTerm("fall-off", beamlets.rows(outside), limit_gy, _FALL_OFF_WEIGHT))
+        allowed = np.where(distance <= FALL_OFF_MM, np.float32(target.dose_gy) * share, np.float32(0))
+        np.maximum(limit_gy, allowed, out=limit_gy)
+        rows = beamlets.rows(mask & ~taken)
+        taken |= mask
+        if len(rows):
+            dose_gy, metric = target.dose_gy, ObjectiveMetric.DUNIFORM
+            terms.append(MetricTerm(target.target, rows, metric, dose_gy, None, _UNIFORM_WEIGHT))
+    outside = (limit_gy > 0) & setup.on(job.patient.body.mask, grid) & ~taken
+    if outside.any():
+        terms.append(FallOffTerm("fall-off", beamlets.rows(outside), limit_gy[outside], _FALL_OFF_WEIGHT))
     return terms
 
 

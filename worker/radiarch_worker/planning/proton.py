@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse
 from radiarch_contract.errors import EngineError, ErrorCode
+from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, ProtonParameters
@@ -22,13 +23,13 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
-from radiarch_worker.optimization import DoseTerm, Problem, Solution, make_problem, optimize
+from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, make_problem, optimize
 
 from . import normalise
 from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
-from .structures import require_target
+from .structures import require_target, united
 
 RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
@@ -75,12 +76,19 @@ class Clock:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that is settled before the engine runs."""
+    """Everything that is settled before the engine runs.
+
+    Attributes
+    ----------
+    targets : in the prescription's order
+    target : all of them together; spots are placed on it, and the dose's uncertainty is measured in it
+    """
 
     job: ProtonJob
     machine: mcsquare.ProtonMachine
     calibration: mcsquare.Calibration
     ct: mcsquare.EngineCt
+    targets: tuple[Structure, ...]
     target: Structure
     lattice: ScoringLattice
     dose_grid: Grid
@@ -117,7 +125,8 @@ def set_up(job: ProtonJob) -> Setup:
         machine = mcsquare.load_machine(parameters.machine)
         calibration = mcsquare.load_calibration(parameters.ct_calibration)
         job.reporter.progress(0.2)
-        target = require_target(patient, job.structures, job.prescription.target)
+        targets = tuple(require_target(patient, job.structures, t.target) for t in job.prescription.targets)
+        target = united(targets)
         lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
         dose_grid = lattice.grid(patient.body.mask)
         ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=dose_grid)
@@ -139,6 +148,7 @@ def set_up(job: ProtonJob) -> Setup:
         machine=machine,
         calibration=calibration,
         ct=ct,
+        targets=targets,
         target=target,
         lattice=lattice,
         dose_grid=dose_grid,
@@ -194,23 +204,29 @@ class Beamlets:
 
 def compute_beamlets(setup: Setup) -> Beamlets:
     """Beamlets of the plan's spots, computed or from the cache."""
-    job, grid = setup.job, setup.dose_grid
+    job = setup.job
     job.reporter.stage(Stage.COMPUTING_BEAMLETS, f"{setup.plan.spot_count} spots")
-    wanted = setup.on(job.patient.body.mask, grid) | setup.on(setup.target.mask, grid)
-    for structure in job.patient.structures.values():
-        wanted |= setup.on(structure.mask, grid)
     with setup.clock.stage(Stage.COMPUTING_BEAMLETS):
-        result = mcsquare.compute_beamlets(
-            setup.ct, setup.plan, grid, wanted, job.parameters.beamlet_primaries, setup.run
-        )
-        row_of = np.full(wanted.size, -1, dtype=np.int64)
-        row_of[result.voxels] = np.arange(len(result.voxels))
-    setup.clock.engine(result.engine_s)
+        found = beamlets_of(setup, setup.plan, setup.run)
+    result = found.result
     setup.clock.run["beamlets"] = "cached" if result.cached else "computed"
     job.reporter.log(
         f"{result.matrix.nnz} values for {result.matrix.shape[0]} voxels and {result.matrix.shape[1]} spots, "
         + ("from the cache" if result.cached else f"computed in {result.engine_s:.0f} s")
     )
+    return found
+
+
+def beamlets_of(setup: Setup, plan: mcsquare.SpotPlan, run: mcsquare.RunSettings) -> Beamlets:
+    """Beamlets of any spots in the voxels of the patient, with a run's machine and calibration."""
+    job, grid = setup.job, setup.dose_grid
+    wanted = setup.on(job.patient.body.mask, grid) | setup.on(setup.target.mask, grid)
+    for structure in job.patient.structures.values():
+        wanted |= setup.on(structure.mask, grid)
+    result = mcsquare.compute_beamlets(setup.ct, plan, grid, wanted, job.parameters.beamlet_primaries, run)
+    setup.clock.engine(result.engine_s)
+    row_of = np.full(wanted.size, -1, dtype=np.int64)
+    row_of[result.voxels] = np.arange(len(result.voxels))
     return Beamlets(result, row_of)
 
 
@@ -223,15 +239,27 @@ def find_meterset(
     ----------
     start : (spots,) weights to begin with; None: the same for all, so that the target gets the prescribed mean
     """
+    problem = make_problem(beamlets.matrix, setup.gy_per_unit, terms, setup.job.threads)
+    return solve(setup, problem, beamlets, f"{len(terms)} objectives", start=start)
+
+
+def solve(
+    setup: Setup,
+    problem: Minimized,
+    beamlets: Beamlets,
+    message: str,
+    *,
+    start: npt.NDArray[np.float64] | None = None,
+) -> Solution:
+    """`find_meterset` for any problem over the plan's spots; ``beamlets`` are the nominal ones."""
     parameters, reporter = setup.job.parameters, setup.job.reporter
-    reporter.stage(Stage.OPTIMIZING, f"{len(terms)} objectives")
+    reporter.stage(Stage.OPTIMIZING, message)
 
     def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
         reporter.solver(iteration, objective, by_name)
         reporter.progress(min(1.0, iteration / parameters.max_iterations))
 
     with setup.clock.stage(Stage.OPTIMIZING):
-        problem = make_problem(beamlets.matrix, setup.gy_per_unit, terms, setup.job.threads)
         solution = optimize(
             problem,
             uniform_start(setup, beamlets) if start is None else start,
@@ -367,14 +395,32 @@ def finish(
     ----------
     weights_mu : (spots,) for one fraction, 0 for spots that are not delivered
     """
-    job = setup.job
-    job.reporter.stage(Stage.FINAL_DOSE)
+    setup.job.reporter.stage(Stage.FINAL_DOSE)
     with setup.clock.stage(Stage.FINAL_DOSE):
-        final = final_dose(setup, weights_mu)
-        normalised: dict[str, Any] = {}
-        if job.parameters.normalisation is not None:
-            final, normalised, said = _normalised(setup, final, job.parameters.normalisation)
-            notes = [*notes, *said]
+        final, normalised, said = deliver(setup, weights_mu)
+    return conclude(
+        setup, final, provenance={**provenance, **normalised}, notes=[*notes, *said], solver_trace=solver_trace
+    )
+
+
+def deliver(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> tuple[FinalDose, dict[str, Any], list[str]]:
+    """Final dose of a meterset, normalised where that is asked for, with its provenance and notes."""
+    final = final_dose(setup, weights_mu)
+    text = setup.job.parameters.normalisation
+    return (final, {}, []) if text is None else _normalised(setup, final, text)
+
+
+def conclude(
+    setup: Setup,
+    final: FinalDose,
+    *,
+    provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    solver_trace: Sequence[Mapping[str, Any]] = (),
+    robustness: Robustness | None = None,
+) -> PlanResult:
+    """The plan with all that is to be said of it."""
+    job = setup.job
     plan, meterset, result = final.plan, final.meterset_mu, final.result
     all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
     left = {beam.name for beam in plan.beams}
@@ -391,11 +437,12 @@ def finish(
         dose=final.dose,
         uncertainty_percent=result.uncertainty_percent,
         machine=setup.machine.described,
-        provenance={**_provenance(setup, result), **provenance, **normalised},
+        provenance={**_provenance(setup, result), **provenance},
         notes=tuple(all_notes),
         solver_trace=tuple(solver_trace),
         timings_s=dict(setup.clock.timings_s),
         run=dict(setup.clock.run),
+        robustness=robustness,
     )
 
 

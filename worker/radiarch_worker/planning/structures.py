@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.structures import StructureRef
@@ -22,6 +23,17 @@ def find_structure(patient: Patient, structures: Mapping[str, StructureRef], nam
     return structure
 
 
+def united(targets: Sequence[Structure]) -> Structure:
+    """All targets as one; a single one is itself."""
+    first = targets[0]
+    if len(targets) == 1:
+        return first
+    mask = first.mask.copy()
+    for other in targets[1:]:
+        mask |= other.mask
+    return replace(first, name=" or ".join(t.name for t in targets), mask=mask, contours=())
+
+
 def require_target(patient: Patient, structures: Mapping[str, StructureRef], name: str) -> Structure:
     """The target.
 
@@ -35,7 +47,7 @@ def require_target(patient: Patient, structures: Mapping[str, StructureRef], nam
     if name not in structures:
         raise InvalidRequestError(
             f"no structure stands for the target {name!r}",
-            remedy="Name one of the RTSTRUCT's structures.",
+            remedy="Name one of the RTSTRUCT's structures, or a derived one whose parts the patient has.",
             code=ErrorCode.UNKNOWN_STRUCTURE,
         )
     target = find_structure(patient, structures, name)

@@ -61,7 +61,7 @@ class ViewerSource:
                     return self._viewer
                 except RadiarchError as e:
                     if str(e) != str(self._problem):
-                        log.error("the viewer is not served: %s %s", e, e.remedy)
+                        log.error("the viewer is not served: %s %s", e, e.info.remedy)
                     self._problem, self._looked = e, now
             raise self._problem
 
@@ -145,7 +145,7 @@ def _missing(problem: RadiarchError) -> Response:
 </style>
 <h1>The viewer is not there yet</h1>
 <p>{html.escape(str(problem))}.</p>
-<p>{html.escape(problem.remedy)} By hand: <code>npm ci --ignore-scripts</code> in the folder <code>ohif</code> of the
+<p>{html.escape(problem.info.remedy)} By hand: <code>npm ci --ignore-scripts</code> in the folder <code>ohif</code> of the
 installation. Planning goes on without the viewer; plans, goals and DVHs are in the
 <a href="/radiarch/ui/">plan list</a>, and the images in <a href="/app/explorer.html">Orthanc Explorer</a>.</p>
 </html>"""

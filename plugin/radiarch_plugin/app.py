@@ -17,6 +17,7 @@ from .routes import (
     arrivals,
     artifacts,
     changes,
+    checks,
     compare,
     info,
     jobs,
@@ -74,6 +75,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         workers,
         structure_sets,
         changes,
+        checks,
         compare,
     ):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)

@@ -192,6 +192,18 @@ class OrthancClient:
                 )
         return found
 
+    def find_doses(self, study_instance_uid: str) -> list[str]:
+        """Orthanc's ids of the RTDOSE instances of a study, in the order in which they were stored."""
+        query = {
+            "Level": "Series",
+            "Query": {"StudyInstanceUID": study_instance_uid, "Modality": "RTDOSE"},
+            "Expand": True,
+            "Limit": FIND_AT_ONCE,
+        }
+        series = _json(self._short.post("/tools/find", json.dumps(query).encode()))
+        found = [(str(s.get("LastUpdate", "")), str(i)) for s in series for i in s["Instances"][:FIND_AT_ONCE]]
+        return [orthanc_id for _, orthanc_id in sorted(found)]
+
     def remove(self, sop_instance_uids: Sequence[str]) -> None:
         """Delete the instances with these UIDs, where they are stored."""
         for ids in self.find_instances(sop_instance_uids).values():

@@ -13,7 +13,14 @@ from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin
 from radiarch_contract.structures import Roi, StructureRef, resolve
-from radiarch_contract.workflows import Beam, Prescription, TargetDose, parse_parameters, validation_error
+from radiarch_contract.workflows import (
+    Beam,
+    Prescription,
+    TargetDose,
+    get_workflow,
+    parse_parameters,
+    validation_error,
+)
 
 from .matching import LoadedProtocol
 from .orthanc_client import OrthancClient
@@ -70,6 +77,8 @@ class PlanRequest(BaseModel):
     def _start_somewhere(self) -> Self:
         if self.protocol_id is None and self.workflow_id is None:
             raise ValueError("give protocol_id or workflow_id")
+        if self.workflow_id is not None and not get_workflow(self.workflow_id).plans:
+            raise ValueError(f"{self.workflow_id} does not plan; ask with POST /{self.workflow_id}s")
         if self.beams is not None and self.beam_count is not None:
             raise ValueError("give beams or beam_count, not both")
         return self
@@ -101,7 +110,7 @@ def make_plan(
     loaded = _protocol(request, protocols)
     workflow_id, parameters = _parameters(request, loaded)
     prescription = _prescription(request, loaded)
-    facts = _facts(request.rtstruct_sop_instance_uid, orthanc)
+    facts = structure_set_facts(request.rtstruct_sop_instance_uid, orthanc)
     goals = request.goals if request.goals is not None else (loaded.protocol.goals if loaded else ())
     refs, missing = _structures(request, loaded, prescription, parameters, goals, facts)
     images = tuple(facts.referenced_images)
@@ -167,7 +176,8 @@ def _prescription(request: PlanRequest, loaded: LoadedProtocol | None) -> Prescr
         raise validation_error(e, "prescription") from None
 
 
-def _facts(sop_instance_uid: str, orthanc: OrthancClient) -> RtstructFacts:
+def structure_set_facts(sop_instance_uid: str, orthanc: OrthancClient) -> RtstructFacts:
+    """A structure set that a request names."""
     try:
         orthanc_id = orthanc.find_instance(sop_instance_uid)
         facts = read_rtstruct(orthanc.instance_file(orthanc_id))
@@ -193,7 +203,7 @@ def _structures(
         used += loaded.protocol.structures
     used = leaves([*used, *definitions], definitions)
     refs, missing = resolve(used, loaded.protocol.structures if loaded else {}, facts.rois)
-    refs |= _given(request, facts.rois)
+    refs |= given_structures(request.structures, facts.rois)
     missing = [n for n in missing if n not in refs]
     asked = set(leaves([*targets, *_own_names(request)], definitions))
     if loaded:
@@ -228,9 +238,10 @@ def _own_names(request: PlanRequest) -> list[str]:
     return [*names, *(request.derived or {}), *(more if isinstance(more, Mapping) else {})]
 
 
-def _given(request: PlanRequest, rois: Sequence[Roi]) -> dict[str, StructureRef]:
+def given_structures(given: Mapping[str, str], rois: Sequence[Roi]) -> dict[str, StructureRef]:
+    """Which ROI each name stands for, as a request says it."""
     found: dict[str, StructureRef] = {}
-    for name, roi_name in request.structures.items():
+    for name, roi_name in given.items():
         same = [r for r in rois if r.name == roi_name]
         if len(same) != 1:
             raise unknown_structures([roi_name], rois)

@@ -72,7 +72,7 @@ def read_rtstruct(data: bytes, *, calling_ae: str | None = None) -> RtstructFact
     if len(data) > MAX_BYTES:
         raise _unreadable(f"it has {len(data)} bytes, at most {MAX_BYTES} are read", bytes=len(data))
     try:
-        _refuse_inflating(data)
+        refuse_inflating(data)
         return _facts(pydicom.dcmread(BytesIO(data)), calling_ae)
     except InputRefusedError:
         raise
@@ -107,7 +107,7 @@ def require_plannable(facts: RtstructFacts) -> None:
         )
 
 
-def _refuse_inflating(data: bytes) -> None:
+def refuse_inflating(data: bytes) -> None:
     """Refuse a deflated file that would become huge; pydicom itself inflates without a bound."""
     if DeflatedExplicitVRLittleEndian.encode() not in data[:8192] or data[128:132] != b"DICM":
         return

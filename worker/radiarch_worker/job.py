@@ -21,7 +21,7 @@ from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
 from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import parse_parameters
+from radiarch_contract.workflows import get_workflow, parse_parameters
 
 from . import context, pacs
 from .context import JobContext
@@ -97,6 +97,10 @@ class _Run:
 
     def _result(self) -> JobResult:
         try:
+            if not get_workflow(self.spec.workflow_id).plans:
+                from .checkjob import check  # loads OpenTPS, as below
+
+                return check(self.spec, self.here, self._timed, self._store)
             return self._plan()
         except RadiarchError as e:
             if isinstance(e, EngineError) and self._disk_is_full():
@@ -136,7 +140,7 @@ class _Run:
                     fetched.rtstruct,
                     fetched.images,
                     expected_patient_id=spec.patient_id,
-                    needed_rois=planning.needed_rois(spec.prescription, structures, parameters),
+                    needed_rois=planning.needed_rois(spec.prescribed, structures, parameters),
                     body_roi=None if outline is None else outline.roi_number,
                 )
                 subject, structures = planning.prepare(subject, structures, parameters)
@@ -147,7 +151,7 @@ class _Run:
                 plan = planning.plan(
                     spec.workflow_id,
                     subject,
-                    spec.prescription,
+                    spec.prescribed,
                     parameters,
                     structures,
                     link,
@@ -158,7 +162,7 @@ class _Run:
                 )
             link.stage(Stage.EXPORTING)
             with self._timed("evaluate"):
-                judged = evaluation.evaluate(subject, plan.dose, spec.prescription, spec.goals, structures)
+                judged = evaluation.evaluate(subject, plan.dose, spec.prescribed, spec.goals, structures)
             link.progress(0.4)
             with self._timed("write"):
                 rtplan = dicom.write_rtplan(spec, subject, plan)

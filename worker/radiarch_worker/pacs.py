@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError, ServiceError
 from radiarch_contract.identity import dataset_sha256
-from radiarch_contract.job import JobSpec, Output, SessionRef
+from radiarch_contract.job import JobInput, JobSpec, Output, SessionRef
 from radiarch_contract.states import OutputKind
 from radiarch_contract.transport import STORE_HEADER, session_store_path
 
@@ -157,6 +157,8 @@ class Fetched:
 
     rtstruct: Dataset
     images: tuple[Dataset, ...]
+    inputs: Mapping[str, Dataset] = field(default_factory=dict)
+    """What else the job is about, by its kind in `JobSpec.inputs`."""
 
 
 def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
@@ -170,6 +172,7 @@ def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
     """
     rtstruct = _rtstruct(orthanc, spec)
     link.private(_private_words(rtstruct))
+    inputs = {i.kind: _input(orthanc, i, spec) for i in spec.inputs}
     wanted = referenced_images(rtstruct)
     if not wanted:
         raise InputRefusedError(
@@ -202,7 +205,7 @@ def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
             referenced=len(wanted),
         )
     link.log(f"read the RTSTRUCT and {len(images)} images, {total / 1e6:.1f} MB")
-    return Fetched(rtstruct, tuple(images))
+    return Fetched(rtstruct, tuple(images), inputs)
 
 
 def referenced_images(rtstruct: Dataset) -> tuple[str, ...]:
@@ -256,6 +259,41 @@ def _rtstruct(orthanc: Orthanc, spec: JobSpec) -> Dataset:
         code=ErrorCode.INPUT_CHANGED,
         expected_sha256=spec.rtstruct_sha256,
         found_sha256=others[:5],
+    )
+
+
+_INPUT_NAMES = {"rtplan": "RT plan", "rtdose": "RTDOSE", "reference_rtdose": "reference RTDOSE"}
+
+
+def _input(orthanc: Orthanc, wanted: JobInput, spec: JobSpec) -> Dataset:
+    """Another object that the job was asked for: the same UID, patient and content."""
+    name = _INPUT_NAMES[wanted.kind]
+    code = ErrorCode.UNREADABLE_RTPLAN if wanted.kind == "rtplan" else ErrorCode.UNREADABLE_RTDOSE
+    found = False
+    for item in orthanc.find_instances({"SOPInstanceUID": wanted.sop_instance_uid}):
+        data = orthanc.instance(_orthanc_id(item))
+        if data is None:
+            continue
+        dataset = _read(data, code, f"the {name}")
+        # first of all: values that were decoded hash differently
+        sha256 = dataset_sha256(dataset)
+        found = True
+        if wanted.sha256 not in (None, sha256):
+            continue
+        if str(dataset.get("PatientID") or "").strip(" \0") != spec.patient_id.strip(" \0"):
+            raise InputRefusedError(
+                f"the {name}'s PatientID is not that of the structure set",
+                remedy="Name objects of one patient.",
+                code=ErrorCode.PATIENT_MISMATCH,
+                element="PatientID",
+            )
+        return dataset
+    raise InputRefusedError(
+        f"the {name} {wanted.sop_instance_uid} in Orthanc has other content than the one the job was asked for"
+        if found
+        else f"the {name} {wanted.sop_instance_uid} is no longer in Orthanc",
+        remedy="Ask again, for what is stored now.",
+        code=ErrorCode.INPUT_CHANGED,
     )
 
 

@@ -242,6 +242,16 @@ class Plans:
                 .where(OutputRow.sop_instance_uid == sop_instance_uid)
             )
 
+    def is_recalculated(self, sop_instance_uid: str) -> bool:
+        """Whether this is a result of a recalculation: no dose to compare another one with."""
+        with self._database.read() as session:
+            found = session.scalar(
+                select(PlanRow.workflow_id)
+                .join(OutputRow, OutputRow.plan_seq == PlanRow.seq)
+                .where(OutputRow.sop_instance_uid == sop_instance_uid)
+            )
+        return found == "recalculation"
+
     def own_outputs(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
         """Those of the UIDs that are results of ours."""
         wanted = list(sop_instance_uids)

@@ -78,6 +78,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     )
     monkeypatch.setattr(pacs, "fetch", lambda *a: pacs.Fetched(Dataset(), ()))
     monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=()))
+    monkeypatch.setattr(planning, "needed_rois", lambda *a: ())
+    monkeypatch.setattr(planning, "prepare", lambda subject, structures, parameters: (subject, structures))
     monkeypatch.setattr(planning, "plan", lambda *a: plan)
     monkeypatch.setattr(evaluation, "evaluate", lambda *a: evaluation.Evaluation(dvh=(), metrics=(), goals=()))
     monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())

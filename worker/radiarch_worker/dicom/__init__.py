@@ -8,16 +8,30 @@ from __future__ import annotations
 import io
 
 from pydicom.dataset import Dataset
-from radiarch_contract.job import JobSpec
+from radiarch_contract.job import DoseDescription, JobSpec
 
 from radiarch_worker.evaluation import Evaluation
-from radiarch_worker.model import Patient, PlanResult
+from radiarch_worker.model import FloatVolume, Grid, Patient, PlanResult
 
-from .dose import RTDose
+from .base import Made, result_uid
+from .dose import RTDose, RTDoseDifference
 from .encapsulated_pdf import EncapsulatedPDF
+from .enum import DoseSummationTypeValues
 from .ion_plan import RTIonPlan
 
-__all__ = ["EncapsulatedPDF", "RTDose", "RTIonPlan", "encode", "write_report", "write_rtdose", "write_rtplan"]
+__all__ = [
+    "EncapsulatedPDF",
+    "Made",
+    "RTDose",
+    "RTDoseDifference",
+    "RTIonPlan",
+    "encode",
+    "result_uid",
+    "write_dose_difference",
+    "write_report",
+    "write_rtdose",
+    "write_rtplan",
+]
 
 
 def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan:
@@ -25,9 +39,42 @@ def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan
     return RTIonPlan(spec, patient, plan)
 
 
-def write_rtdose(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluation) -> RTDose:
+def write_rtdose(
+    spec: JobSpec,
+    patient: Patient,
+    plan: PlanResult,
+    evaluation: Evaluation,
+    *,
+    rtplan_sop_instance_uid: str | None = None,
+) -> RTDose:
     """The plan's dose as an RT Dose; see `RTDose`."""
-    return RTDose(spec, patient, plan, evaluation)
+    return RTDose(spec, patient, plan, evaluation, rtplan_sop_instance_uid=rtplan_sop_instance_uid)
+
+
+def write_dose_difference(
+    spec: JobSpec,
+    patient: Patient,
+    made: Made,
+    difference_gy: FloatVolume,
+    grid: Grid,
+    *,
+    dose: DoseDescription,
+    reference_dose: DoseDescription,
+    summation: DoseSummationTypeValues,
+    rtplan: tuple[str, str] | None,
+) -> RTDoseDifference:
+    """A difference of two doses; see `RTDoseDifference`."""
+    return RTDoseDifference(
+        spec,
+        patient,
+        made,
+        difference_gy,
+        grid,
+        dose=dose,
+        reference_dose=reference_dose,
+        summation=summation,
+        rtplan=rtplan,
+    )
 
 
 def write_report(spec: JobSpec, patient: Patient, plan: PlanResult, pdf: bytes) -> EncapsulatedPDF:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,7 +31,12 @@ PRIVATE_GROUP = 0x0099
 PROVENANCE_ELEMENT = 0x01
 """(0099,xx01) in the block of `PRIVATE_CREATOR`: UT, the whole provenance as JSON (UTF-8, keys sorted)."""
 
-SERIES_NUMBERS = {OutputKind.RTPLAN: 9101, OutputKind.RTDOSE: 9102, OutputKind.REPORT: 9103}
+SERIES_NUMBERS = {
+    OutputKind.RTPLAN: 9101,
+    OutputKind.RTDOSE: 9102,
+    OutputKind.REPORT: 9103,
+    OutputKind.DOSE_DIFFERENCE: 9104,
+}
 """High, so that the patient's own series come first in every list."""
 
 _CHARSET = "ISO_IR 192"
@@ -49,6 +55,27 @@ _COPIED_FROM_CT = (
 )
 
 
+@dataclass(frozen=True)
+class Made:
+    """How a result was made.
+
+    Attributes
+    ----------
+    physics : what a reader has to know about the numbers, in words
+    rbe : the factor in the numbers; None where they are no dose of ours
+    """
+
+    provenance: Mapping[str, Any]
+    notes: tuple[str, ...]
+    physics: tuple[str, ...]
+    rbe: float | None = None
+    uncertainty_percent: float | None = None
+
+    @classmethod
+    def of(cls, plan: PlanResult) -> Made:
+        return cls(plan.provenance, plan.notes, tuple(physics_lines(plan)), plan.dose.rbe, plan.uncertainty_percent)
+
+
 class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are not followed
     """A result in the study of the CT, with the CT's identity and our provenance.
 
@@ -61,7 +88,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         self,
         spec: JobSpec,
         patient: Patient,
-        plan: PlanResult,
+        plan: PlanResult | Made,
         *,
         kind: OutputKind,
         sop_class_uid: str,
@@ -83,10 +110,11 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         InputRefusedError
             (patient_mismatch, input_changed) where an identity is missing or differs.
         """
+        made = plan if isinstance(plan, Made) else Made.of(plan)
         check_identity(spec, patient)
         created = _utc(spec.created_at)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
-        has_content = kind in (OutputKind.RTDOSE, OutputKind.REPORT)
+        has_content = kind in (OutputKind.RTDOSE, OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT)
         super().__init__(
             study_instance_uid=patient.ct.study.study_instance_uid,
             series_instance_uid=series_instance_uid(spec.plan_id, kind),
@@ -99,7 +127,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             transfer_syntax_uid=ImplicitVRLittleEndian,
             series_description=text(series_description, 64),
             manufacturer_model_name="Radiarch",
-            software_versions=software_versions(plan.provenance),
+            software_versions=software_versions(made.provenance),
             content_date=date if has_content else None,
             content_time=time if has_content else None,
             specific_character_set=_CHARSET,
@@ -110,8 +138,8 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         self._copy_identity(patient)
         self.FrameOfReferenceUID = patient.ct.frame_of_reference_uid
         self.PositionReferenceIndicator = ""
-        self.ContributingEquipmentSequence = [contributing_equipment(plan, created)]
-        self._add_provenance(spec, patient, plan)
+        self.ContributingEquipmentSequence = [contributing_equipment(made, created)]
+        self._add_provenance(spec, patient, made)
 
     def _copy_identity(self, patient: Patient) -> None:
         # Verbatim, even where a scanner's value breaks its VR (long accession numbers are common):
@@ -123,7 +151,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             description = patient.ct.study.study_description
             self.add(DataElement(0x00081030, "LO", description, validation_mode=config.IGNORE))
 
-    def _add_provenance(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
+    def _add_provenance(self, spec: JobSpec, patient: Patient, made: Made) -> None:
         block = self.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
         record = {
             "plan_id": spec.plan_id,
@@ -133,10 +161,11 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             "rtstruct_sha256": spec.rtstruct_sha256,
             "prescription": None if spec.prescription is None else spec.prescription.model_dump(mode="json"),
             "parameters": spec.parameters,
-            "rbe": plan.dose.rbe,
-            "uncertainty_percent": plan.uncertainty_percent,
-            "provenance": dict(plan.provenance),
-            "notes": [*patient.notes, *plan.notes],
+            "inputs": [i.model_dump(mode="json") for i in spec.inputs],
+            "rbe": made.rbe,
+            "uncertainty_percent": made.uncertainty_percent,
+            "provenance": dict(made.provenance),
+            "notes": [*patient.notes, *made.notes],
         }
         try:
             value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
@@ -199,15 +228,15 @@ def software_versions(provenance: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(versions))
 
 
-def contributing_equipment(plan: PlanResult, created: datetime) -> Dataset:
+def contributing_equipment(made: Made, created: datetime) -> Dataset:
     """The dose engine and its data, as an item of the Contributing Equipment Sequence (PS3.3 C.12.1)."""
-    lines = [f"{key}={value}" for key, value in flatten(plan.provenance)]
-    described = "; ".join([*physics_lines(plan), *lines])
+    lines = [f"{key}={value}" for key, value in flatten(made.provenance)]
+    described = "; ".join([*made.physics, *lines])
     item: Dataset = ContributingEquipment(
         manufacturer=MANUFACTURER,
         purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name=text(str(plan.provenance.get("engine", "dose engine")), 64),
-        software_versions=software_versions(plan.provenance),
+        manufacturer_model_name=text(str(made.provenance.get("engine", "dose engine")), 64),
+        software_versions=software_versions(made.provenance),
         contribution_datetime=f"{created:%Y%m%d%H%M%S.%f}+0000",
         contribution_description=text(described, 1024),
     )

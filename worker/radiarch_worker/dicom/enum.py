@@ -15,6 +15,7 @@ class DoseTypeValues(StrEnum):
     """Dose Type (3004,0004)."""
 
     PHYSICAL = "PHYSICAL"
+    ERROR = "ERROR"  # difference between desired and planned dose
     EFFECTIVE = "EFFECTIVE"  # RBE-weighted: the standard's word for "corrected for biological effect"
 
 
@@ -22,6 +23,9 @@ class DoseSummationTypeValues(StrEnum):
     """Dose Summation Type (3004,000A)."""
 
     PLAN = "PLAN"  # all fraction groups of the plan: total over all fractions
+    MULTI_PLAN = "MULTI_PLAN"
+    FRACTION = "FRACTION"  # one fraction group
+    BEAM = "BEAM"
 
 
 class DVHTypeValues(StrEnum):

@@ -21,7 +21,7 @@ from .sampling import StructureDose, covers, sample
 def evaluate(
     patient: Patient,
     dose: Dose,
-    prescription: Prescription,
+    prescription: Prescription | None,
     goals: Sequence[str],
     structures: Mapping[str, StructureRef],
 ) -> Evaluation:
@@ -35,7 +35,7 @@ def evaluate(
         (Z, Y, X) Gy, total over all fractions, on a grid of its own in the same frame of reference.
         Beyond it the dose counts as 0 where the grid covers the whole patient, else as unknown.
     prescription
-        Total over all fractions.
+        Total over all fractions; without one, goals that are relative to it have no value.
     goals
         In the grammar of `radiarch_contract.goals`.
     structures
@@ -55,7 +55,7 @@ def evaluate(
     ct = patient.ct.grid
     covered = covers(dose.grid, patient.body, ct)
     sampled = sample(dict(sorted(patient.structures.items())), ct, dose, zero_outside=covered)
-    width_gy = bin_width_gy(prescription.dose_gy)
+    width_gy = bin_width_gy(max(float(dose.dose_gy.max()), 1e-3) if prescription is None else prescription.dose_gy)
     known = {n: s for n, s in sampled.items() if s.known_fraction >= KNOWN_ENOUGH}
     judged = Judged(sampled, _body(patient, sampled, dose, covered), prescription)
     return Evaluation(

@@ -23,7 +23,15 @@ class RTDose(ResultSOPClass):
     ``DoseType`` is EFFECTIVE where an RBE other than 1 is in the values, else PHYSICAL.
     """
 
-    def __init__(self, spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluation) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        patient: Patient,
+        plan: PlanResult,
+        evaluation: Evaluation,
+        *,
+        rtplan_sop_instance_uid: str | None = None,
+    ) -> None:
         """
         Parameters
         ----------
@@ -35,6 +43,8 @@ class RTDose(ResultSOPClass):
             Its ``dose``: Gy, (Z, Y, X), patient LPS mm, total over all fractions.
         evaluation
             Of that dose; curves of structures that the dose grid covers go into the DVH Sequence.
+        rtplan_sop_instance_uid
+            Of the RT Ion Plan that this is the dose of; None: the one that this plan has as a result.
 
         Raises
         ------
@@ -55,7 +65,7 @@ class RTDose(ResultSOPClass):
         dose_type = DoseTypeValues.PHYSICAL if plan.dose.rbe == 1 else DoseTypeValues.EFFECTIVE
         self._add_grid(patient, plan)
         self._add_dose(plan, dose_type)
-        self._add_references(spec, patient)
+        self._add_references(rtplan_sop_instance_uid or result_uid(spec, OutputKind.RTPLAN), patient)
         self._add_dvh(patient, evaluation, dose_type)
 
     def _add_grid(self, patient: Patient, plan: PlanResult) -> None:
@@ -86,8 +96,8 @@ class RTDose(ResultSOPClass):
         self.PixelData = encoded.stored.astype("<u4").tobytes()
         self["PixelData"].VR = "OW"
 
-    def _add_references(self, spec: JobSpec, patient: Patient) -> None:
-        self.ReferencedRTPlanSequence = [reference(RTIonPlanStorage, result_uid(spec, OutputKind.RTPLAN))]
+    def _add_references(self, rtplan_sop_instance_uid: str, patient: Patient) -> None:
+        self.ReferencedRTPlanSequence = [reference(RTIonPlanStorage, rtplan_sop_instance_uid)]
         self.ReferencedStructureSetSequence = [
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
         ]

@@ -1,0 +1,176 @@
+"""Laws of judging a stored dose, and of comparing it with another one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from radiarch_contract.errors import ErrorCode
+from radiarch_contract.states import OutputKind
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription
+from radiarch_worker.dicom import encode
+
+from tests.phantoms import PhantomStudy, box
+from tests.phantoms.rtdose import rtdose
+from tests.worker.dicom.dciodvfy import findings
+from tests.worker.recalculation.checks import Ran, run_check
+
+STUDY = box(shape=(10, 18, 18), target_mm=24.0, margin_mm=8.0)
+REFS = tuple(StructureRef(name=n, roi_number=i, roi_name=n) for i, n in ((1, "BODY"), (2, "PTV"), (3, "OAR")))
+# three millimetres, off the CT's four
+ORIGIN, SPACING, SHAPE = (-31.0, -32.5, -17.0), (3.0, 3.0, 3.0), (12, 22, 21)
+GOALS = ("PTV: Dmean >= 30 Gy", "OAR: Dmax <= 70 Gy")
+
+
+def hump(origin: tuple[float, float, float], spacing: tuple[float, float, float], shape: tuple[int, int, int]) -> Any:
+    """60 Gy in the middle, falling to 20 at 25 mm: (Z, Y, X)."""
+    x, y, z = (o + s * np.arange(n) for o, s, n in zip(origin, spacing, shape[::-1], strict=True))
+    r2 = x[None, None, :] ** 2 + y[None, :, None] ** 2 + z[:, None, None] ** 2
+    return (60 * np.exp(-r2 / 569)).astype(np.float32)
+
+
+def dose(scale: float = 1.0, add: npt.NDArray[np.float32] | None = None, **changes: Any) -> Dataset:
+    values = hump(ORIGIN, SPACING, SHAPE) * np.float32(scale)
+    values = values if add is None else values + add
+    return reread(rtdose(STUDY, values, **{"origin_mm": ORIGIN, "spacing_mm": SPACING, **changes}))
+
+
+def reread(ds: Dataset) -> Dataset:
+    stream = BytesIO()
+    ds.save_as(stream, enforce_file_format=True)
+    stream.seek(0)
+    return pydicom.dcmread(stream)
+
+
+Run = Callable[..., Ran]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    def run_with(rtdose: Dataset, reference: Dataset | None = None, study: PhantomStudy = STUDY, **kw: Any) -> Ran:
+        inputs = {"rtdose": rtdose} | ({} if reference is None else {"reference_rtdose": reference})
+        values = {"goals": GOALS, "structures": REFS, **kw}
+        return run_check(monkeypatch, tmp_path, study, "evaluation", inputs, **values)
+
+    return run_with
+
+
+def test_a_dose_alone_is_judged_and_nothing_is_stored(run: Run) -> None:
+    ran = run(dose())
+    assert ran.result.error is None
+    assert (ran.stored, ran.result.outputs, ran.result.comparison) == ({}, (), None)
+    assert ran.result.dose is not None
+    assert ran.result.dose.dose_type == "PHYSICAL"
+    assert [g.status for g in ran.result.goals] == ["met", "met"]
+    target = next(m for m in ran.result.metrics if m.structure == "PTV")
+    assert target.d_max_gy <= 60.0
+    assert {c.structure for c in ran.result.dvh} >= {"PTV", "OAR"}
+
+
+def test_a_goal_in_percent_needs_a_prescription(run: Run) -> None:
+    goals = ("PTV: D50% >= 50%",)
+    (unjudged,) = run(dose(), goals=goals).result.goals
+    assert (unjudged.value, unjudged.status) == (None, None)
+    assert unjudged.note is not None
+    assert "prescribed" in unjudged.note
+    (judged,) = run(dose(), goals=goals, prescription=Prescription(target="PTV", dose_gy=60, fractions=30)).result.goals
+    assert judged.value is not None
+
+
+def test_identical_doses_do_not_differ(run: Run, tmp_path: Path) -> None:
+    ran = run(dose(), dose())
+    assert ran.result.error is None, ran.result.error
+    found = ran.result.comparison
+    assert found is not None
+    assert found.gamma is not None
+    assert (found.gamma.passed_percent, found.gamma.max) == (100.0, 0.0)
+    assert found.gamma.points > 500
+    assert found.mean_difference_gy == pytest.approx(0, abs=1e-6)
+    assert found.metrics == ran.result.metrics
+    assert found.goals == ran.result.goals
+    written = pydicom.dcmread(BytesIO(encode(ran.stored[OutputKind.DOSE_DIFFERENCE])))
+    assert not written.pixel_array.any()
+    assert (written.DoseType, written.DoseUnits, written.PixelRepresentation) == ("ERROR", "GY", 1)
+    # Debian's dciodvfy knows unsigned doses only; PS3.3 C.8.8.3 asks for two's complement with Dose Type ERROR
+    said = [line for line in findings(written, tmp_path) if "<PixelRepresentation" not in line.replace("/", "")]
+    assert said == []
+
+
+def test_ten_percent_more_is_ten_percent_more(run: Run) -> None:
+    ran = run(dose(1.1), dose())
+    found = ran.result.comparison
+    assert found is not None
+    assert found.gamma is not None
+    of_reference = {m.structure: m for m in found.metrics}
+    for metrics in ran.result.metrics:
+        for name in ("d_mean_gy", "d95_gy", "d2_gy"):
+            of = getattr(of_reference[metrics.structure], name)
+            assert getattr(metrics, name) == pytest.approx(1.1 * of, rel=1e-4)
+    written = ran.stored[OutputKind.DOSE_DIFFERENCE]
+    difference = written.pixel_array * float(written.DoseGridScaling)
+    assert difference == pytest.approx(0.1 * hump(ORIGIN, SPACING, SHAPE), abs=1e-5)
+    assert 50 < found.gamma.passed_percent < 100
+    loose = run(dose(1.1), dose(), parameters={"gamma": {"dose_percent": 10.1}}).result.comparison
+    assert loose is not None
+    assert loose.gamma is not None
+    assert loose.gamma.passed_percent == 100.0
+
+
+def test_the_difference_has_the_sign_of_the_dose_minus_its_reference(run: Run) -> None:
+    less = run(dose(0.9), dose()).result.comparison
+    assert less is not None
+    assert less.mean_difference_gy < -3
+
+
+def test_another_grid_is_the_same_dose(run: Run) -> None:
+    """The reference on planes that lie elsewhere, stored from above downwards, its offsets as places."""
+    origin, spacing, shape = (-33.2, -31.9, -18.5), (2.5, 2.5, 2.5), (16, 26, 27)
+    other = rtdose(
+        STUDY,
+        hump(origin, spacing, shape),
+        origin_mm=origin,
+        spacing_mm=spacing,
+        absolute=True,
+        flip=(True, False, True),
+    )
+    found = run(dose(), reread(other)).result.comparison
+    assert found is not None
+    assert found.gamma is not None
+    assert found.gamma.passed_percent == 100.0
+    assert abs(found.mean_difference_gy) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "code"),
+    [
+        ({}, {"FrameOfReferenceUID": "1.2.3"}, ErrorCode.FRAME_OF_REFERENCE_MISMATCH),
+        ({"FrameOfReferenceUID": "1.2.3"}, None, ErrorCode.FRAME_OF_REFERENCE_MISMATCH),
+        ({"DoseType": "EFFECTIVE"}, {}, ErrorCode.UNSUPPORTED_DOSE),
+        ({"DoseSummationType": "BEAM"}, {}, ErrorCode.UNSUPPORTED_DOSE),
+        ({"DoseUnits": "RELATIVE"}, None, ErrorCode.UNSUPPORTED_DOSE),
+        ({}, {"origin_mm": (500.0, 0.0, 0.0)}, ErrorCode.UNSUPPORTED_GEOMETRY),
+    ],
+    ids=str,
+)
+def test_what_is_not_the_same_quantity_is_not_compared(
+    run: Run, one: dict[str, Any], other: dict[str, Any] | None, code: ErrorCode
+) -> None:
+    ran = run(dose(**one), None if other is None else dose(**other))
+    assert ran.result.error is not None
+    assert ran.result.error.code is code
+    assert not ran.result.retryable
+    assert ran.stored == {}
+
+
+def test_what_the_dose_is_of_is_said(run: Run) -> None:
+    ran = run(dose(DoseSummationType="BEAM"), dose(DoseSummationType="BEAM"))
+    assert any("BEAM" in note for note in ran.result.notes)
+    assert ran.stored[OutputKind.DOSE_DIFFERENCE].DoseSummationType == "BEAM"

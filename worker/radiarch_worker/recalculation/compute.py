@@ -1,0 +1,346 @@
+"""The dose of a plan that was read, by Monte Carlo on the CT; reading it lives in `ion_plan`, comparing elsewhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.job import BeamResult
+from radiarch_contract.states import Stage
+from radiarch_contract.structures import StructureRef
+from radiarch_contract.workflows import Prescription, RecalculationParameters
+from scipy import ndimage
+
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
+from radiarch_worker.evaluation import ReadDose
+from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
+from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
+from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
+from radiarch_worker.planning.proton import RBE
+
+from .ion_plan import ReadPlan, unsupported
+
+_PILOT_PRIMARIES = 80_000
+"""Protons that tell where the high dose is, where neither target nor reference does."""
+
+Source = Literal["none", "given", "reference"]
+
+
+@dataclass(frozen=True)
+class Recomputed:
+    """A plan computed anew.
+
+    Attributes
+    ----------
+    plan : beams as read, and the computed dose, scaled
+    scale : factor on the meterset: protons per MU of the plan's machine over those of the beam data
+    source : where the factor comes from
+    """
+
+    plan: PlanResult
+    scale: float
+    source: Source
+
+
+def recompute(
+    plan: ReadPlan,
+    reference: ReadDose | None,
+    patient: Patient,
+    prescription: Prescription | None,
+    parameters: RecalculationParameters,
+    structures: Mapping[str, StructureRef],
+    reporter: Reporter,
+    job_dir: Path,
+    threads: int,
+) -> Recomputed:
+    """Dose of a plan that was read, total over all fractions.
+
+    RBE-weighted, but where the reference is physical: then physical.
+
+    Parameters
+    ----------
+    reference
+        The plan's own dose, if there is one; a scale is derived from it where the plan is of another machine model.
+
+    Raises
+    ------
+    InputRefusedError
+        Plan, dose and CT do not belong together, or the plan cannot be computed with this machine.
+    EngineError
+    """
+    _check_belongs(plan, reference, patient)
+    reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
+    machine = mcsquare.load_machine(parameters.machine)
+    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    source = _scale_source(plan, reference, machine, parameters)
+    _check_energies(plan, machine)
+    lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
+    grid = lattice.grid(patient.body.mask)
+    ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
+    job_dir.mkdir(parents=True, exist_ok=True)
+    run = mcsquare.RunSettings(machine, calibration, parameters.seed, threads, job_dir, reporter)
+    spots = _spot_plan(plan)
+    weights = np.concatenate([layer.meterset_mu for beam in plan.beams for layer in beam.layers])
+    reporter.log(
+        f"plan of {plan.manufacturer or 'an unnamed maker'}: {len(plan.beams)} beams, {spots.spot_count} spots, "
+        f"{weights.sum():.1f} MU in each of {plan.fractions} fractions"
+    )
+    reporter.stage(Stage.FINAL_DOSE)
+    began = time.monotonic()
+    judged, where = _uncertainty_region(plan, reference, patient, prescription, structures, grid)
+    engine_s = 0.0
+    if judged is None:
+        pilot = mcsquare.compute_dose(
+            ct,
+            spots,
+            weights,
+            grid,
+            body_on(patient, grid),
+            dataclasses.replace(run, job_dir=_folder(job_dir, "pilot")),
+            uncertainty_percent=100.0,
+            primaries=_PILOT_PRIMARIES,
+        )
+        engine_s += pilot.engine_s
+        smooth = ndimage.uniform_filter(np.where(body_on(patient, grid), pilot.dose_gy, np.float32(0)), 3)
+        judged, where = smooth >= HIGH_DOSE * smooth.max(), "voxels with at least half of the maximum"
+    result = mcsquare.compute_dose(
+        ct,
+        spots,
+        weights,
+        grid,
+        judged,
+        run,
+        uncertainty_percent=parameters.uncertainty_percent,
+        primaries=parameters.final_primaries,
+    )
+    engine_s += result.engine_s
+    weighted = reference is None or reference.weighted
+    rbe = RBE if weighted else 1.0
+    body = ndimage.binary_dilation(body_on(patient, grid), iterations=1)
+    # Dose to the air around the patient is noise of a few protons in almost no mass.
+    dose_gy = np.where(body, result.dose_gy * np.float32(rbe * plan.fractions), np.float32(0.0))
+    scale, note = _scale(source, dose_gy, grid, reference, patient, parameters, plan, machine)
+    dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
+    installation = find_installation()
+    return Recomputed(
+        plan=PlanResult(
+            beams=plan.beams,
+            dose=Dose(dose_gy, grid, rbe),
+            uncertainty_percent=result.uncertainty_percent,
+            machine=machine.described,
+            provenance={
+                "engine": "MCsquare",
+                "engine_version": installation.version,
+                "engine_sha256": file_sha256(installation.binary),
+                "machine": {"name": machine.name, "sha256": machine.sha256},
+                "ct_calibration": {"name": calibration.name, "sha256": dict(calibration.sha256)},
+                "rbe": rbe,
+                "dose_to": "water",
+                "seed": parameters.seed,
+                "final_primaries": result.primaries,
+                "final_parts": result.parts,
+                "uncertainty_percent": result.uncertainty_percent,
+                "uncertainty_in": where,
+                "dose_grid_mm": list(grid.spacing_mm),
+                "meterset_scale": scale,
+                "meterset_scale_source": source,
+                "recalculated_plan": {
+                    "sop_instance_uid": plan.sop_instance_uid,
+                    "label": plan.label,
+                    "manufacturer": plan.manufacturer,
+                    "machines": sorted({f"{name} {model}".strip() for name, model in plan.machines}),
+                    "fractions": plan.fractions,
+                },
+            },
+            notes=(
+                f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was computed anew: nothing was "
+                "planned.",
+                *plan.notes,
+                *ct.notes,
+                note,
+                "The dose is RBE-weighted (factor 1.1)."
+                if weighted
+                else "The dose is physical, as the plan's RTDOSE is.",
+            ),
+            timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},
+        ),
+        scale=scale,
+        source=source,
+    )
+
+
+def beam_results(beams: tuple[IonBeam, ...]) -> tuple[BeamResult, ...]:
+    """Beams as answers show them."""
+    return tuple(
+        BeamResult(
+            number=beam.number,
+            name=beam.name,
+            gantry_deg=beam.gantry_deg,
+            couch_deg=beam.couch_deg,
+            isocenter_mm=beam.isocenter_mm,
+            layers=len(beam.layers),
+            spots=sum(len(layer.meterset_mu) for layer in beam.layers),
+            energy_min_mev=min(layer.energy_mev for layer in beam.layers),
+            energy_max_mev=max(layer.energy_mev for layer in beam.layers),
+            meterset_mu=float(sum(layer.meterset_mu.sum() for layer in beam.layers)),
+        )
+        for beam in beams
+    )
+
+
+def _check_belongs(plan: ReadPlan, reference: ReadDose | None, patient: Patient) -> None:
+    """Refuse a plan that is not in the CT's frame, and a dose that is not the plan's."""
+    frame = patient.ct.frame_of_reference_uid
+    if plan.frame_of_reference_uid not in ("", frame):
+        raise InputRefusedError(
+            f"the plan is in frame of reference {plan.frame_of_reference_uid}, CT and structures are in {frame}",
+            remedy="Name the structure set of the CT that the plan was made on.",
+            code=ErrorCode.FRAME_OF_REFERENCE_MISMATCH,
+        )
+    if not plan.frame_of_reference_uid and patient.rtstruct_sop_instance_uid not in plan.structure_sets:
+        raise InputRefusedError(
+            "the plan names neither a frame of reference nor this structure set: whether its isocenter is in this CT "
+            "is not known",
+            remedy="Export the plan with its references.",
+            code=ErrorCode.FRAME_OF_REFERENCE_MISMATCH,
+        )
+    if reference is None:
+        return
+    named = {uid for _, uid in reference.referenced_plans}
+    if named != {plan.sop_instance_uid}:
+        raise InputRefusedError(
+            f"the RTDOSE is of plan {', '.join(sorted(named))[:200] or '(none named)'}, "
+            f"expected {plan.sop_instance_uid}",
+            remedy="Name the dose of this very plan, or none; any two doses are compared by an evaluation.",
+            code=ErrorCode.UNSUPPORTED_DOSE,
+        )
+    if reference.summation != "PLAN":
+        raise InputRefusedError(
+            f"the RTDOSE has Dose Summation Type {reference.summation}, expected PLAN: the plan is computed whole",
+            remedy="Export the dose of the whole plan.",
+            code=ErrorCode.UNSUPPORTED_DOSE,
+        )
+
+
+def _check_energies(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> None:
+    energies = [layer.energy_mev for beam in plan.beams for layer in beam.layers]
+    low, high = min(energies), max(energies)
+    if low < machine.energy_min_mev - 1e-3 or high > machine.energy_max_mev + 1e-3:
+        raise unsupported(
+            f"the plan has energies from {low:.1f} to {high:.1f} MeV; machine data {machine.name} go from "
+            f"{machine.energy_min_mev:.1f} to {machine.energy_max_mev:.1f} MeV",
+            "Name machine data that cover the plan's energies.",
+        )
+
+
+def _scale_source(
+    plan: ReadPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
+) -> Source:
+    """Where protons per MU come from: refused where nothing tells them, since the dose would be made up."""
+    if parameters.meterset_scale is not None:
+        return "given"
+    if all(model == machine.name for _, model in plan.machines):
+        return "none"
+    if reference is not None:
+        return "reference"
+    names = ", ".join(sorted({" ".join(filter(None, m)) or "(unnamed)" for m in plan.machines}))
+    raise unsupported(
+        f"the plan's meterset is in MU of machine {names}, the beam data are {machine.name}, and there is no RTDOSE "
+        "from which protons per MU could be derived",
+        "Name the plan's RTDOSE, or give meterset_scale from a calibration of that machine.",
+    )
+
+
+def _scale(
+    source: Source,
+    dose_gy: FloatVolume,
+    grid: Grid,
+    reference: ReadDose | None,
+    patient: Patient,
+    parameters: RecalculationParameters,
+    plan: ReadPlan,
+    machine: mcsquare.ProtonMachine,
+) -> tuple[float, str]:
+    """The factor on the meterset, and what a reader has to know about it."""
+    if source == "none":
+        return 1.0, f"The plan is of machine data {machine.name}: its meterset was computed as it stands."
+    if source == "given":
+        assert parameters.meterset_scale is not None
+        return parameters.meterset_scale, f"Its meterset was multiplied by {parameters.meterset_scale:g}, as asked for."
+    assert reference is not None
+    where = body_on(patient, reference.grid) & known_on(reference.grid, grid)
+    where &= reference.dose_gy >= HIGH_DOSE * reference.dose_gy[where].max(initial=0.0)
+    computed = float(resampled(dose_gy, grid, reference.grid)[where].sum(dtype=np.float64)) if where.any() else 0.0
+    if computed <= 0:
+        raise InputRefusedError(
+            "the computed dose and the plan's RTDOSE have no high dose in common: a scale cannot be derived",
+            remedy="Check that plan, dose and CT belong together.",
+            code=ErrorCode.UNSUPPORTED_DOSE,
+        )
+    # a ratio of means: noise of the computed dose would lower a least-squares factor
+    scale = float(reference.dose_gy[where].sum(dtype=np.float64)) / computed
+    names = ", ".join(sorted({name for name, _ in plan.machines if name})) or "(unnamed)"
+    return scale, (
+        f"The plan's machine {names} has other protons per MU than the beam data {machine.name}: the computed dose was "
+        f"multiplied by {scale:.4f}, so that its mean agrees with the plan's RTDOSE where that has at least half of "
+        "its maximum. The shape of the dose is checked, its absolute level is not."
+    )
+
+
+def _uncertainty_region(
+    plan: ReadPlan,
+    reference: ReadDose | None,
+    patient: Patient,
+    prescription: Prescription | None,
+    structures: Mapping[str, StructureRef],
+    grid: Grid,
+) -> tuple[BoolVolume | None, str]:
+    """Where the statistical uncertainty is measured: the target, else the high dose of the reference, else None."""
+    numbers = list(plan.targets)
+    if prescription is not None and prescription.target in structures:
+        numbers.insert(0, structures[prescription.target].roi_number)
+    for number in numbers:
+        if number in patient.structures:
+            found = sample_mask(patient.structures[number].mask, patient.ct.grid, grid)
+            if found.any():
+                return found, f"structure {patient.structures[number].name}"
+    if reference is not None:
+        known = body_on(patient, grid) & known_on(grid, reference.grid)
+        at = resampled(reference.dose_gy, reference.grid, grid)
+        high: BoolVolume = known & (at >= HIGH_DOSE * at[known].max(initial=0.0)) & (at > 0)
+        if high.any():
+            return high, "voxels with at least half of the RTDOSE's maximum"
+    return None, ""
+
+
+def _spot_plan(plan: ReadPlan) -> mcsquare.SpotPlan:
+    return mcsquare.SpotPlan(
+        tuple(
+            mcsquare.PlannedBeam(
+                beam.gantry_deg,
+                beam.couch_deg,
+                beam.isocenter_mm,
+                tuple(mcsquare.PlannedLayer(x.energy_mev, _plain(x.x_mm), _plain(x.y_mm)) for x in beam.layers),
+                beam.name,
+            )
+            for beam in plan.beams
+        )
+    )
+
+
+def _plain(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.ascontiguousarray(values, dtype=np.float64)
+
+
+def _folder(parent: Path, name: str) -> Path:
+    folder = parent / name
+    folder.mkdir(exist_ok=True)
+    return folder

@@ -1,0 +1,188 @@
+"""Asking for stored doses to be judged and stored plans to be computed anew."""
+
+from __future__ import annotations
+
+import dataclasses
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RTIonPlanStorage, RTPlanStorage, generate_uid
+from radiarch_contract.errors import ErrorCode
+
+from tests.phantoms import PhantomStudy, box
+from tests.phantoms.rtdose import rtdose
+from tests.plugin.web.conftest import Api
+
+PRESCRIPTION = {"target": "PTV", "dose_gy": 60, "fractions": 30}
+
+
+@dataclasses.dataclass
+class Stored:
+    """A study with a plan and two doses of another system, in Orthanc."""
+
+    study: PhantomStudy
+    plan: Dataset
+    dose: Dataset
+    other: Dataset
+
+    @property
+    def rtstruct_uid(self) -> str:
+        return str(self.study.rtstruct.SOPInstanceUID)
+
+
+def dose_of(study: PhantomStudy, plan: Dataset | None, **changes: Any) -> Dataset:
+    values = np.linspace(0, 60, 3 * 6 * 6, dtype=np.float32).reshape(3, 6, 6)
+    uid = None if plan is None else str(plan.SOPInstanceUID)
+    return rtdose(study, values, origin_mm=(-10, -10, -4), spacing_mm=(4, 4, 4), rtplan_uid=uid, **changes)
+
+
+def plan_of(study: PhantomStudy, sop_class: str = RTIonPlanStorage) -> Dataset:
+    """What the plugin reads of a plan; the worker is not here."""
+    plan = dose_of(study, None)
+    for keyword in ("PixelData", "ReferencedRTPlanSequence", "DoseUnits", "GridFrameOffsetVector"):
+        delattr(plan, keyword)
+    plan.SOPClassUID = plan.file_meta.MediaStorageSOPClassUID = sop_class
+    plan.Modality, plan.RTPlanLabel = "RTPLAN", "OTHER"
+    return plan
+
+
+@pytest.fixture(scope="module")
+def datasets() -> Stored:
+    study = box(shape=(3, 12, 12))
+    plan = plan_of(study)
+    return Stored(study, plan, dose_of(study, plan), dose_of(study, None))
+
+
+@pytest.fixture
+def stored(api: Api, datasets: Stored) -> Stored:
+    api.upload(*datasets.study.datasets, datasets.plan, datasets.dose, datasets.other)
+    return datasets
+
+
+def refused(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = api.post(path, body)
+    assert answer.status_code == 422, answer.text
+    assert api.get("/plans").json()["items"] == []
+    error: dict[str, Any] = answer.json()
+    return error
+
+
+def test_a_dose_is_judged_with_the_structure_set_that_it_names(api: Api, stored: Stored) -> None:
+    uid = str(stored.dose.SOPInstanceUID)
+    answer = api.post("/evaluations", {"rtdose_sop_instance_uid": uid, "goals": ["PTV: Dmean >= 10 Gy"]}, key="k")
+    plan = answer.json()
+    assert (answer.status_code, plan["state"], plan["workflow_id"]) == (201, "queued", "evaluation")
+    assert (plan["prescription"], plan["rtstruct_sop_instance_uid"]) == (None, stored.rtstruct_uid)
+    assert [(i["kind"], i["sop_instance_uid"]) for i in plan["inputs"]] == [("rtdose", uid)]
+    assert plan["inputs"][0]["sha256"]
+    assert plan["parameters"]["gamma"]["normalisation"] == "global"
+    assert api.get(f"/evaluations/{plan['id']}").json() == plan
+    assert api.get(f"/recalculations/{plan['id']}").status_code == 404
+    again = api.post("/evaluations", {"rtdose_sop_instance_uid": uid, "goals": ["PTV: Dmean >= 10 Gy"]}, key="k")
+    assert (again.status_code, again.json()["id"]) == (200, plan["id"])
+    spec = api.store.attempts.begin(plan["id"])
+    assert spec is not None
+    assert (spec.prescription, spec.inputs[0].sop_instance_uid) == (None, uid)
+
+
+def test_a_reference_is_an_input_too(api: Api, stored: Stored) -> None:
+    body = {
+        "rtdose_sop_instance_uid": str(stored.dose.SOPInstanceUID),
+        "reference_rtdose_sop_instance_uid": str(stored.other.SOPInstanceUID),
+        "rtstruct_sop_instance_uid": stored.rtstruct_uid,
+        "gamma": {"dose_percent": 2, "distance_mm": 2},
+        "prescription": PRESCRIPTION,
+        "goals": ["PTV: D95% >= 95%"],
+    }
+    plan = api.post("/evaluations", body).json()
+    assert [i["kind"] for i in plan["inputs"]] == ["rtdose", "reference_rtdose"]
+    assert plan["parameters"]["gamma"]["dose_percent"] == 2
+    assert plan["prescription"]["dose_gy"] == 60
+
+
+def test_a_plan_is_recalculated_beside_the_dose_that_names_it(api: Api, stored: Stored) -> None:
+    uid = str(stored.plan.SOPInstanceUID)
+    plan = api.post("/recalculations", {"rtplan_sop_instance_uid": uid}).json()
+    assert [(i["kind"], i["sop_instance_uid"]) for i in plan["inputs"]] == [
+        ("rtplan", uid),
+        ("reference_rtdose", str(stored.dose.SOPInstanceUID)),
+    ]
+    assert plan["parameters"]["machine"] == "BDL_default_UN_RangeShifter"
+    assert api.get(f"/recalculations/{plan['id']}").json()["id"] == plan["id"]
+    # neither is a plan that could be optimised
+    assert api.post(f"/plans/{plan['id']}/reoptimize", {}).status_code == 409
+
+
+def test_what_does_not_plan_is_not_asked_for_as_a_plan(api: Api, stored: Stored) -> None:
+    body = {"rtstruct_sop_instance_uid": stored.rtstruct_uid, "workflow_id": "evaluation", "prescription": PRESCRIPTION}
+    assert "/evaluations" in refused(api, "/plans", body)["message"]
+
+
+def test_a_goal_in_percent_needs_a_prescription(api: Api, stored: Stored) -> None:
+    body = {"rtdose_sop_instance_uid": str(stored.dose.SOPInstanceUID)}
+    for goal in ("PTV: D95% >= 95%", "PTV: V95% >= 90%", "PTV: CI >= 0.8"):
+        assert refused(api, "/evaluations", {**body, "goals": [goal]})["code"] == ErrorCode.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "code"),
+    [
+        ("/evaluations", {}, ErrorCode.INVALID_REQUEST),
+        ("/evaluations", {"rtdose_sop_instance_uid": "1.2.3"}, ErrorCode.NOT_FOUND),
+        ("/evaluations", {"rtdose_sop_instance_uid": "../x"}, ErrorCode.INVALID_REQUEST),
+        ("/evaluations", {"rtdose_sop_instance_uid": "PLAN"}, ErrorCode.UNREADABLE_RTDOSE),
+        ("/evaluations", {"rtdose_sop_instance_uid": "DOSE", "gamma": {"dose_percent": 0}}, ErrorCode.INVALID_REQUEST),
+        ("/evaluations", {"rtdose_sop_instance_uid": "DOSE", "goals": ["Liver: Dmean <= 1 Gy"]}, "unknown_structure"),
+        ("/recalculations", {"rtplan_sop_instance_uid": "DOSE"}, ErrorCode.UNREADABLE_RTPLAN),
+        ("/recalculations", {"rtplan_sop_instance_uid": "PLAN", "parameters": {"x": 1}}, ErrorCode.INVALID_REQUEST),
+        ("/recalculations", {"rtplan_sop_instance_uid": "PLAN", "rtdose_sop_instance_uid": "1.2"}, ErrorCode.NOT_FOUND),
+    ],
+    ids=str,
+)
+def test_a_wrong_request_is_refused_by_name(
+    api: Api, stored: Stored, path: str, body: dict[str, Any], code: ErrorCode | str
+) -> None:
+    names = {"PLAN": str(stored.plan.SOPInstanceUID), "DOSE": str(stored.dose.SOPInstanceUID)}
+    asked = {k: names.get(v, v) if isinstance(v, str) else v for k, v in body.items()}
+    assert refused(api, path, asked)["code"] == code
+
+
+def test_photons_are_refused_by_name(api: Api, stored: Stored) -> None:
+    photons = plan_of(stored.study, RTPlanStorage)
+    api.upload(photons)
+    error = refused(api, "/recalculations", {"rtplan_sop_instance_uid": str(photons.SOPInstanceUID)})
+    assert (error["code"], "photons" in error["message"]) == (ErrorCode.UNSUPPORTED_PLAN, True)
+
+
+def test_what_does_not_belong_together_is_refused(api: Api, stored: Stored) -> None:
+    elsewhere = dose_of(stored.study, None, FrameOfReferenceUID=generate_uid())
+    stranger = dose_of(stored.study, None, PatientID="SOMEBODY-ELSE")
+    api.upload(elsewhere, stranger)
+    for dose, code in ((elsewhere, ErrorCode.FRAME_OF_REFERENCE_MISMATCH), (stranger, ErrorCode.PATIENT_MISMATCH)):
+        uid = str(dose.SOPInstanceUID)
+        body = {"rtdose_sop_instance_uid": uid, "rtstruct_sop_instance_uid": stored.rtstruct_uid}
+        assert refused(api, "/evaluations", body)["code"] == code
+        body = {"rtdose_sop_instance_uid": str(stored.dose.SOPInstanceUID), "reference_rtdose_sop_instance_uid": uid}
+        assert refused(api, "/evaluations", body)["code"] == code
+
+
+def test_a_dose_without_a_structure_set_asks_for_one(api: Api, stored: Stored) -> None:
+    alone = dose_of(stored.study, None, ReferencedStructureSetSequence=None)
+    api.upload(alone)
+    body = {"rtdose_sop_instance_uid": str(alone.SOPInstanceUID)}
+    assert refused(api, "/evaluations", body)["code"] == ErrorCode.NO_IMAGE_REFERENCE
+    through_plan = dose_of(stored.study, stored.plan, ReferencedStructureSetSequence=None)
+    api.upload(through_plan)
+    found = api.post("/evaluations", {"rtdose_sop_instance_uid": str(through_plan.SOPInstanceUID)}).json()
+    assert found["rtstruct_sop_instance_uid"] == stored.rtstruct_uid
+
+
+def test_the_phantom_reads_back(stored: Stored) -> None:
+    stream = BytesIO()
+    stored.dose.save_as(stream, enforce_file_format=True)
+    stream.seek(0)
+    assert pydicom.dcmread(stream).pixel_array.shape == (3, 6, 6)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from radiarch_contract.errors import ErrorCode, NotFoundError, RadiarchError, ServiceError
+from radiarch_contract.pictures import Plane
 
 from ._answers import checked, fetch
 from ._effects import Flow, Notify, Request, Sleep, http
@@ -39,6 +40,18 @@ def get_artifact(artifact_id: str) -> Flow[bytes]:
     """A result's bytes."""
     request = Request("GET", api("artifacts", segment(artifact_id)), headers=PLAIN, timeout_s=TRANSFER_TIMEOUT_S)
     return checked((yield from http(request))).content
+
+
+def get_report(plan_id: str) -> Flow[bytes]:
+    """A plan's report, PDF."""
+    request = Request("GET", api("plans", segment(plan_id), "report"), headers=PLAIN, timeout_s=TRANSFER_TIMEOUT_S)
+    return checked((yield from http(request))).content
+
+
+def get_picture(plan_id: str, plane: Plane | str) -> Flow[bytes]:
+    """The dose on a plane through the isocenter (axial, coronal, sagittal), PNG."""
+    path = api("plans", segment(plan_id), "pictures", segment(str(plane)))
+    return checked((yield from http(Request("GET", path, headers=PLAIN)))).content
 
 
 def download_outputs(plan_id: str, folder: str | os.PathLike[str]) -> Flow[list[Path]]:

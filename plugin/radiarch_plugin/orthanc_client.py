@@ -215,6 +215,10 @@ class OrthancClient:
         """The DICOM file as stored."""
         return self._long.get(f"/instances/{_safe(orthanc_id)}/file")
 
+    def attachment(self, orthanc_id: str, number: int) -> bytes:
+        """What is kept beside an instance under a number."""
+        return self._long.get(f"/instances/{_safe(orthanc_id)}/attachments/{int(number)}/data")
+
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]:
         """Orthanc's metadata of an instance: ``RemoteAET``, ``Origin``, ``SopClassUid`` …"""
         return _object(self._short.get(f"/instances/{_safe(orthanc_id)}/metadata?expand"))

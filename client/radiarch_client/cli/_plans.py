@@ -11,6 +11,7 @@ from typing import Any
 import click
 import yaml
 from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.pictures import Plane
 from radiarch_contract.states import PlanState
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -24,6 +25,7 @@ _FILE_LIMIT_BYTES = 1024 * 1024
 _REQUEST_KEYS = frozenset(
     {"protocol", "workflow", "prescription", "beams", "beam_count", "objectives", "goals", "parameters", "structures"}
 )
+_FILE = click.Path(dir_okay=False, path_type=Path)
 _STATES = [s.value for s in PlanState]
 
 
@@ -164,13 +166,47 @@ def register(root: RadiarchGroup) -> None:
         help="Folder to write into; default radiarch-PLAN.",
     )
     def download(cli: Cli, plan: str, folder: Path | None) -> None:
-        """Write a plan's results (RTDOSE, RTPLAN) as DICOM files."""
+        """Write a plan's results (RTDOSE, RTPLAN, report) as DICOM files."""
         identifier = plan_id(cli, plan)
         written = cli.client.download_outputs(identifier, folder or Path(f"radiarch-{identifier[:8]}"))
         if cli.as_json:
             cli.emit({"files": [str(p) for p in written]})
         else:
             cli.show(*map(str, written))
+
+    @root.cmd("report")
+    @plan_argument
+    @click.option("-o", "--output", type=_FILE, help="File to write; default radiarch-PLAN-report.pdf.")
+    def report(cli: Cli, plan: str, output: Path | None) -> None:
+        """Write a plan's report as PDF."""
+        identifier = plan_id(cli, plan)
+        data = cli.client.get_report(identifier)
+        _written(cli, {output or Path(f"radiarch-{identifier[:8]}-report.pdf"): data})
+
+    @root.cmd("pictures")
+    @plan_argument
+    @click.option(
+        "--to",
+        "folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Folder to write into; default radiarch-PLAN.",
+    )
+    def pictures(cli: Cli, plan: str, folder: Path | None) -> None:
+        """Write the dose on three planes as PNG: axial.png, coronal.png, sagittal.png."""
+        identifier = plan_id(cli, plan)
+        target = folder or Path(f"radiarch-{identifier[:8]}")
+        drawn = {target / f"{plane.value}.png": cli.client.get_picture(identifier, plane) for plane in Plane}
+        target.mkdir(parents=True, exist_ok=True)
+        _written(cli, drawn)
+
+
+def _written(cli: Cli, files: Mapping[Path, bytes]) -> None:
+    for path, data in files.items():
+        path.write_bytes(data)
+    if cli.as_json:
+        cli.emit({"files": [str(p) for p in files]})
+    else:
+        cli.show(*map(str, files))
 
 
 def _watch(cli: Cli, identifier: str) -> int:

@@ -15,10 +15,13 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 
+from bidi import get_display
+
 _CJK_FILES = (
     Path("/usr/share/fonts-droid-fallback/truetype/DroidSansFallback.ttf"),
     Path("/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf"),
 )
+_JOINERS = "\u200c\u200d"
 _SHAPED_SCRIPTS = (
     # scripts whose letters join, move or run from right to left: the first and last code point of their blocks
     (0x0590, 0x08FF),  # Hebrew, Arabic, Syriac, Thaana, NKo
@@ -26,6 +29,7 @@ _SHAPED_SCRIPTS = (
     (0x0E00, 0x0EFF),  # Thai, Lao
     (0xFB1D, 0xFDFF),
     (0xFE70, 0xFEFC),
+    (0x10000, 0x10FFFF),  # beyond what the PDF library numbers
 )
 
 
@@ -124,14 +128,16 @@ def first_face(bold: bool = False) -> Face:
 
 def missing(text: str, *, bold: bool = False) -> tuple[str, ...]:
     """Printable characters of a text that no font here has."""
-    return tuple(dict.fromkeys(c for c in clean(text) if not c.isspace() and _face_of(c, bold) is None))
+    return tuple(
+        dict.fromkeys(c for c in clean(text) if not c.isspace() and c not in _JOINERS and _face_of(c, bold) is None)
+    )
 
 
 def clean(text: str) -> str:
     """Text without what drives a terminal or a reader's direction; all white space is a space."""
     composed = unicodedata.normalize("NFC", text)
     kept = (" " if c.isspace() else c for c in composed)
-    return "".join(c for c in kept if unicodedata.category(c)[0] != "C" or c in "\u200c\u200d")
+    return "".join(c for c in kept if unicodedata.category(c)[0] != "C" or c in _JOINERS)
 
 
 def printable(text: str, *, bold: bool = False) -> str:
@@ -142,9 +148,8 @@ def printable(text: str, *, bold: bool = False) -> str:
     >>> printable("a\\u0007 \\u03b2")
     'a β'
     """
-    joiners = "\u200c\u200d"
     return "".join(
-        c if c.isspace() or c in joiners or _face_of(c, bold) is not None else f"[U+{ord(c):04X}]" for c in clean(text)
+        c if c.isspace() or c in _JOINERS or _face_of(c, bold) is not None else f"[U+{ord(c):04X}]" for c in clean(text)
     )
 
 
@@ -153,63 +158,62 @@ def _is_shaped(character: str) -> bool:
     return any(first <= code <= last for first, last in _SHAPED_SCRIPTS)
 
 
-def _direction(character: str) -> bool | None:
-    """True: left to right; False: right to left; None: as its neighbours."""
-    kind = unicodedata.bidirectional(character)
-    if kind in ("R", "AL"):
-        return False
-    return True if kind in ("L", "EN", "AN") else None
-
-
 @lru_cache(maxsize=4096)
 def runs(text: str, *, bold: bool = False) -> tuple[Run, ...]:
-    """A line as runs in the order in which they are seen, from the left.
-
-    The paragraph's direction is that of its first strong character; neutral characters (spaces, punctuation) take the
-    direction of both neighbours where these agree, else the paragraph's. That is Unicode's algorithm (UAX 9) without
-    embeddings, which names do not have.
-    """
+    """A line as runs in the order in which they are seen, from the left (UAX 9; the first letter tells the whole)."""
     line = printable(text, bold=bold)
-    directions = [_direction(c) for c in line]
-    base = next((d for d, c in zip(directions, line, strict=True) if d is not None and not c.isdigit()), True)
-    resolved = list(_resolve(directions, base))
+    if any(_is_leftwards(c) for c in line):
+        line = str(get_display(line))
     found: list[Run] = []
-    for character, rightwards in zip(line, resolved, strict=True):
-        shaped = _is_shaped(character)
-        chosen = _face_of(character, bold) or (found[-1].face if found else first_face(bold))
+    for part, rightwards in _parts(line):
+        found += _by_face(part, rightwards, bold)
+    return tuple(found)
+
+
+def _is_leftwards(character: str) -> bool:
+    return unicodedata.bidirectional(character) in ("R", "AL")
+
+
+def _parts(line: str) -> Iterator[tuple[str, bool]]:
+    """Parts of a line in order of sight: those from right to left are given back their logical order."""
+    at = 0
+    while at < len(line):
+        leftwards = _is_leftwards(line[at])
+        end = last = at + 1
+        while end < len(line):
+            kind = unicodedata.bidirectional(line[end])
+            if leftwards and kind in ("L", "EN", "AN"):
+                break
+            if not leftwards and kind in ("R", "AL"):
+                break
+            if kind in ("R", "AL", "NSM") or not leftwards:
+                last = end + 1
+            end += 1
+        # spaces and signs behind the last letter from right to left are as they are seen
+        part, at = line[at:last], last
+        yield (part[::-1], False) if leftwards else (_mirrored(part), True)
+
+
+def _mirrored(part: str) -> str:
+    """Brackets as they are seen: those that belong to text from right to left come closing bracket first."""
+    brackets = [c for c in part if c in "()[]{}"]
+    if not brackets or brackets[0] in "([{":
+        return part
+    return part.translate(str.maketrans("()[]{}", ")(][}{"))
+
+
+def _by_face(text: str, rightwards: bool, bold: bool) -> list[Run]:
+    found: list[Run] = []
+    for character in text:
         last = found[-1] if found else None
-        if last is not None and last.rightwards == rightwards:
-            joins = character.isspace() or character in "\u200c\u200d"
-            if joins and ord(character) in last.face.has | {0x200C, 0x200D}:
-                found[-1] = Run(last.face, last.text + character, last.shaped, rightwards)
-                continue
-            if last.face is chosen and last.shaped == shaped:
-                found[-1] = Run(chosen, last.text + character, shaped, rightwards)
-                continue
-        found.append(Run(chosen, character, shaped or not rightwards, rightwards))
-    return tuple(_in_sight(found, base))
-
-
-def _resolve(directions: list[bool | None], base: bool) -> Iterator[bool]:
-    before = base
-    for i, direction in enumerate(directions):
-        if direction is not None:
-            before = direction
-            yield direction
+        face_ = _face_of(character, bold) or (last.face if last else first_face(bold))
+        if last is not None and (character in _JOINERS or (character.isspace() and ord(character) in last.face.has)):
+            found[-1] = Run(last.face, last.text + character, last.shaped, rightwards)
             continue
-        after = next((d for d in directions[i:] if d is not None), base)
-        yield before if before == after else base
-
-
-def _in_sight(found: list[Run], base: bool) -> list[Run]:
-    """Runs from the left: those against the paragraph's direction keep their own order among themselves."""
-    groups: list[list[Run]] = []
-    for run in found:
-        if groups and groups[-1][0].rightwards == run.rightwards:
-            groups[-1].append(run)
+        shaped = not rightwards or _is_shaped(character)
+        if last is not None and last.face is face_ and last.shaped == shaped:
+            found[-1] = Run(face_, last.text + character, shaped, rightwards)
         else:
-            groups.append([run])
-    seen: list[Run] = []
-    for group in groups if base else reversed(groups):
-        seen += group if group[0].rightwards else reversed(group)
-    return seen
+            found.append(Run(face_, character, shaped, rightwards))
+    # of several runs from right to left the first is the rightmost
+    return found if rightwards else found[::-1]

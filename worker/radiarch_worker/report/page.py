@@ -26,6 +26,10 @@ INK: Rgb = (25, 28, 33)
 FAINT: Rgb = (105, 110, 118)
 RULE: Rgb = (205, 209, 214)
 
+_LONGEST_LINE = 400
+"""More characters do not fit on a line of A4 in any size that is used."""
+_LONGEST_TEXT = 4000
+
 Align = Literal["left", "right", "centre"]
 
 
@@ -100,30 +104,35 @@ class Pages:
             x += _advance(run, size_pt)
 
     def fitted(self, text: str, size_pt: float, width_mm: float, *, bold: bool = False) -> str:
+        """The text, or its beginning with an ellipsis where it is wider than that."""
+        text = text[:_LONGEST_LINE]
         if self.width_mm(text, size_pt, bold=bold) <= width_mm:
             return text
-        low, high = 0, len(text)
+        room = width_mm - self.width_mm("…", size_pt, bold=bold)
+        return text[: self._fitting(text, size_pt, room, bold=bold)].rstrip() + "…"
+
+    def _fitting(self, text: str, size_pt: float, width_mm: float, *, bold: bool = False) -> int:
+        """How many characters of a text fit, at least one."""
+        low, high = 1, len(text)
         while low < high:
             middle = (low + high + 1) // 2
-            fits = self.width_mm(text[:middle] + "…", size_pt, bold=bold) <= width_mm
+            fits = self.width_mm(text[:middle], size_pt, bold=bold) <= width_mm
             low, high = (middle, high) if fits else (low, middle - 1)
-        return text[:low].rstrip() + "…"
+        return low
 
     def wrapped(self, text: str, size_pt: float, width_mm: float) -> list[str]:
         """A text as lines; words wider than a line (UIDs, hashes) are broken."""
         lines: list[str] = []
         line = ""
-        for word in fonts.clean(text).split(" "):
+        for word in fonts.clean(text[:_LONGEST_TEXT]).split(" "):
             trial = f"{line} {word}".strip()
             if self.width_mm(trial, size_pt) <= width_mm:
                 line = trial
                 continue
             if line:
                 lines.append(line)
-            while self.width_mm(word, size_pt) > width_mm and len(word) > 1:
-                n = next(
-                    n for n in range(len(word) - 1, 0, -1) if n == 1 or self.width_mm(word[:n], size_pt) <= width_mm
-                )
+            while len(word) > 1 and self.width_mm(word[:_LONGEST_LINE], size_pt) > width_mm:
+                n = self._fitting(word[:_LONGEST_LINE], size_pt, width_mm)
                 lines.append(word[:n])
                 word = word[n:]
             line = word
@@ -302,11 +311,13 @@ class _Pen:
 def _draw_shaped(canvas: Any, run: fonts.Run, x: float, y: float, size_pt: float) -> None:
     """Outlines of the glyphs, and the text itself unseen, so that it can be searched and copied."""
     shaper = _shaper(run.face)
+    canvas.saveState()  # the mode outlasts the text
     text = canvas.beginText(x, y)
     text.setFont(_registered(run.face), size_pt)
     text.setTextRenderMode(3)
-    text.textOut(run.text)
+    text.textOut("".join(c for c in run.text if ord(c) < 0x10000))
     canvas.drawText(text)
+    canvas.restoreState()
     path = canvas.beginPath()
     for glyph in _shape(run):
         pen = _Pen(path, x + glyph.x * size_pt, y + glyph.y * size_pt, size_pt / shaper.face.upem)

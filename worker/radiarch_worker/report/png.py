@@ -162,12 +162,17 @@ def _font(name: str, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(BytesIO(found.data), size, layout_engine=engine)
 
 
+def _reading(run: fonts.Run) -> dict[str, str]:
+    """How Raqm is told a run's direction."""
+    return {"direction": "rtl"} if not run.rightwards and features.check("raqm") else {}
+
+
 def _font_of(run: fonts.Run, size: int) -> ImageFont.FreeTypeFont:
     return _font(run.face.name, size, run.shaped)
 
 
 def _width(text: str, size: int, bold: bool = False) -> float:
-    return sum(float(_font_of(r, size).getlength(r.text)) for r in fonts.runs(text, bold=bold))
+    return sum(float(_font_of(r, size).getlength(r.text, **_reading(r))) for r in fonts.runs(text, bold=bold))
 
 
 def _text(
@@ -193,5 +198,6 @@ def _text(
             anchor="l" + anchor[1],
             stroke_width=2 if halo else 0,
             stroke_fill=(0, 0, 0) if halo else None,
+            **_reading(run),
         )
-        x += float(font.getlength(run.text))
+        x += float(font.getlength(run.text, **_reading(run)))

@@ -175,7 +175,7 @@ def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:
         return
     counted = {status: sum(r.status is status for r in results) for status in _WORDS}
     summary = ", ".join(f"{n} {_WORDS[status]}" for status, n in counted.items() if n)
-    flow.heading("Goals", aside=f"{len(results)} goals: {summary}")
+    flow.heading("Goals", aside=f"{len(results)} {'goal' if len(results) == 1 else 'goals'}: {summary}")
     drawn_as = {ref.name: ref.roi_name for ref in spec.structures if ref.roi_name != ref.name}
     rows: list[list[str | Cell]] = []
     for r in results:

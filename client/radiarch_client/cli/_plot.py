@@ -82,10 +82,10 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
         text.append("\n")
     text.append("      └" + "─" * width + "\n")
     labels = [" "] * (width + 12)
-    for i in range(parts + 1):
+    for i in reversed(range(parts + 1)):  # the last one has the unit, so it never gives way
         label = f"{step * i:.4g}" + (" Gy" if i == parts else "")
-        start = 7 + (width - 1) * i // parts
-        if labels[start - 1] == " " and set(labels[start : start + len(label)]) == {" "}:
+        start = min(7 + (width - 1) * i // parts, 7 + width - len(label))  # within the axis, for narrow terminals
+        if set(labels[start - 1 : start + len(label) + 1]) == {" "}:
             labels[start : start + len(label)] = label
     text.append("".join(labels).rstrip() + "\n")
     for number, curve in enumerate(curves):

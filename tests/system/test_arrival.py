@@ -31,8 +31,11 @@ def assert_one_set_of_results(service: Service, study: PhantomStudy, plan: dict[
     (dose,), (rtplan,) = results["RTDOSE"], results["RTPLAN"]
     assert (dose.SOPClassUID, rtplan.SOPClassUID) == (RTDoseStorage, RTIonPlanStorage)
     outputs = {o["kind"]: o["sop_instance_uid"] for o in plan["outputs"]}
-    assert outputs == {"rtdose": dose.SOPInstanceUID, "rtplan": rtplan.SOPInstanceUID}
-    assert outputs == {kind: sop_instance_uid(plan["id"], kind) for kind in ("rtdose", "rtplan")}
+    assert outputs | {"rtdose": dose.SOPInstanceUID, "rtplan": rtplan.SOPInstanceUID} == outputs
+    of_study = {"StudyInstanceUID": str(study.rtstruct.StudyInstanceUID)}
+    for uid in outputs.values():  # a report too
+        assert len(service.instances({**of_study, "SOPInstanceUID": uid})) == 1
+    assert outputs == {kind: sop_instance_uid(plan["id"], kind) for kind in outputs}
     for result in (dose, rtplan):
         assert result.PatientID == study.rtstruct.PatientID
         assert result.FrameOfReferenceUID == study.images[0].FrameOfReferenceUID

@@ -15,6 +15,7 @@ from types import FrameType
 from pydicom import dcmread
 from radiarch_client import Radiarch, RadiarchError
 from radiarch_client.models import Plan
+from radiarch_contract.states import OutputKind
 from rich.console import Console
 
 from scripts._service.errors import ScriptError
@@ -126,6 +127,8 @@ class _Demo:
         stored = {o.kind: client.orthanc.instance_file(o.orthanc_id) for o in plan.outputs if o.orthanc_id}
         for kind, content in stored.items():
             (results / f"{kind}.dcm").write_bytes(content)
+            if kind == OutputKind.REPORT:
+                (results / "report.pdf").write_bytes(dcmread(BytesIO(content)).EncapsulatedDocument)
         prescription, beams = plan.prescription, plan.beams
         if prescription is not None and beams and beams[0].isocenter_mm is not None:
             picture.draw(

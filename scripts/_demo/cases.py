@@ -36,7 +36,7 @@ def make_phantom(name: str, folder: Path, downloads: Path, say: Callable[[str], 
         made, title = tg119.study(tg119.fetch(downloads)), "TG-119 C-shape"
     else:
         say("drawing a pelvis")
-        made, title = pelvis(shape=(72, 144, 192), spacing_mm=(2.0, 2.0, 2.0)), "drawn pelvis"
+        made, title = pelvis(shape=(58, 116, 154), spacing_mm=(2.5, 2.5, 2.5)), "drawn pelvis"
     paths = made.save(folder)
     return Case(title, tuple(paths), paths[-1], str(made.rtstruct.SOPInstanceUID))
 

@@ -77,9 +77,25 @@ def identities(console: Console, plan: Plan) -> None:
     console.print(client_show.facts(rows))
 
 
+_STEPS = (
+    "load",
+    "building_plan",
+    "computing_beamlets",
+    "optimizing",
+    "final_dose",
+    "evaluate",
+    "write",
+    "report",
+    "store",
+)
+"""What comes one after the other; the worker's other timings are parts or sums of these."""
+
+
 def timings(console: Console, plan: Plan, own_s: Mapping[str, float]) -> None:
-    parts = [f"{name} {seconds:.1f} s" for name, seconds in own_s.items()]
-    console.print("timings  " + ", ".join(parts), highlight=False)
-    if plan.timings_s:
-        inside = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in plan.timings_s.items())
-        console.print(f"         planning: {inside}", highlight=False)
+    inside = [(name, plan.timings_s[name]) for name in _STEPS if name in plan.timings_s]
+    rows = [*own_s.items()]
+    if (planning := next((i for i, (name, _) in enumerate(rows) if name == "planning"), None)) is not None:
+        rows[planning + 1 : planning + 1] = [(f"  {name.replace('_', ' ')}", s) for name, s in inside]
+    console.print()
+    console.print(client_show.facts([(name, f"{seconds:7.1f} s") for name, seconds in rows]))
+    console.print()

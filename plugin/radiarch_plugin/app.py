@@ -26,6 +26,8 @@ from .routes import (
     plans,
     protocols,
     reports,
+    session_store,
+    sessions,
     structure_sets,
     ui,
     workers,
@@ -81,6 +83,11 @@ def create_app(runtime: Runtime) -> FastAPI:
         compare,
     ):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
+    under_a_session = sessions.scoped(
+        m.router for m in (plans, jobs, artifacts, structure_sets, compare, reports, checks)
+    )
+    for router in (session_store.router, sessions.router, under_a_session):
+        app.include_router(router, prefix=API_PREFIX, responses=_ERRORS)
     app.include_router(metrics.router)
     app.include_router(ui.router)
     app.include_router(ohif.router)

@@ -10,10 +10,11 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from re import Pattern
 from typing import Any, Protocol
 from urllib.parse import quote
 
@@ -59,6 +60,12 @@ class BridgeLimits:
     max_wait_s: float = 5.0
     max_request_bytes: int = 8 * 1024 * 1024
     max_response_bytes: int = 1024 * 1024 * 1024
+    larger_requests: Sequence[tuple[Pattern[str], int]] = ()
+    """Paths whose requests may be larger (or must be smaller), with their own bound; the first that fits counts."""
+
+    def request_bytes(self, path: str) -> int:
+        """The bound of a request's body."""
+        return next((n for pattern, n in self.larger_requests if pattern.fullmatch(path)), self.max_request_bytes)
 
 
 @dataclass
@@ -109,8 +116,8 @@ class AsgiBridge:
     def _answer(self, output: RestOutput, uri: str, request: Mapping[str, Any]) -> None:
         limits = self._limits
         body = request.get("body") or b""
-        if len(body) > limits.max_request_bytes:
-            message = f"the body has {len(body)} bytes, at most {limits.max_request_bytes} are read"
+        if len(body) > (most := limits.request_bytes(uri)):
+            message = f"the body has {len(body)} bytes, at most {most} are read"
             _send_error(output, 413, ErrorCode.TOO_LARGE, message, "Send a smaller request.")
             return
         if self._stopped.is_set():

@@ -18,12 +18,15 @@ from redis.retry import Retry
 
 from .app import create_app
 from .bridge import AsgiBridge, BridgeLimits
+from .loop import Loop
 from .orthanc_client import HttpRest, InProcessRest, OrthancClient
 from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
 from .queue import JobQueue, connect
 from .reconcile import Reconciler
 from .requester import authenticates
+from .routes.sessions import LARGER_REQUESTS
 from .services import Runtime, Services
+from .sessions import FOLDER_NAME, Sessions
 from .settings import InvalidSettingsError, Settings, read_settings
 from .store import Ownership, Store, default_url, open_database
 from .trigger import Trigger
@@ -65,6 +68,7 @@ class Plugin:
         limits = BridgeLimits(
             timeout_s=self.settings.request_timeout_s if self.settings else 60.0,
             max_in_flight=max(1, min(32, threads // 2)),
+            larger_requests=LARGER_REQUESTS,
         )
         app = create_app(self.runtime)
         app.state.viewer.compress = configuration.get("HttpCompressionEnabled") is False  # else Orthanc does it again
@@ -153,23 +157,32 @@ class Plugin:
             store, orthanc, ownership, lambda: protocols.items, reconciler.wake, first_cursor=first_cursor
         )
 
+        session_redis = connect(settings.redis_url)
+        sessions = _sessions(settings, session_redis)
+        loops: list[Loop] = [reconciler, trigger, *([sessions] if sessions else [])]
+
         def wake() -> None:
             trigger.wake()
             reconciler.wake()
 
         def health() -> list[ErrorInfo]:
-            return [loop.problem for loop in (trigger, reconciler) if loop.problem is not None]
+            return [loop.problem for loop in loops if loop.problem is not None]
 
-        services = Services(store=store, orthanc=orthanc, queue=JobQueue(redis), wake=wake, health=health)
+        services = Services(
+            store=store, orthanc=orthanc, queue=JobQueue(redis), wake=wake, health=health, sessions=sessions
+        )
 
         def close() -> None:
+            if sessions is not None:
+                sessions.close()
             ownership.release()
             database.dispose()
             rest.close()
             redis.close()
             loop_redis.close()
+            session_redis.close()
 
-        return _Background(services, trigger, reconciler, close)
+        return _Background(services, trigger, reconciler, sessions, close)
 
 
 @dataclass(frozen=True)
@@ -179,16 +192,35 @@ class _Background:
     services: Services
     trigger: Trigger
     reconciler: Reconciler
+    sessions: Sessions | None
     close: Callable[[], None]
 
     def start(self) -> None:
         self.reconciler.start()
         self.trigger.start()
+        if self.sessions is not None:
+            self.sessions.start()
 
     def stop(self) -> None:
         self.trigger.stop(STOP_S)
         self.reconciler.stop(STOP_S)
+        if self.sessions is not None:
+            self.sessions.stop(STOP_S)
         self.close()
+
+
+def _sessions(settings: Settings, client: Redis) -> Sessions | None:
+    """None where they are switched off, or their folder cannot be used: arrivals are planned all the same."""
+    if not settings.sessions.enabled:
+        return None
+    folder = Path(settings.sessions.folder or settings.storage_directory / FOLDER_NAME)
+    sessions = Sessions(folder, settings.sessions, client)
+    try:
+        sessions.open()
+    except RadiarchError as e:
+        log.error("no sessions: %s. %s", e.info.message, e.info.remedy)
+        return None
+    return sessions
 
 
 def connect_redis(url: str) -> Redis:

@@ -2,7 +2,7 @@
 
 ``orthanc.RestApi*`` hold Python's lock for as long as they run, so that only calls of a fraction of a
 millisecond go that way; a file's bytes come over HTTP, which lets the lock go. No stored-instance
-callback may ever be registered, and nothing is stored from here: both together deadlock.
+callback may ever be registered, and nothing is stored in process: both together deadlock.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class Rest(Protocol):
 
     def get(self, path: str) -> bytes: ...
     def post(self, path: str, body: bytes) -> bytes: ...
+    def put(self, path: str, body: bytes) -> bytes: ...
     def delete(self, path: str) -> bytes: ...
 
 
@@ -62,6 +63,9 @@ class HttpRest:
     def post(self, path: str, body: bytes) -> bytes:
         return self._request("POST", path, body)
 
+    def put(self, path: str, body: bytes) -> bytes:
+        return self._request("PUT", path, body)
+
     def delete(self, path: str) -> bytes:
         return self._request("DELETE", path)
 
@@ -92,6 +96,9 @@ class InProcessRest:
 
     def post(self, path: str, body: bytes) -> bytes:
         return self._call(path, lambda: self._orthanc.RestApiPost(path, body))
+
+    def put(self, path: str, body: bytes) -> bytes:
+        return self._call(path, lambda: self._orthanc.RestApiPut(path, body))
 
     def delete(self, path: str) -> bytes:
         self._call(path, lambda: self._orthanc.RestApiDelete(path) or b"")
@@ -210,6 +217,27 @@ class OrthancClient:
             for orthanc_id in ids:
                 with suppress(NotFoundError):
                     self._long.delete(f"/instances/{_safe(orthanc_id)}")
+
+    def store(self, data: bytes) -> str:
+        """Store one DICOM file, over HTTP; Orthanc's id of it.
+
+        Raises
+        ------
+        ServiceError
+            ``store_failed``: a filter has dropped it.
+        """
+        answer = _object(self._long.post("/instances", data))
+        if answer.get("Status") not in ("Success", "AlreadyStored"):
+            raise ServiceError(
+                f"Orthanc did not store an object: its answer is {str(answer.get('Status'))[:40]!r}",
+                remedy="A filter in Orthanc (Lua or a plugin) may refuse it: let it through.",
+                code=ErrorCode.STORE_FAILED,
+            )
+        return _safe(str(answer.get("ID", "")))
+
+    def attach(self, orthanc_id: str, number: int, data: bytes) -> None:
+        """Keep bytes beside an instance, as the attachment with this number."""
+        self._long.put(f"/instances/{_safe(orthanc_id)}/attachments/{int(number)}", data)
 
     def instance_file(self, orthanc_id: str) -> bytes:
         """The DICOM file as stored."""

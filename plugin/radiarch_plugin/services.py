@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ErrorCode, ErrorInfo, ServiceError
 from radiarch_contract.job import WorkerStatus
 from redis.exceptions import RedisError
@@ -15,6 +16,12 @@ from .orthanc_client import OrthancClient
 from .protocols import ProtocolSet
 from .queue import JobQueue
 from .store import Store
+
+if TYPE_CHECKING:
+    from .sessions import Sessions
+
+SESSION_PARAMETER = "session_id"
+"""In the path of everything that belongs to a session."""
 
 
 @dataclass(frozen=True)
@@ -30,9 +37,12 @@ class Services:
     wake: Callable[[], None]
     health: Callable[[], Sequence[ErrorInfo]] = tuple
     """What is wrong with the threads behind the service."""
+    base: str = API_PREFIX
+    """Where what these services serve is found."""
+    sessions: Sessions | None = None
 
     def workers(self) -> list[WorkerStatus]:
-        """Heartbeats that have not expired, by name.
+        """Heartbeats that have not expired, by name; plans that are not of this store (a session's) are not named.
 
         Raises
         ------
@@ -40,13 +50,15 @@ class Services:
             ``queue_unavailable``
         """
         try:
-            return self.queue.workers()
+            found = self.queue.workers()
         except RedisError as e:
             raise ServiceError(
                 f"Redis does not answer ({type(e).__name__})",
                 remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
                 code=ErrorCode.QUEUE_UNAVAILABLE,
             ) from e
+        known = self.store.attempts.current([w.plan_id for w in found if w.plan_id])
+        return [w if w.plan_id in known else w.model_copy(update={"plan_id": None}) for w in found]
 
 
 class Runtime:
@@ -85,9 +97,13 @@ async def _runtime(request: Request) -> Runtime:
 RuntimeDep = Annotated[Runtime, Depends(_runtime)]
 
 
-async def _services(runtime: RuntimeDep) -> Services:
+async def _services(request: Request, runtime: RuntimeDep) -> Services:
     if runtime.services is None:
         raise runtime.not_ready()
+    if SESSION_PARAMETER in request.path_params:
+        # set by the dependency that has checked the secret: no route under a session's path is served without it
+        scoped: Services = request.state.session_services
+        return scoped
     return runtime.services
 
 

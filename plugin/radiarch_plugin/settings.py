@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_pascal
 from radiarch_contract.errors import InvalidRequestError
 
+from .sessions.limits import SessionSettings
+
 SECTION = "Radiarch"
 
 
@@ -37,6 +39,7 @@ class Settings(BaseModel):
     storage_directory: Path
     http_threads: int = Field(default=50, ge=2, description="Orthanc's HttpThreadsCount.")
     request_timeout_s: float = Field(default=60.0, gt=0, le=600)
+    sessions: SessionSettings = SessionSettings()
 
 
 def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settings:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from fastapi import Header, Response
-from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ConflictError, ErrorCode
 
 from radiarch_plugin.services import Services
@@ -48,7 +47,7 @@ def make(
         services.wake()
     else:
         response.status_code = 200
-    response.headers["Location"] = f"{API_PREFIX}/plans/{plan.id}"
+    response.headers["Location"] = f"{services.base}/plans/{plan.id}"
     return plan
 
 

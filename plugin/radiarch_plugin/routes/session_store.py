@@ -1,0 +1,68 @@
+"""``/sessions/{id}/store``: a session as the worker of one of its plans sees it, a tiny Orthanc of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header, Response
+from radiarch_contract.errors import ConflictError
+from radiarch_contract.transport import STORE_HEADER
+
+from radiarch_plugin.sessions import MAX_INSTANCE_BYTES, Session
+
+from .sessions import BodyDep, SessionsDep
+
+router = APIRouter(prefix="/sessions/{session_id}/store", include_in_schema=False)
+
+Asked = tuple[Session, str]
+
+
+def _worker(
+    session_id: str,
+    sessions: SessionsDep,
+    token: Annotated[str | None, Header(alias=STORE_HEADER)] = None,
+) -> Asked:
+    return sessions.of_worker(session_id, token)
+
+
+AskedDep = Annotated[Asked, Depends(_worker)]
+
+
+@router.post("/tools/find")
+def find(asked: AskedDep, body: BodyDep) -> list[dict[str, Any]]:
+    return asked[0].rest.find(body)
+
+
+@router.post("/instances", max_body_size=MAX_INSTANCE_BYTES)
+def store(asked: AskedDep, body: BodyDep) -> dict[str, str]:
+    session, plan_id = asked
+    orthanc_id, new = session.store_result(plan_id, body)
+    return {"ID": orthanc_id, "Status": "Success" if new else "AlreadyStored"}
+
+
+@router.get("/instances/{orthanc_id}/{what}")
+def read(asked: AskedDep, orthanc_id: str, what: str) -> Response:
+    data = asked[0].rest.get(f"/instances/{orthanc_id}/{what}")
+    return Response(data, media_type="application/dicom" if what == "file" else "application/json")
+
+
+@router.put("/instances/{orthanc_id}/attachments/{number}", max_body_size=MAX_INSTANCE_BYTES)
+def attach(asked: AskedDep, orthanc_id: str, number: int, body: BodyDep) -> dict[str, str]:
+    _own(asked, orthanc_id)
+    asked[0].rest.put(f"/instances/{orthanc_id}/attachments/{number}", body)
+    return {}
+
+
+@router.delete("/instances/{orthanc_id}")
+def remove(asked: AskedDep, orthanc_id: str) -> dict[str, str]:
+    _own(asked, orthanc_id)
+    asked[0].rest.delete(f"/instances/{orthanc_id}")
+    return {}
+
+
+def _own(asked: Asked, orthanc_id: str) -> None:
+    session, plan_id = asked
+    if session.catalog.by_id(orthanc_id).plan_id != plan_id:
+        raise ConflictError(
+            "this object is not a result of the worker's own plan", remedy="Leave inputs and others' results alone."
+        )

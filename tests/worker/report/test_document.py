@@ -10,6 +10,7 @@ import numpy as np
 import pypdf
 import pytest
 from radiarch_contract.goals import GoalResult
+from radiarch_contract.robustness import DvhBand, GoalBand, MetricBand, Robustness, ScenarioResult
 from radiarch_contract.states import GoalStatus
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.report import draw, fonts
@@ -135,6 +136,36 @@ def test_goals_are_told_without_colour(case: waterbox.Case) -> None:
     )
     text = " ".join(texts(reported(case, dataclasses.replace(judged, goals=goals))))
     assert "4 goals: 1 met, 1 near, 1 missed, 1 no value" in " ".join(text.split())
+
+
+def test_what_errors_do_is_told(case: waterbox.Case) -> None:
+    nominal, shifted = (
+        ScenarioResult(name=n, shift_mm=(x, 0, 0), range_percent=0, random_mm=(0, 0, 0), uncertainty_percent=2)
+        for n, x in (("nominal", 0.0), ("x +5 mm", 5.0))
+    )
+    goal = GoalBand(
+        text="PTV: D95% ≥ 95%", structure="PTV", unit="%", nominal=97.25, worst=88.5, worst_scenario="x +5 mm",
+        worst_status=GoalStatus.MISSED, met=1, scenarios=2,
+    )  # fmt: skip
+    metric = MetricBand(
+        structure="PTV", roi_number=waterbox.PTV, metric="D95%", nominal_gy=58.35, low_gy=53.125, high_gy=58.375,
+        low_scenario="x +5 mm", high_scenario="nominal",
+    )  # fmt: skip
+    band = DvhBand(
+        structure="PTV",
+        roi_number=waterbox.PTV,
+        dose_gy=(0, 50, 62),
+        low_percent=(100, 80, 0),
+        high_percent=(100, 99, 1),
+    )
+    robustness = Robustness(
+        strategy="REDUCED_SET", setup_systematic_mm=(5, 5, 5), setup_random_mm=(0, 0, 0), range_percent=3.5,
+        scenarios=(nominal, shifted), bands=(band,), metrics=(metric,), goals=(goal,),
+    )  # fmt: skip
+    plan = dataclasses.replace(case.plan, robustness=robustness)
+    text = " ".join(" ".join(texts(reported(dataclasses.replace(case, plan=plan)))).split())
+    for said in ("2 scenarios", "97.25 %", "88.50 %", "1 of 2", "x +5 mm", "53.12", "range errors 3.5 %", "shaded"):
+        assert said in text, said
 
 
 def test_hostile_amounts_stay_a_document(case: waterbox.Case) -> None:

@@ -63,6 +63,7 @@ def draw(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluati
     sections.identity(flow, spec, patient)
     sections.prescription(flow, spec, plan)
     sections.goals(flow, spec, evaluation.goals)
+    sections.robustness(flow, plan.robustness)
     sections.beams(flow, plan)
     sections.notes(flow, tuple(dict.fromkeys((*patient.notes, *plan.notes, *evaluation.notes))))
     sections.objectives(flow, spec)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from radiarch_contract.job import DvhCurve
+from radiarch_contract.robustness import DvhBand
 
 from .page import FAINT, INK, RULE, Pages
 from .palette import Drawn, LineStyle, Rgb, isodose_colour
@@ -105,6 +106,7 @@ def structure_key(
 def dvh_figure(
     pages: Pages,
     curves: Sequence[DvhCurve],
+    bands: Sequence[DvhBand],
     drawn: Mapping[int, Drawn],
     mark: tuple[str, float],
     dose_label: str,
@@ -137,6 +139,11 @@ def dvh_figure(
     pages.line([(x, top), (x, top + h)], width_pt=0.7, colour=FAINT, dash=(4, 3))
     pages.text(x, top - 1.4, f"{name} {prescription_gy:.4g} Gy", 7.5, colour=FAINT, align="centre")
     pages.clip(left - 0.3, top - 0.3, w + 0.6, h + 0.6)
+    for band in bands:
+        if band.roi_number in drawn and len(band.dose_gy) > 1:
+            dose_gy = np.asarray(band.dose_gy)
+            low, high = (points(dose_gy, np.asarray(v)) for v in (band.low_percent, band.high_percent))
+            pages.area(np.vstack([high, low[::-1]]), drawn[band.roi_number].style.colour, 0.22)
     # the first structures are drawn last: they lie on top
     for curve in reversed(curves):
         style = drawn[curve.roi_number].style if curve.roi_number in drawn else _OTHER

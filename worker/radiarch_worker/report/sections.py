@@ -11,6 +11,7 @@ from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import JobSpec
 from radiarch_contract.objectives import Objective
 from radiarch_contract.pictures import Plane
+from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import GoalStatus, OutputKind
 from radiarch_contract.uids import sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
@@ -28,6 +29,8 @@ from .planes import Cut
 
 _WARNING: Rgb = (176, 58, 0)
 _MAX_NOTES = 80
+_BAND_METRICS = ("D95%", "D2%")
+"""Coverage and hot spots; the plan's page has the other metrics over all scenarios."""
 _CAPTION_MM = 8.0
 """A picture's caption and the space above it."""
 _LEAST_STACKED = 0.8
@@ -134,6 +137,59 @@ def prescription(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
         flow.paragraphs([f"Dose grid {_spacing(plan.dose.grid.spacing_mm)}."], size_pt=8.5)
 
 
+def robustness(flow: Flow, found: Robustness | None) -> None:
+    """Goals under errors of setup and range, where the plan was evaluated under them."""
+    if found is None:
+        return
+    flow.heading("Robustness", aside=f"{len(found.scenarios)} scenarios, the nominal one included")
+    systematic, random = (_spacing(v) for v in (found.setup_systematic_mm, found.setup_random_mm))
+    flow.paragraphs(
+        [
+            f"Strategy {found.strategy}; systematic setup errors {systematic}, random {random} (1 standard deviation), "
+            f"along x, y, z; range errors {found.range_percent:g} %."
+        ]
+    )
+    rows: list[list[str | Cell]] = []
+    for goal in found.goals:
+        mark = functools.partial(_mark, status=goal.worst_status)
+        word = Cell(_WORDS[goal.worst_status], GOAL_COLOURS[goal.worst_status], True, 5, mark)
+        nominal, worst = (_value(v, goal.unit) for v in (goal.nominal, goal.worst))
+        rows.append([goal.text, nominal, worst, word, f"{goal.met} of {goal.scenarios}", goal.worst_scenario or "–"])
+    if rows:
+        flow.table(
+            [
+                Column("Goal", 50),
+                Column("Nominal", 22, "right"),
+                Column("Worst", 22, "right"),
+                Column("", 24),
+                Column("Met in", 20),
+                Column("Worst scenario", 40),
+            ],
+            rows,
+        )
+    bands = [
+        [m.structure, m.metric, *(f"{v:.2f}" for v in (m.nominal_gy, m.low_gy, m.high_gy)), m.low_scenario]
+        for m in found.metrics
+        if m.metric in _BAND_METRICS
+    ]
+    if bands:
+        flow.table(
+            [
+                Column("Structure", 50),
+                Column("Metric", 22),
+                Column("Nominal Gy", 22, "right"),
+                Column("Lowest", 20, "right"),
+                Column("Highest", 20, "right"),
+                Column("Lowest in", 44),
+            ],
+            bands,
+        )
+
+
+def _value(value: float | None, unit: str) -> str:
+    return "–" if value is None else f"{value:.3f}" if unit == "" else f"{value:.2f} {unit}"
+
+
 def beams(flow: Flow, plan: PlanResult) -> None:
     if not plan.beams:
         return
@@ -180,7 +236,7 @@ def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:
     rows: list[list[str | Cell]] = []
     for r in results:
         colour = GOAL_COLOURS[r.status]
-        value = "–" if r.value is None else f"{r.value:.3f}" if r.unit == "" else f"{r.value:.2f} {r.unit}"
+        value = _value(r.value, r.unit)
         mark = functools.partial(_mark, status=r.status)
         rows.append([r.text, value, Cell(_WORDS[r.status], colour, True, 5, mark), r.note or _drawn_as(drawn_as, r)])
     flow.table([Column("Goal", 62), Column("Value", 26, "right"), Column("", 24), Column("", 66)], rows)
@@ -266,11 +322,13 @@ def dvhs(
     curves = sorted(evaluation.dvh, key=lambda c: order.get(c.roi_number, len(order)))
     by_number = {d.structure.roi_number: d for d in drawn}
     flow.new_page()
-    flow.heading("Dose-volume histograms", aside="cumulative, total over all fractions")
+    shaded = "; shaded: over all scenarios" if plan.robustness is not None else ""
+    flow.heading("Dose-volume histograms", aside=f"cumulative, total over all fractions{shaded}")
     flow.y_mm += 5
     label = f"Dose, Gy (RBE {plan.dose.rbe:g})" if plan.dose.rbe != 1 else "Dose, Gy"
     mark = ("prescription" if prescribed else "highest dose", whole_gy)
-    dvh_figure(flow.pages, curves, by_number, mark, label, LEFT_MM, flow.y_mm, WIDTH_MM, 100)
+    bands = plan.robustness.bands if plan.robustness is not None else ()
+    dvh_figure(flow.pages, curves, bands, by_number, mark, label, LEFT_MM, flow.y_mm, WIDTH_MM, 100)
     flow.y_mm += 100
     metrics = {m.roi_number: m for m in evaluation.metrics}
     rows: list[list[str | Cell]] = []

@@ -15,8 +15,9 @@ import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, RadiarchError
 from radiarch_contract.job import JobResult, Output
+from radiarch_contract.pictures import Plane
 from radiarch_contract.states import OutputKind
-from radiarch_worker import context, dicom, evaluation, job, pacs, patient, planning
+from radiarch_worker import context, dicom, evaluation, job, pacs, patient, planning, report
 from radiarch_worker.link import JobLink, WorkerLink
 from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
 from radiarch_worker.settings import Settings
@@ -207,3 +208,45 @@ def test_another_kind_of_worker_cannot_run_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(context, "_current", None)
     with pytest.raises(RuntimeError, match="python -m radiarch_worker"):
         job.run_plan(make_spec().model_dump(mode="json"))
+
+
+def test_a_report_that_cannot_be_drawn_costs_a_note_and_not_the_plan(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "draw", raising(KeyError("glyph")))
+    result, worker = run()
+    assert result.error is None
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
+    assert any("no report" in note and "KeyError" in note for note in result.notes)
+    assert "Traceback" in worker.log
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """Reports are drawn; where their pictures were put."""
+    put: list[tuple[str, int]] = []
+    pictures = dict.fromkeys(Plane, b"png")
+    monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", pictures, ("drawn as code points",)))
+    monkeypatch.setattr(dicom, "write_report", lambda *a: Dataset())
+    monkeypatch.setattr(pacs.Orthanc, "put_attachment", lambda self, to, number, data: put.append((to, number)))
+    return put
+
+
+def test_report_and_pictures_are_stored_with_the_plan(run: Run, drawn: list[tuple[str, int]]) -> None:
+    result, _ = run()
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
+    assert drawn == [("orthanc-rtdose", 1101), ("orthanc-rtdose", 1102), ("orthanc-rtdose", 1103)]
+    assert "drawn as code points" in result.notes
+
+
+def test_a_report_that_is_refused_costs_a_note_and_not_the_plan(
+    run: Run, drawn: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+        if kind is OutputKind.REPORT:
+            raise RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED)
+        return stored(orthanc, kind, dataset)
+
+    monkeypatch.setattr(pacs, "store", store)
+    result, _ = run()
+    assert result.error is None
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
+    assert any("a filter refused it" in note for note in result.notes)

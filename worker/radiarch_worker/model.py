@@ -130,6 +130,22 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class RangeShifter:
+    """A slab in the beam before the patient that takes range from every layer.
+
+    Attributes
+    ----------
+    id : the machine's name of it
+    water_equivalent_mm : thickness in water
+    isocenter_distance_mm : from the isocenter to its side towards the patient
+    """
+
+    id: str
+    water_equivalent_mm: float
+    isocenter_distance_mm: float
+
+
+@dataclass(frozen=True)
 class IonBeam:
     """A deliverable pencil-beam scanning beam; layers from the highest energy down."""
 
@@ -139,6 +155,7 @@ class IonBeam:
     couch_deg: float
     isocenter_mm: Vector3
     layers: tuple[Layer, ...]
+    range_shifter: RangeShifter | None = None
 
 
 @dataclass(frozen=True)

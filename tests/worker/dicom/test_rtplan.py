@@ -21,7 +21,7 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import TargetDose
 from radiarch_worker.dicom import encode, write_rtplan
 from radiarch_worker.dicom.base import PRIVATE_CREATOR, PRIVATE_GROUP, PROVENANCE_ELEMENT
-from radiarch_worker.model import IonBeam, Layer, Patient, PlanResult
+from radiarch_worker.model import IonBeam, Layer, Patient, PlanResult, RangeShifter
 
 from . import waterbox
 from .dciodvfy import findings
@@ -292,3 +292,28 @@ def test_every_target_has_a_dose_reference_and_derived_ones_name_no_roi(case: wa
         (i.DoseReferenceNumber, float(i.TargetPrescriptionDose)) for i in items
     ]
     assert "45 Gy (RBE-weighted) to Low" in written.PrescriptionDescription
+
+
+def test_a_range_shifter_is_described_and_set_where_the_beam_has_one(case: waterbox.Case, tmp_path: Path) -> None:
+    first, *others = case.plan.beams
+    shifted = dataclasses.replace(first, range_shifter=RangeShifter("RS_Block", 73.1, 180.0))
+    plan = dataclasses.replace(case.plan, beams=(shifted, *others))
+    written = read_back(case.spec, case.patient, plan)
+    assert findings(written, tmp_path) == []
+    beam, *plain = written.IonBeamSequence
+    assert beam.NumberOfRangeShifters == 1
+    (shifter,) = beam.RangeShifterSequence
+    assert (shifter.RangeShifterNumber, shifter.RangeShifterID, shifter.RangeShifterType) == (1, "RS_Block", "BINARY")
+    settings_of = [p.get("RangeShifterSettingsSequence") for p in beam.IonControlPointSequence]
+    assert settings_of[1:] == [None] * (len(settings_of) - 1)
+    (setting,) = settings_of[0]
+    assert setting.ReferencedRangeShifterNumber == 1
+    assert setting.RangeShifterSetting == "IN"
+    assert setting.IsocenterToRangeShifterDistance == pytest.approx(180.0)
+    assert setting.RangeShifterWaterEquivalentThickness == pytest.approx(73.1)
+    for other in plain:
+        assert other.NumberOfRangeShifters == 0
+        assert "RangeShifterSequence" not in other
+    assert read_ion_plan(written).beams[0].total_mu == pytest.approx(
+        read_ion_plan(read_back(case.spec, case.patient, case.plan)).beams[0].total_mu
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.workflows import Beam
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, prepare_ct
@@ -112,16 +112,50 @@ def test_target_too_deep_is_refused() -> None:
     assert caught.value.code is ErrorCode.TARGET_OUT_OF_RANGE
 
 
+SHALLOW: Box = ((-20.0, 15.0), (-120.0, -90.0), (100.0, 130.0))
+
+
 def test_target_too_shallow_is_refused_and_said_when_another_beam_reaches_it() -> None:
-    shallow = patient(GRID, BODY, {"PTV": ((-20.0, 15.0), (-120.0, -90.0), (100.0, 130.0))})
+    shallow = patient(GRID, BODY, {"PTV": SHALLOW})
     with pytest.raises(InputRefusedError) as caught:
-        placed(shallow, [Beam(gantry_deg=0)])
+        placed(shallow, [Beam(gantry_deg=0, range_shifter="none")])
     assert caught.value.code is ErrorCode.TARGET_OUT_OF_RANGE
     # From the left it lies deep enough; from the front a part of it does.
     deep = patient(GRID, BODY, {"PTV": ((-20.0, 15.0), (-75.0, -45.0), (100.0, 130.0))})
-    result = placed(deep, [Beam(gantry_deg=0), Beam(gantry_deg=90)])
+    result = placed(deep, [Beam(gantry_deg=0, range_shifter="none"), Beam(gantry_deg=90)])
     assert any(note.startswith("Beam 1 reaches") for note in result.notes)
     assert len(result.plan.beams) == 2
+
+
+def test_a_shallow_target_gets_a_range_shifter_and_a_deep_one_none() -> None:
+    machine = load_machine("BDL_default_UN_RangeShifter")
+    to_range = opentps.load("processing.rangeEnergy").energyToRangeMM
+    result = placed(patient(GRID, BODY, {"PTV": SHALLOW}), [Beam(gantry_deg=0)])
+    (beam,) = result.plan.beams
+    assert beam.range_shifter is not None
+    assert beam.range_shifter.id == "RS_Block"
+    assert beam.range_shifter.water_equivalent_mm == machine.range_shifters["RS_Block"] == 73.1
+    # 50 mm of air before BODY, which begins at y = -140; up to the next centimetre.
+    to_surface_mm = beam.isocenter_mm[1] - BODY[1][0]
+    assert to_surface_mm + 45 < beam.range_shifter.isocenter_distance_mm < to_surface_mm + 65
+    assert any("has the range shifter RS_Block" in note for note in result.notes)
+    # Layers reach from the target's front to its back, after the shifter took its part (and a margin of 5 mm, a layer).
+    water = float(load_calibration("UCL_Toshiba").stopping_power(np.zeros((1, 1, 1), dtype=np.float32))[0, 0, 0])
+    reach = [float(to_range(x.energy_mev)) - 73.1 for x in beam.layers]
+    front, back = ((y - BODY[1][0]) * water for y in SHALLOW[1])
+    assert front - 5 - 6 - 8 < reach[-1] <= front
+    assert back <= reach[0] < back + 5 + 6 + 8
+    deep = placed(bone_and_air(), [Beam(gantry_deg=0)])
+    assert deep.plan.beams[0].range_shifter is None
+    # Asked for by name it is there for any target.
+    named = placed(bone_and_air(), [Beam(gantry_deg=0, range_shifter="RS_Block")])
+    assert named.plan.beams[0].range_shifter is not None
+    assert named.plan.beams[0].layers[0].energy_mev > deep.plan.beams[0].layers[0].energy_mev + 20
+
+
+def test_a_range_shifter_that_the_machine_does_not_have_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequestError, match=r"'RS_2'.*has RS_Block"):
+        placed(bone_and_air(), [Beam(gantry_deg=0, range_shifter="RS_2")])
 
 
 def test_beam_through_the_end_of_the_scan_is_refused() -> None:

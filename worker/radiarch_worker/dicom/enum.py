@@ -71,6 +71,18 @@ class DoseReferenceStructureTypeValues(StrEnum):
     SITE = "SITE"
 
 
+class RangeShifterTypeValues(StrEnum):
+    """Range Shifter Type (300A,0320)."""
+
+    BINARY = "BINARY"
+
+
+class RangeShifterSettingValues(StrEnum):
+    """Range Shifter Setting (300A,0362) of a binary range shifter."""
+
+    IN = "IN"
+
+
 class DoseReferenceTypeValues(StrEnum):
     """Dose Reference Type (300A,0020)."""
 

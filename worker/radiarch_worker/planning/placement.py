@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.workflows import Beam
 
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import Calibration, EngineCt, PlannedBeam, PlannedLayer, ProtonMachine, SpotPlan
-from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
+from radiarch_worker.model import BoolVolume, FloatVolume, Grid, RangeShifter, Vector3
 
 from .geometry import BeamAxes, grow_mask, sample_mask, voxel_points_mm
 from .raytrace import depth_to_points
@@ -25,6 +25,10 @@ _EXTRA_LAYERS = 1
 _UNREACHED_MAX = 0.002
 """Share of the target's voxels that may lie outside every beam's energies (its outermost skin)."""
 _RAYS_CHECKED = 5000
+_SHIFTER_GAP_MM = 50.0
+"""Air between a range shifter and the patient; our assumption of what a snout keeps."""
+_SHIFTER_FIELD_MM = 50.0
+"""Around the outermost spots a range shifter must not touch the patient."""
 
 
 @dataclass(frozen=True)
@@ -77,34 +81,93 @@ def place_spots(
     for number, beam in enumerate(beams, start=1):
         axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg)
         depth_mm = rays.depth_mm(axes, number, beam)
-        energy = _energy_mev(depth_mm)
+        shifter = _range_shifter(beam, number, depth_mm, machine)
+        added_mm = 0.0
+        if shifter is not None:
+            added_mm = machine.range_shifters[shifter]
+            notes.append(f"Beam {number} has the range shifter {shifter} ({added_mm:g} mm of water).")
+        energy = _energy_mev(depth_mm + added_mm)
         ok = (energy >= machine.energy_min_mev) & (energy <= machine.energy_max_mev)
         reached |= ok
         if not ok.all():
             notes.append(
                 f"Beam {number} reaches {100 * ok.mean():.1f} % of the target with the machine's energies "
-                f"({machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV, no range shifter)."
+                f"({machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV, "
+                + ("no range shifter)." if shifter is None else f"range shifter {shifter}).")
             )
-        layers = _layers(rsp, grown, ct.grid, axes, isocenter_mm, settings, machine)
+        layers = _layers(rsp, grown, ct.grid, axes, isocenter_mm, settings, machine, added_mm)
         if not layers:
             raise InputRefusedError(
                 f"beam {number} has no spot within the energies of machine {machine.name} "
                 f"({machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV)",
-                remedy="Choose another angle or another machine; range shifters are not planned.",
+                remedy="Choose another angle, another machine, or range_shifter: auto.",
                 code=ErrorCode.TARGET_OUT_OF_RANGE,
             )
         name = beam.name or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
-        planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name))
+        placed = None
+        if shifter is not None:
+            surface_mm = _surface_mm(inside, ct.grid, axes, isocenter_mm, layers)
+            placed = RangeShifter(shifter, added_mm, _shifter_distance_mm(surface_mm, number, machine))
+        planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name, placed))
     missed = 1 - float(reached.mean())
     if missed > _UNREACHED_MAX:
         raise InputRefusedError(
             f"{100 * missed:.1f} % of the target lies where no beam has an energy for it; "
             f"machine {machine.name} has {machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV",
-            remedy="Choose other beam angles or another machine; range shifters are not planned.",
+            remedy="Choose other beam angles, another machine, or range_shifter: auto.",
             code=ErrorCode.TARGET_OUT_OF_RANGE,
             missed_percent=100 * missed,
         )
     return Placement(SpotPlan(tuple(planned)), tuple(notes))
+
+
+def _range_shifter(
+    beam: Beam, number: int, depth_mm: npt.NDArray[np.float64], machine: ProtonMachine
+) -> str | None:
+    """ID of the range shifter that a beam gets: the one asked for, or the thinnest that makes the target's front reachable."""
+    wanted = beam.range_shifter
+    if wanted == "none":
+        return None
+    if wanted != "auto":
+        if wanted not in machine.range_shifters:
+            known = ", ".join(sorted(machine.range_shifters)) or "none"
+            raise InvalidRequestError(
+                f"beam {number} asks for range shifter {wanted!r}; machine {machine.name} has {known}",
+                remedy="Name one of the machine's range shifters, auto, or none.",
+            )
+        return wanted
+    least_mm = float(opentps.load("processing.rangeEnergy").energyToRangeMM(machine.energy_min_mev))
+    if float((depth_mm < least_mm).mean()) <= _UNREACHED_MAX or not machine.range_shifters:
+        return None
+    by_thickness = sorted(machine.range_shifters.items(), key=lambda item: item[1])
+    front_mm = float(np.quantile(depth_mm, _UNREACHED_MAX))
+    return next((name for name, wet_mm in by_thickness if front_mm + wet_mm >= least_mm), by_thickness[-1][0])
+
+
+def _surface_mm(
+    body: BoolVolume, grid: Grid, axes: BeamAxes, isocenter_mm: Vector3, layers: tuple[PlannedLayer, ...]
+) -> float:
+    """How far before the isocenter the patient begins, as far as the beam's field reaches and a little beyond."""
+    relative = voxel_points_mm(body, grid) - np.asarray(isocenter_mm)
+    u, v = relative @ axes.x, relative @ axes.y
+    wide = _SHIFTER_FIELD_MM
+    low_u, high_u = min(x.x_mm.min() for x in layers) - wide, max(x.x_mm.max() for x in layers) + wide
+    low_v, high_v = min(x.y_mm.min() for x in layers) - wide, max(x.y_mm.max() for x in layers) + wide
+    seen = (u >= low_u) & (u <= high_u) & (v >= low_v) & (v <= high_v)
+    return float((-(relative[seen] @ axes.direction)).max(initial=0.0))
+
+
+def _shifter_distance_mm(surface_mm: float, number: int, machine: ProtonMachine) -> float:
+    """As near to the patient as its gap of air allows, since protons scatter in it, in steps of a centimetre."""
+    distance_mm = 10.0 * math.ceil((surface_mm + _SHIFTER_GAP_MM) / 10.0)
+    if distance_mm > machine.nozzle_isocenter_mm:
+        raise InputRefusedError(
+            f"beam {number}: the patient begins {surface_mm:.0f} mm before the isocenter; a range shifter with "
+            f"{_SHIFTER_GAP_MM:g} mm of air does not fit before the nozzle, {machine.nozzle_isocenter_mm:g} mm from it",
+            remedy="Move the isocenter towards the surface, or choose another angle.",
+            code=ErrorCode.TARGET_OUT_OF_RANGE,
+        )
+    return distance_mm
 
 
 class _Rays:
@@ -149,8 +212,9 @@ def _layers(
     isocenter_mm: Vector3,
     settings: PlacementSettings,
     machine: ProtonMachine,
+    added_mm: float,
 ) -> tuple[PlannedLayer, ...]:
-    """Layers of one beam, the highest energy first."""
+    """Layers of one beam, the highest energy first; ``added_mm`` of water lie in it before the patient."""
     x, y = _hexagonal(target, grid, axes, isocenter_mm, settings.spot_spacing_mm)
     if (abs(x) > machine.limits.field_x_mm).any() or (abs(y) > machine.limits.field_y_mm).any():
         raise InputRefusedError(
@@ -169,7 +233,7 @@ def _layers(
         range_mm = first + number * settings.layer_spacing_mm
         if range_mm <= 0:
             continue
-        energy = round(float(_energy_mev(np.array([range_mm]))[0]), 3)
+        energy = round(float(_energy_mev(np.array([range_mm + added_mm]))[0]), 3)
         if not machine.energy_min_mev <= energy <= machine.energy_max_mev:
             continue
         on = np.array([number in ray for ray in numbers])

@@ -455,7 +455,8 @@ def _ion_beams(plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tu
             mu = meterset[at : at + len(layer)]
             at += len(layer)
             layers.append(Layer(layer.energy_mev, layer.x_mm, layer.y_mm, mu))
-        beams.append(IonBeam(number, beam.name, beam.gantry_deg, beam.couch_deg, beam.isocenter_mm, tuple(layers)))
+        geometry = (beam.gantry_deg, beam.couch_deg, beam.isocenter_mm)
+        beams.append(IonBeam(number, beam.name, *geometry, tuple(layers), beam.range_shifter))
     return tuple(beams)
 
 

@@ -20,16 +20,19 @@ from radiarch_worker.dicom.enum import (
     PatientSupportTypeValues,
     PrimaryDosimeterUnitValues,
     RadiationTypeValues,
+    RangeShifterSettingValues,
+    RangeShifterTypeValues,
     RotationDirectionValues,
     ScanModeValues,
     TreatmentDeliveryTypeValues,
 )
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
-from radiarch_worker.model import IonBeam, Layer, Machine, Patient
+from radiarch_worker.model import IonBeam, Layer, Machine, Patient, RangeShifter
 
 PATIENT_SETUP_NUMBER = 1
 DOSE_REFERENCE_NUMBER = 1
 FRACTION_GROUP_NUMBER = 1
+RANGE_SHIFTER_NUMBER = 1
 _TUNE_ID = "BDL"  # type 1C for scanned beams; the beam data library knows one tune an energy
 
 _Float32s = npt.NDArray[np.float32]
@@ -137,7 +140,9 @@ def beam_item(encoded: EncodedBeam, machine: Machine, description: str) -> Datas
     item.ScanMode = ScanModeValues.MODULATED.value
     item.ModulatedScanModeType = ModulatedScanModeTypeValues.STATIONARY.value
     item.VirtualSourceAxisDistances = [float(v) for v in machine.virtual_source_axis_distance_mm]
-    item.NumberOfRangeShifters = 0
+    item.NumberOfRangeShifters = 0 if beam.range_shifter is None else 1
+    if beam.range_shifter is not None:
+        item.RangeShifterSequence = [_range_shifter_item(beam.range_shifter)]
     item.NumberOfLateralSpreadingDevices = 0
     item.NumberOfRangeModulators = 0
     item.PatientSupportType = PatientSupportTypeValues.TABLE.value
@@ -154,7 +159,28 @@ def _control_points(encoded: EncodedBeam, machine: Machine) -> list[Dataset]:
         for cumulative, weights in ((before, layer.meterset_mu), (after, np.zeros_like(layer.meterset_mu))):
             points.append(_control_point(len(points), layer, cumulative, weights))
     _add_fixed_geometry(points[0], encoded.beam, machine)
+    if encoded.beam.range_shifter is not None:
+        points[0].RangeShifterSettingsSequence = [_range_shifter_settings(encoded.beam.range_shifter)]
     return points
+
+
+def _range_shifter_item(shifter: RangeShifter) -> Dataset:
+    """Item of the Range Shifter Sequence (PS3.3 C.8.8.25)."""
+    item = Dataset()
+    item.RangeShifterNumber = RANGE_SHIFTER_NUMBER
+    item.RangeShifterID = text(shifter.id, 16)
+    item.RangeShifterType = RangeShifterTypeValues.BINARY.value
+    return item
+
+
+def _range_shifter_settings(shifter: RangeShifter) -> Dataset:
+    """Item of the Range Shifter Settings Sequence: in the beam from the first control point on."""
+    item = Dataset()
+    item.ReferencedRangeShifterNumber = RANGE_SHIFTER_NUMBER
+    item.RangeShifterSetting = RangeShifterSettingValues.IN.value
+    item.IsocenterToRangeShifterDistance = float(shifter.isocenter_distance_mm)
+    item.RangeShifterWaterEquivalentThickness = float(shifter.water_equivalent_mm)
+    return item
 
 
 def _control_point(index: int, layer: EncodedLayer, cumulative_mu: DSfloat, weights_mu: _Float32s) -> Dataset:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from radiarch_contract.errors import EngineError, ErrorCode
 
 from radiarch_worker.engines import opentps
-from radiarch_worker.model import FloatVolume, Grid, Vector3
+from radiarch_worker.model import FloatVolume, Grid, RangeShifter, Vector3
 
 from .spots import SpotPlan
 
@@ -69,6 +69,9 @@ def plan_text(plan: SpotPlan, weights_mu: npt.NDArray[np.float64], ct: Grid) -> 
         lines += ["###FinalCumulativeMeterSetWeight", f"{final:.9g}"]
         lines += ["###GantryAngle", f"{beam.gantry_deg:.6f}", "###PatientSupportAngle", f"{beam.couch_deg:.6f}"]
         lines += ["###IsocenterPosition", _numbers(engine_isocenter_mm(beam.isocenter_mm, ct), "\t ")]
+        shifter = beam.range_shifter
+        if shifter is not None:
+            lines += ["###RangeShifterID", shifter.id, "###RangeShifterType", "binary"]
         lines += ["###NumberOfControlPoints", str(len(beam.layers)), "", "#SPOTS-DESCRIPTION"]
         cumulative = 0.0
         for j, layer in enumerate(beam.layers):
@@ -77,10 +80,21 @@ def plan_text(plan: SpotPlan, weights_mu: npt.NDArray[np.float64], ct: Grid) -> 
             cumulative += float(weights.sum())
             lines += ["####ControlPointIndex", str(j + 1), "####SpotTunnedID", "1"]
             lines += ["####CumulativeMetersetWeight", f"{cumulative:.9g}"]
-            lines += ["####Energy (MeV)", f"{layer.energy_mev:.6f}", "####NbOfScannedSpots", str(len(layer))]
+            lines += ["####Energy (MeV)", f"{layer.energy_mev:.6f}", *_shifter_lines(shifter)]
+            lines += ["####NbOfScannedSpots", str(len(layer))]
             lines += ["####X Y Weight"]
             lines += [f"{x:.6f} {y:.6f} {w:.9g}" for x, y, w in zip(layer.x_mm, layer.y_mm, weights, strict=True)]
     return "\n".join(lines) + "\n"
+
+
+def _shifter_lines(shifter: RangeShifter | None) -> list[str]:
+    if shifter is None:
+        return []
+    return [
+        *("####RangeShifterSetting", "IN"),
+        *("####IsocenterToRangeShifterDistance", f"{shifter.isocenter_distance_mm:.6f}"),
+        *("####RangeShifterWaterEquivalentThickness", f"{shifter.water_equivalent_mm:.6f}"),
+    ]
 
 
 def config_text(scoring: Grid, *, primaries: int, seed: int, extra: Mapping[str, Any]) -> str:

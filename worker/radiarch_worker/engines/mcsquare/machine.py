@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class ProtonMachine:
     bdl_text : the library in the form that the engine reads
     energies_mev : nominal energies of the table, rising
     protons_per_mu : for each of ``energies_mev``
+    range_shifters : water-equivalent thickness in mm of those that are in or out, by ID
     """
 
     name: str
@@ -41,6 +42,7 @@ class ProtonMachine:
     smx_mm: float
     smy_mm: float
     limits: MachineLimits
+    range_shifters: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def energy_min_mev(self) -> float:
@@ -124,6 +126,7 @@ def load_machine(name: str) -> ProtonMachine:
         smx_mm=float(bdl.smx),
         smy_mm=float(bdl.smy),
         limits=MACHINE_LIMITS.get(name, MachineLimits()),
+        range_shifters={str(rs.ID): float(rs.WET) for rs in bdl.rangeShifters if rs.type == "binary"},
     )
 
 

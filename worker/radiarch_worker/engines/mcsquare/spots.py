@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from radiarch_worker.model import Vector3
+from radiarch_worker.model import RangeShifter, Vector3
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -39,6 +39,7 @@ class PlannedBeam:
     isocenter_mm: Vector3
     layers: tuple[PlannedLayer, ...]
     name: str = ""
+    range_shifter: RangeShifter | None = None
 
 
 @dataclass(frozen=True)

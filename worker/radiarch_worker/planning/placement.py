@@ -121,10 +121,8 @@ def place_spots(
     return Placement(SpotPlan(tuple(planned)), tuple(notes))
 
 
-def _range_shifter(
-    beam: Beam, number: int, depth_mm: npt.NDArray[np.float64], machine: ProtonMachine
-) -> str | None:
-    """ID of the range shifter that a beam gets: the one asked for, or the thinnest that makes the target's front reachable."""
+def _range_shifter(beam: Beam, number: int, depth_mm: npt.NDArray[np.float64], machine: ProtonMachine) -> str | None:
+    """ID of the range shifter that a beam gets: the one asked for, or the thinnest by which the target is reached."""
     wanted = beam.range_shifter
     if wanted == "none":
         return None

@@ -237,6 +237,7 @@ class Dvh extends PlanList {
     if (wanted === this.#drawn && this.#chart?.root.parentNode === place) return;
     this.#chart?.destroy();
     this.#chart = this.#draw(place);
+    performance.mark('radiarch-dvh');
     this.#drawn = wanted;
     this.#size.disconnect();
     this.#size.observe(this);

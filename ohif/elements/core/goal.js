@@ -58,9 +58,8 @@ function extras(text, end, unit, wrong) {
     position = skip(text, position + word.length);
     const found = at(word === 'priority' ? PRIORITY : VALUE, text, position);
     if (!found) return wrong(position, word === 'priority' ? 'a priority from 1, which comes first, to 99' : 'a number');
-    position += found[0].trimEnd().length;
-    if (word === 'tolerance' && (found[2] ?? '') !== unit) return wrong(position, `the unit of the goal's value, ${unit || 'none'}`);
-    position = skip(text, position);
+    if (word === 'tolerance' && (found[2] ?? '') !== unit) return wrong(position + found[1].length, `the unit of the goal's value, ${unit || 'none'}`);
+    position = skip(text, position + found[0].trimEnd().length);
   }
   return null;
 }

@@ -65,7 +65,9 @@ export function check(value, schema, root = schema, path = []) {
     if (s.pattern && !matches(s.pattern, value)) wrong(`does not have the form ${s.pattern}`);
   }
   if (Array.isArray(value)) {
-    if (value.length < (s.minItems ?? 0)) wrong(s.minItems === 1 ? 'at least one is needed' : `at least ${s.minItems} are needed`);
+    if (s.prefixItems) {
+      for (let i = value.length; i < (s.minItems ?? 0); i += 1) wrong('is needed', [...path, i]);
+    } else if (value.length < (s.minItems ?? 0)) wrong(s.minItems === 1 ? 'at least one is needed' : `at least ${s.minItems} are needed`);
     if (value.length > (s.maxItems ?? Infinity)) wrong(`at most ${s.maxItems} are possible`);
     value.forEach((item, i) => {
       const own = s.prefixItems?.[i] ?? (typeof s.items === 'object' ? s.items : null);

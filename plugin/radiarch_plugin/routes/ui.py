@@ -28,6 +28,7 @@ IfNoneMatch = Annotated[str, Header(alias="If-None-Match")]
 
 
 @router.get("/ui")
+@router.get("/ui/")  # behind another server than Orthanc, which strips the slash
 def page(request: Request, known: IfNoneMatch = "") -> Response:
     """The page; where in it, the part of the address behind ``#`` says."""
     answer = _answer(_files(request).tree().page("ui/index.html"), known, _ASK_AGAIN)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.objectives import Objective, ObjectiveMetric
-from radiarch_contract.workflows import ImptRobustParameters, parse_parameters
+from radiarch_contract.workflows import ImptOptimizedParameters, ImptRobustParameters, parse_parameters
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare import SpotPlan, variations
@@ -180,11 +180,11 @@ def planned(folder: Path, workflow: str, given: Any, cache: ArrayCache) -> tuple
 @pytest.mark.engine
 def test_coverage_under_error_is_better_than_the_nominal_plans(tmp_path: Path) -> None:
     cache = ArrayCache(tmp_path / "cache", 1 << 30)
-    fine = {"spot_spacing_mm": 8, "beamlet_primaries": 300, "max_iterations": 60, "final_primaries": 100_000}
+    fine = {"spot_spacing_mm": 8, "beamlet_primaries": 300, "max_iterations": 60, "final_primaries": 60_000}
     robust, recorder = planned(tmp_path / "1", "proton-robust", parameters(**fine), cache)
-    # the same plan with only the nominal scenario in the optimiser: errors too small to matter, then judged in the same
-    tiny = parameters(**fine, setup_systematic_mm=(0.001, 0, 0), target_margin_mm=5)
-    nominal, _ = planned(tmp_path / "2", "proton-robust", tiny, cache)
+    plain = [o.model_copy(update={"robust": False}) for o in ROBUST]
+    given = ImptOptimizedParameters(**{**COARSE, **fine, "objectives": plain})
+    nominal, _ = planned(tmp_path / "2", "proton-impt-optimized", given, cache)
     found = robust.robustness
     assert found is not None
     assert [s.shift_mm for s in found.scenarios] == [(0, 0, 0), (-5, 0, 0), (5, 0, 0)]

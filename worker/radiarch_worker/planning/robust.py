@@ -39,6 +39,8 @@ from .scenarios import NOMINAL, Scenario, select_scenarios
 _RANDOM_SIGMAS = 2.0
 """Of drawn and random errors, how far around the target spots are placed."""
 _MARGIN_MAX_MM = 30.0
+_SCENARIO_PARTS = 4
+"""Of a scenario's dose, at least: each part costs a start of the engine."""
 
 
 def plan_robust(job: ProtonJob) -> PlanResult:
@@ -198,7 +200,14 @@ def scenario_dose(setup: Setup, final: FinalDose, scenario: Scenario, uncertaint
     uncertainty = 0.0
     for part, run, where in _groups(setup, _shifted(final.plan, scenario), scenario):
         result = mcsquare.compute_dose(
-            setup.ct, part, final.meterset_mu[where], grid, target, run, uncertainty_percent=uncertainty_percent
+            setup.ct,
+            part,
+            final.meterset_mu[where],
+            grid,
+            target,
+            run,
+            uncertainty_percent=uncertainty_percent,
+            min_parts=_SCENARIO_PARTS,
         )
         setup.clock.engine(result.engine_s)
         total = result.dose_gy if total is None else total + result.dose_gy

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import errno
 import shutil
 from pathlib import Path
 from typing import Any
@@ -275,6 +277,20 @@ def test_a_library_of_opentps_that_does_not_load_makes_the_engine_unavailable(
     answer = mcsquare.probe(tmp_path)
     assert answer["available"] is False
     assert "libNowhere.so cannot be loaded" in answer["reason"]
+
+
+def test_an_installation_that_may_not_be_written_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in an image, whose files are root's and whose user is not."""
+    really_open = builtins.open
+
+    def read_only(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if set(mode) & set("+wax") and "site-packages" in str(file):
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return really_open(file, mode, *rest, **options)
+
+    mcsquare.load_machine.cache_clear()
+    monkeypatch.setattr(builtins, "open", read_only)
+    assert mcsquare.load_machine("BDL_default_UN_RangeShifter").bdl_text
 
 
 def test_unknown_machines_and_calibrations_are_named_refusals() -> None:

@@ -8,6 +8,7 @@ import importlib
 import io
 import logging
 import os
+import sys
 import tempfile
 import threading
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 from radiarch_contract.errors import EngineError, ErrorCode
 
 _COMPILED = ("libRayTracing.so", "libInterp3.so")
+_OPENS_TO_WRITE = "opentps.core.data.CTCalibrations.MCsquareCalibration._mcsquareMaterial"
 _LOCK = threading.Lock()
 
 
@@ -34,7 +36,15 @@ def load(module: str) -> Any:
         Dotted name below ``opentps.core``, such as ``"io.mcsquareIO"``.
     """
     with _LOCK, _quiet():
-        return importlib.import_module(f"opentps.core.{module}")
+        loaded = importlib.import_module(f"opentps.core.{module}")
+        # It opens with "r+" a table that it only reads; in an image, or another user's installation, that is refused.
+        if (material := sys.modules.get(_OPENS_TO_WRITE)) is not None:
+            vars(material)["open"] = _open_to_read
+        return loaded
+
+
+def _open_to_read(file: str, mode: str = "r", **options: Any) -> Any:
+    return open(file, mode.replace("r+", "r"), **options)  # noqa: PTH123 - as OpenTPS calls it
 
 
 def check_compiled() -> None:

@@ -82,7 +82,11 @@ class AttemptStatus(_Wire):
     worker: str
     started_at: datetime
     heartbeat_at: datetime
-    solver: dict[str, Any] | None = Field(default=None, description="Latest iteration: number, objective value.")
+    solver: dict[str, Any] | None = Field(
+        default=None,
+        description="Latest iteration: iteration, objective, and terms by structure; trace: the same of the last 200; "
+        "dvh: of the optimised beamlets, once they are optimised.",
+    )
 
 
 class Output(_Wire):

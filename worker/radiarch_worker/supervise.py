@@ -23,6 +23,7 @@ from .feed import Feed
 from .joblog import AttemptLog
 from .link import WorkerLink
 from .progress import Progress
+from .solverstatus import SolverStatus
 
 TICK_S = 0.1
 FENCE_INTERVAL_S = 0.3
@@ -32,8 +33,6 @@ _LEAVING_S = 3.0
 """How long a job may take to exit after its result."""
 _STORING_S = 10.0
 """How long a job that is storing its results is let go on when it should end, so that it leaves one set or none."""
-_LIVE_ITERATIONS = 200
-"""Of the optimiser, in the status; the result has all of them."""
 _MESSAGE_CHARS = 300
 _OUTPUT_BYTES = 8 << 20
 """Read at once; an engine cannot keep the worker reading."""
@@ -93,7 +92,7 @@ class Attempt:
         self._started_at = datetime.now(UTC)
         self._started = time.monotonic()
         self._message = ""
-        self._solver: dict[str, Any] | None = None
+        self._solver = SolverStatus()
         self._result: JobResult | None = None
         self._result_at: float | None = None
         self._fence_at = self._status_at = 0.0
@@ -209,11 +208,10 @@ class Attempt:
                 self._message = text[:_MESSAGE_CHARS] or self._message
             case {"kind": "log", "line": str(line)}:
                 self.log.add(line)
-            case {"kind": "solver", "iterations": [*_, dict(latest)] as iterations}:
-                trace = [*(self._solver or {}).get("trace", ()), *iterations][-_LIVE_ITERATIONS:]
-                self._solver = {**(self._solver or {}), **latest, "trace": trace}
+            case {"kind": "solver", "iterations": list(iterations)}:
+                self._solver.iterations(iterations)
             case {"kind": "preview", "dvh": list(curves)}:
-                self._solver = {**(self._solver or {}), "dvh": curves}
+                self._solver.preview(curves)
             case {"kind": "private", "words": list(words)}:
                 self.log.private(str(w) for w in words)
             case {"kind": "may_store"}:
@@ -241,7 +239,7 @@ class Attempt:
                 worker=self._worker,
                 started_at=self._started_at,
                 heartbeat_at=datetime.now(UTC),
-                solver=self._solver,
+                solver=self._solver.value,
             )
         )
         self.send_log()

@@ -186,6 +186,7 @@ class _Run:
             notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes, *self.notes))),
             provenance={**_plain(plan), **plan.run, "worker_version": __version__},
             solver_trace=tuple(dict(t) for t in plan.solver_trace),
+            robustness=plan.robustness,
             timings_s=dict(plan.timings_s),
         )
 

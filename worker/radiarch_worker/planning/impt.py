@@ -12,6 +12,7 @@ from radiarch_contract.workflows import ImptOptimizedParameters
 from radiarch_worker.model import BoolVolume, Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
 
+from .adapt import Adapter
 from .geometry import distance_mm
 from .proton import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
 from .structures import find_structure
@@ -31,11 +32,16 @@ def plan_basic(job: ProtonJob) -> PlanResult:
 
 
 def plan_optimized(job: ProtonJob) -> PlanResult:
-    """`proton-impt-optimized`: the objectives as given."""
+    """`proton-impt-optimized`: the objectives as given, or tuned to goals."""
     assert isinstance(job.parameters, ImptOptimizedParameters)
     setup = set_up(job)
     beamlets = compute_beamlets(setup)
+    adaptation = job.parameters.adaptation
+    if adaptation is not None and job.goals:
+        return Adapter(setup, beamlets, adaptation, objective_terms).run(job.parameters.objectives)
     terms, notes = objective_terms(setup, beamlets, job.parameters.objectives)
+    if adaptation is not None:
+        notes.append("There are no goals to adapt to: the objectives stayed as written.")
     return _solve_and_finish(setup, beamlets, terms, notes)
 
 

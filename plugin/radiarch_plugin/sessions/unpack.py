@@ -17,6 +17,8 @@ from .limits import MAX_INSTANCE_BYTES, MAX_UPLOAD_BYTES
 _END = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE 4.3.16
 _ENTRY_BYTES = 46 + 1024
 """Of an entry in the central directory, with a name of the usual length; what is far larger is an attack."""
+_HEADER_BYTES = 30
+"""Of a file inside the archive, without its name (APPNOTE 4.3.7)."""
 _READABLE = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED})
 
 
@@ -68,6 +70,7 @@ def _unzip(body: bytes, bounds: Bounds) -> Iterator[tuple[int, bytes | InvalidRe
         total = sum(info.file_size for info in files)
         if total > bounds.total_bytes:
             raise _too_large(f"the archive unpacks to {total} bytes, at most {bounds.total_bytes} are taken")
+        _check_apart(files)
         for number, info in enumerate(files):
             yield number, _entry(archive, info, bounds)
 
@@ -83,6 +86,15 @@ def _check_directory(body: bytes, bounds: Bounds) -> None:
         raise _broken("archives of several parts, with a comment, or in zip64 form are not read")
     if entries > 4 * bounds.files or size > (entries + 1) * _ENTRY_BYTES:
         raise _too_large(f"its directory has {entries} entries in {size} bytes, at most {bounds.files} files are taken")
+
+
+def _check_apart(files: list[zipfile.ZipInfo]) -> None:
+    """Refuse entries that share bytes of the archive: newer zipfiles give the first of them, older ones all."""
+    ends = 0
+    for info in sorted(files, key=lambda info: info.header_offset):
+        if info.header_offset < ends:
+            raise _broken("its files overlap")
+        ends = info.header_offset + _HEADER_BYTES + info.compress_size
 
 
 def _entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, bounds: Bounds) -> bytes | InvalidRequestError:

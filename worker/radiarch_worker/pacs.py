@@ -172,7 +172,7 @@ def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
     """
     rtstruct = _rtstruct(orthanc, spec)
     link.private(_private_words(rtstruct))
-    inputs = {i.kind: _input(orthanc, i, spec) for i in spec.inputs}
+    inputs: dict[str, Dataset] = {i.kind: _input(orthanc, i, spec) for i in spec.inputs}
     wanted = referenced_images(rtstruct)
     if not wanted:
         raise InputRefusedError(

@@ -19,6 +19,20 @@ const PANELS = [
   ['plan', 'Plan', 'Pencil'],
 ];
 
+// OHIF's tabs have icons of its own set only, which say nothing of doses: ours are named
+const TABS = PANELS.map(
+  ([name, label]) => `
+  [data-cy="${name}-btn"] { width: auto !important; min-width: 44px; }
+  [data-cy="${name}-btn"] svg { display: none; }
+  [data-cy="${name}-btn"] > div::after { content: "${label}"; padding: 0 8px; font: 500 12px/1 Inter, system-ui, sans-serif; color: #fff; }`,
+).join('');
+
+function nameTabs() {
+  const style = document.createElement('style');
+  style.textContent = TABS;
+  document.head.append(style);
+}
+
 const parameters = () => new URLSearchParams(location.search);
 
 /** The study that the address names; the first, if it names several. */
@@ -52,7 +66,7 @@ export function leave() {
 
 export default {
   id: ID,
-  preRegistration() {},
+  preRegistration: nameTabs,
   onModeEnter({ servicesManager }) {
     addDoseMetadata(servicesManager);
   },

@@ -82,7 +82,7 @@ function plane(instance, frame) {
     };
   } catch (e) {
     if (!(e instanceof RefusedDose)) throw e;
-    if (!told.has(instance.SOPInstanceUID)) console.error(`Radiarch: ${e.message}. ${e.remedy}`);
+    if (!told.has(instance.SOPInstanceUID)) console.warn(`Radiarch: ${e.message}. ${e.remedy}`);
     told.add(instance.SOPInstanceUID);
     return { frameOfReferenceUID: undefined, imagePositionPatient: undefined, imageOrientationPatient: undefined };
   }

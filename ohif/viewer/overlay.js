@@ -209,7 +209,7 @@ export class Overlay {
       line('Dose not drawn: it belongs to another frame of reference than these images', '#ffb86b', 600);
     } else if (shown) {
       line(dose.label, null, 600);
-      if (plan) line('UNAPPROVED · not for clinical use', '#ffd9a8');
+      if (plan) line('UNAPPROVED', '#ffd9a8');
       if (plan?.superseded_by) line('Superseded by a newer plan', '#ffb86b', 600);
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 420;
       if (roomy && (session.display.lines || session.display.wash)) {

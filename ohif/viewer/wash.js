@@ -114,14 +114,17 @@ export class Wash {
     const shares = property.getScalarOpacity(0);
     const edge = (high - low) * 1e-4;
     shares.removeAllPoints();
-    const points = this.#session.minus
-      ? [[low, opacity], [-threshold - edge, opacity], [-threshold, 0], [threshold, 0], [threshold + edge, opacity], [high, opacity]]
-      : [[0, 0], [Math.max(threshold - edge, edge), 0], [threshold, opacity], [high, opacity]];
-    for (const [gy, share] of points) shares.addPoint(gy, share);
+    for (const [gy, share] of steps(threshold, edge, opacity, this.#session.minus)) shares.addPoint(gy, share);
     property.setInterpolationTypeToLinear();
     property.setScalarOpacityUnitDistance?.(0, actor.getMapper().getSampleDistance());
     actor.modified();
   }
+}
+
+/** Opacity over dose: none below the threshold (for a difference: nearer to zero), and one and the same from there on. */
+function steps(threshold, edge, opacity, isDifference) {
+  const above = [[threshold, 0], [threshold + edge, opacity]];
+  return isDifference ? [[-threshold - edge, opacity], [-threshold, 0], ...above] : above;
 }
 
 /**

@@ -41,7 +41,7 @@ class Browser:
         self.driver.get(url)
 
     def script(self, text: str, *arguments: Any) -> Any:
-        return self.driver.execute_script(f"const given = arguments;\n{text}", *arguments)
+        return self.driver.execute_script(f"const given = arguments;\n{text}", *arguments)  # type: ignore[no-untyped-call]
 
     def module(self, expression: str, *arguments: Any) -> Any:
         """An expression that may await, such as ``(await import('/x.js')).f(given[0])``."""
@@ -99,7 +99,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """Errors in the browser's console since the last time: of scripts, of the policy, failed requests."""
-        entries = self.driver.get_log("browser")
+        entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
         return [
             e["message"]
             for e in entries

@@ -136,6 +136,16 @@ class Viewer:
         self.wait_status("ready")
         self.wait(f"{VIEWS}.every((v) => v.getActor('radiarch-dose'))", "the wash is there")
 
+    def style(self, **display: Any) -> None:
+        """Change how the dose is drawn, and wait until it is."""
+        self.session("session.set(given[0])", display)
+        self.browser.module("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        if "wash" in display:
+            shown = str(bool(display["wash"])).lower()
+            self.wait(
+                f"{VIEWS}.every((v) => Boolean(v.getActor('radiarch-dose')) === {shown})", "the wash is as wanted"
+            )
+
     def wash_is_anywhere(self) -> bool:
         """Whether any viewport still holds a dose."""
         found: bool = self.browser.script(f"return {VIEWS}.some((v) => v.getActor('radiarch-dose') !== undefined)")
@@ -254,6 +264,35 @@ def test_a_dose_is_drawn_where_its_dicom_says_with_the_values_that_it_says(
     viewer.open(doses.study_uid, address="viewer")  # the address that OHIF's users know, for the first
     viewer.show(doses.uid(name))
     _check_points(viewer, doses.by_name[name], [(2, 5, 4), (6, 20, 22), (10, 8, 25)])
+
+
+@pytest.mark.parametrize("subtracted", [None, "absolute"])
+def test_above_the_threshold_every_dose_covers_the_images_alike(
+    viewer: Viewer, doses: Doses, subtracted: str | None
+) -> None:
+    """Half opaque is half of the image and half of the colour, whatever the dose; below the threshold is the image."""
+    viewer.open(doses.study_uid)
+    viewer.show(doses.uid("relative"))
+    minus = {"kind": "dose", "id": doses.uid(subtracted)} if subtracted else None
+    viewer.session("session.subtract(given[0])", minus)
+    viewer.wait_status("ready")
+    viewer.wait(f"{VIEWS}.every((v) => v.getActor('radiarch-dose'))", "the wash is there")
+    matrix, _ = _grid(doses.by_name["relative"])
+    # 31 % and 82 % of the largest dose; half of that is the difference, whose scale is ten times as fine
+    for threshold, low_is_seen in ((0, True), (50, subtracted is not None)):
+        for point in ((2, 5, 4), (10, 20, 25)):
+            at = viewer.go_to("axial", matrix @ np.array([*point, 1.0]))
+            at = (round(at[0]) + 0.5, round(at[1]) + 0.5)
+            drawn = []
+            for display in ({"wash": False}, {"wash": True, "opacity": 1}, {"wash": True, "opacity": 0.5}):
+                viewer.style(threshold=threshold, **display)
+                drawn.append(viewer.colour("axial", at))
+            image, colour, half = drawn
+            if point == (2, 5, 4) and not low_is_seen:
+                assert np.abs(colour - image).max() <= 2
+                continue
+            assert np.abs(colour - image).max() > 20
+            assert np.abs(half - (image + colour) / 2).max() < 9, (threshold, point, drawn)
 
 
 @pytest.mark.cases

@@ -145,8 +145,8 @@ def _missing(problem: RadiarchError) -> Response:
 </style>
 <h1>The viewer is not there yet</h1>
 <p>{html.escape(str(problem))}.</p>
-<p>{html.escape(problem.info.remedy)} By hand: <code>npm ci --ignore-scripts</code> in the folder <code>ohif</code> of the
-installation. Planning goes on without the viewer; plans, goals and DVHs are in the
+<p>{html.escape(problem.info.remedy)} By hand: <code>npm ci --ignore-scripts</code> in the folder <code>ohif</code> of
+the installation. Planning goes on without the viewer; plans, goals and DVHs are in the
 <a href="/radiarch/ui/">plan list</a>, and the images in <a href="/app/explorer.html">Orthanc Explorer</a>.</p>
 </html>"""
     policy = "default-src 'none'; style-src 'unsafe-inline'"

@@ -42,6 +42,7 @@ class Watch:
     unknown_since : since when Redis knows neither job nor status
     ended_since : since when RQ says that the job has ended while no result is there
     unlisted_since : since when RQ says that the job waits while it is not in the queue
+    waited : whether RQ said at the last look that the job waits
     """
 
     beat: str | None
@@ -49,6 +50,7 @@ class Watch:
     unknown_since: float | None = None
     ended_since: float | None = None
     unlisted_since: float | None = None
+    waited: bool = False
 
 
 class Kind(Enum):
@@ -88,6 +90,9 @@ def look(seen: Observation, watch: Watch | None, now: float, *, listed: bool | N
         watch = Watch(beat=beat, beat_at=now)
     elif beat is not None and beat != watch.beat:
         watch = replace(watch, beat=beat, beat_at=now)
+    elif watch.waited and seen.rq is not None and seen.rq not in RQ_WAITING:
+        # a worker has just taken it: it was silent for as long as it waited, and has its whole time to be heard of
+        watch = replace(watch, beat_at=now)
     unlisted = watch.unlisted_since
     if seen.rq not in RQ_WAITING or listed:
         unlisted = None
@@ -98,6 +103,7 @@ def look(seen: Observation, watch: Watch | None, now: float, *, listed: bool | N
         unknown_since=_since(watch.unknown_since, seen.rq is None and seen.status is None, now),
         ended_since=_since(watch.ended_since, seen.rq in RQ_ENDED and seen.result is None, now),
         unlisted_since=unlisted,
+        waited=seen.rq in RQ_WAITING,
     )
 
 

@@ -11,6 +11,7 @@ from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ErrorCode, ErrorInfo, ServiceError
 from radiarch_contract.job import WorkerStatus
 from redis.exceptions import RedisError
+from sqlalchemy.exc import DBAPIError
 
 from .orthanc_client import OrthancClient
 from .protocols import ProtocolSet
@@ -57,7 +58,10 @@ class Services:
                 remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
                 code=ErrorCode.QUEUE_UNAVAILABLE,
             ) from e
-        known = self.store.attempts.current([w.plan_id for w in found if w.plan_id])
+        try:
+            known = self.store.attempts.current([w.plan_id for w in found if w.plan_id])
+        except DBAPIError:
+            known = {}  # the workers are there all the same; whose plans they run cannot be told now
         return [w if w.plan_id in known else w.model_copy(update={"plan_id": None}) for w in found]
 
 

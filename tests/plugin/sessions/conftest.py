@@ -17,6 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from radiarch_contract import API_PREFIX, transport
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
@@ -211,8 +212,8 @@ def result(plan_id: str, kind: OutputKind, study: PhantomStudy) -> Dataset:
     """An object with a result's identity; what it says does not matter here."""
     made = Dataset()
     made.file_meta = copy.deepcopy(study.rtstruct.file_meta)
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = SOP_CLASS_UIDS[kind]
-    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = sop_instance_uid(plan_id, kind)
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID(SOP_CLASS_UIDS[kind])
+    made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID(sop_instance_uid(plan_id, kind))
     made.SeriesInstanceUID = series_instance_uid(plan_id, kind)
     made.StudyInstanceUID, made.PatientID = study.rtstruct.StudyInstanceUID, study.rtstruct.PatientID
     made.PatientName = study.rtstruct.PatientName

@@ -316,6 +316,15 @@ class TestLosses:
         again = world.take()
         assert again == spec.model_copy(update={"attempt": 2})
 
+    def test_a_job_that_has_waited_long_has_its_whole_time_from_when_it_is_taken(self, world: World) -> None:
+        plan = world.plan()
+        world.idle(2 * LOST)
+        world.take()
+        world.idle(transport.LOST_AFTER_S - 2)
+        assert world.get(plan).attempt == 1
+        world.idle(4)
+        assert world.get(plan).attempt == 2
+
     def test_after_three_losses_the_plan_has_failed_with_its_cause(self, world: World) -> None:
         plan, _ = world.running()
         for attempt in (1, 2, 3):

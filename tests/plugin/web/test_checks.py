@@ -10,7 +10,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import RTIonPlanStorage, RTPlanStorage, generate_uid
+from pydicom.uid import UID, RTIonPlanStorage, RTPlanStorage, generate_uid
 from radiarch_contract.errors import ErrorCode
 
 from tests.phantoms import PhantomStudy, box
@@ -40,7 +40,7 @@ def dose_of(study: PhantomStudy, plan: Dataset | None, **changes: Any) -> Datase
     return rtdose(study, values, origin_mm=(-10, -10, -4), spacing_mm=(4, 4, 4), rtplan_uid=uid, **changes)
 
 
-def plan_of(study: PhantomStudy, sop_class: str = RTIonPlanStorage) -> Dataset:
+def plan_of(study: PhantomStudy, sop_class: UID = RTIonPlanStorage) -> Dataset:
     """What the plugin reads of a plan; the worker is not here."""
     plan = dose_of(study, None)
     for keyword in ("PixelData", "ReferencedRTPlanSequence", "DoseUnits", "GridFrameOffsetVector"):

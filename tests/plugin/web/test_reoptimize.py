@@ -13,7 +13,15 @@ from radiarch_plugin.requester import authenticates, user_of
 from tests.phantoms import PhantomStudy
 from tests.plugin.web.conftest import Api
 
-OBJECTIVE = {"structure": "PTV", "metric": "DMin", "dose_gy": 58.0, "volume_percent": None, "weight": 1.0}
+OBJECTIVE = {
+    "structure": "PTV",
+    "metric": "DMin",
+    "dose_gy": 58.0,
+    "volume_percent": None,
+    "weight": 1.0,
+    "robust": False,
+    "over_scenarios": "worst-case",
+}
 
 
 def planned(api: Api, uid: str, **fields: Any) -> dict[str, Any]:

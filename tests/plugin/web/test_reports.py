@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 from radiarch_contract.job import JobResult, Output
 from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind
@@ -25,7 +27,7 @@ def ended(api: Api, plan_id: str, *kinds: OutputKind) -> dict[OutputKind, str]:
     case = waterbox.case()
     spec = case.spec.model_copy(update={"plan_id": plan_id})
     nothing = Evaluation((), (), ())
-    written = {
+    written: dict[OutputKind, Callable[[], Dataset]] = {
         OutputKind.RTPLAN: lambda: write_rtplan(spec, case.patient, case.plan),
         OutputKind.RTDOSE: lambda: write_rtdose(spec, case.patient, case.plan, nothing),
         OutputKind.REPORT: lambda: write_report(spec, case.patient, case.plan, PDF),

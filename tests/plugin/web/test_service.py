@@ -111,7 +111,9 @@ def test_workflows_tell_schema_and_defaults_that_are_used(api: Api) -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
         values = dict(workflow["defaults"])
         if "objectives" in schema.get("required", ()):
-            values["objectives"] = [{"structure": "PTV", "metric": "DUniform", "dose_gy": 60}]
+            values["objectives"] = [
+                {"structure": "PTV", "metric": "DUniform", "dose_gy": 60, "robust": "robust" in workflow["id"]}
+            ]
         jsonschema.validate(values, schema)
         parsed = parse_parameters(workflow["id"], values).model_dump(mode="json")
         assert all(parsed[k] == v for k, v in workflow["defaults"].items())

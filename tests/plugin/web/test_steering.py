@@ -1,4 +1,4 @@
-"""Derived structures, further targets and overrides in requests and protocols: every structure behind them must exist."""
+"""Derived structures, further targets, overrides in requests and protocols: the structures behind them must exist."""
 
 from __future__ import annotations
 

@@ -52,6 +52,7 @@ def test_dciodvfy_finds_nothing(rtplan: pydicom.Dataset, tmp_path: Path) -> None
 
 def test_an_independent_reader_gets_every_spot_and_mu(case: waterbox.Case, rtplan: pydicom.Dataset) -> None:
     read = read_ion_plan(rtplan)
+    assert case.spec.prescription is not None
     assert read.fractions == case.spec.prescription.fractions
     assert len(read.beams) == len(case.plan.beams)
     for found, planned in zip(read.beams, case.plan.beams, strict=True):

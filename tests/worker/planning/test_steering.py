@@ -56,7 +56,7 @@ BOLUS: Box = ((-45.0, 45.0), (-111.0, -108.5), (708.0, 790.0))
 
 
 def overridden(p: Patient, *overrides: dict[str, Any]) -> Patient:
-    parameters = ImptBasicParameters(overrides=[DensityOverride(**o) for o in overrides])
+    parameters = ImptBasicParameters(overrides=tuple(DensityOverride(**o) for o in overrides))
     return prepare(p, refs(p), parameters)[0]
 
 

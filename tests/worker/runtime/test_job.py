@@ -85,6 +85,8 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(evaluation, "evaluate", lambda *a: evaluation.Evaluation(dvh=(), metrics=(), goals=()))
     monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())
     monkeypatch.setattr(dicom, "write_rtdose", lambda *a: Dataset())
+    monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", {}, ()))
+    monkeypatch.setattr(dicom, "write_report", lambda *a: Dataset())
     monkeypatch.setattr(pacs, "store", stored)
 
     def run_with(answers: tuple[bool | None, ...] = (True, True)) -> tuple[JobResult, Worker]:
@@ -114,7 +116,7 @@ def raising(error: BaseException) -> Callable[..., Any]:
 def test_a_plan_that_works_names_its_outputs_plan_first(run: Run) -> None:
     result, worker = run()
     assert result.error is None
-    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
     assert result.beams[0].meterset_mu == 1.0
     assert {"fetch", "load", "plan", "evaluate", "write", "store", "total"} <= set(result.timings_s)
     assert "peak memory" in worker.log
@@ -195,7 +197,7 @@ def test_what_was_stored_while_it_was_cancelled_is_removed(run: Run, monkeypatch
     assert result.error is not None
     assert result.error.code is ErrorCode.CANCELLED
     assert result.outputs == ()
-    assert removed == ["orthanc-rtplan", "orthanc-rtdose"]
+    assert removed == ["orthanc-rtplan", "orthanc-rtdose", "orthanc-report"]
 
 
 def test_a_redis_that_does_not_answer_is_another_try(run: Run) -> None:
@@ -225,7 +227,6 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     put: list[tuple[str, int]] = []
     pictures = dict.fromkeys(Plane, b"png")
     monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", pictures, ("drawn as code points",)))
-    monkeypatch.setattr(dicom, "write_report", lambda *a: Dataset())
     monkeypatch.setattr(pacs.Orthanc, "put_attachment", lambda self, to, number, data: put.append((to, number)))
     return put
 

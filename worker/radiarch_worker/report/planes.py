@@ -169,7 +169,9 @@ def cut(
 def _take(volume: npt.NDArray[np.generic], plane: Plane, index: int) -> npt.NDArray[np.generic]:
     """The plane's voxels, v then u; rows as in the volume."""
     across = _AXES[plane][0]
-    return volume.take(index, axis=2 - across)
+    at: list[slice | int] = [slice(None)] * 3
+    at[2 - across] = index
+    return volume[tuple(at)]
 
 
 def _oriented(values: npt.NDArray[np.float32], grid: Grid, plane: Plane) -> Sheet:

@@ -31,7 +31,8 @@ def rgb(cut: Cut, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
         strength = np.clip((percent - WASH_FROM_PERCENT) / WASH_FROM_PERCENT, 0, 1) * np.float32(_WASH_ALPHA)
         strength = (strength * known)[..., None]
         colour = colour * (1 - strength) + dose_colours(percent) * strength
-    return np.rint(colour).astype(np.uint8)
+    pixels: npt.NDArray[np.uint8] = np.rint(colour).astype(np.uint8)
+    return pixels
 
 
 def sample(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
@@ -82,7 +83,7 @@ class EncapsulatedPDF(ResultSOPClass):
         self.AcquisitionDateTime = ""
         self.BurnedInAnnotation = BurnedInAnnotationValues.YES.value  # the patient's name is on every page
         self.DocumentTitle = text(f"Radiarch treatment plan report, UNAPPROVED: {spec.plan_label}", 1024)
-        self.ConceptNameCodeSequence = []
+        self.ConceptNameCodeSequence: list[Dataset] = []
         self.VerificationFlag = VerificationFlagValues.UNVERIFIED.value
         self.MIMETypeOfEncapsulatedDocument = MIMETypeValues.PDF.value
         self.EncapsulatedDocumentLength = len(pdf)

@@ -74,9 +74,10 @@ class _Demo:
             with Service(settings, self._say) as service:
                 self._service = service
                 with Radiarch(service.url) as client:
-                    self._plan_and_show(Session(service, client, lambda: self._signals > 0), client)
+                    session = Session(service, client, say=self._say, stopping=lambda: self._signals > 0)
+                    self._plan_and_show(session, client)
                     done = True
-                    self._stay(Session(service, client, lambda: self._signals > 0))
+                    self._stay(session)
         except Stopped:
             self._say("stopped")
             return 0 if done else _INTERRUPTED

@@ -22,6 +22,8 @@ SENDER = "/usr/bin/dcmsend"
 _POLL_S = 0.4
 _STEP_S = 0.1
 _READY_WITHIN_S = 180.0
+_SAY_WHY_AFTER_S = 15.0
+_BROKEN_GRACE_S = 5.0
 _ARRIVES_WITHIN_S = 120.0
 _MISSING_GRACE_S = 10.0
 
@@ -39,9 +41,12 @@ class Session:
         Whether the user asked for the end; every wait looks at it.
     """
 
-    def __init__(self, service: Service, client: Radiarch, stopping: Callable[[], bool]) -> None:
+    def __init__(
+        self, service: Service, client: Radiarch, *, say: Callable[[str], None], stopping: Callable[[], bool]
+    ) -> None:
         self._service = service
         self._client = client
+        self._say = say
         self._stopping = stopping
         self.timings_s: dict[str, float] = {}
 
@@ -75,13 +80,23 @@ class Session:
         ScriptError
             With the service's own reasons, when it takes too long.
         """
-        deadline = time.monotonic() + _READY_WITHIN_S
+        since = time.monotonic()
+        said = ""
+        broken_since: float | None = None
         while True:
+            now = time.monotonic()
             info = self._service.info()
             if info is not None and info.get("ready") is True:
                 self._service.ready()
                 return
-            if time.monotonic() > deadline:
+            broken = self._service.broken() if info is None else None
+            broken_since = None if broken is None else broken_since or now
+            if broken is not None and broken_since is not None and now - broken_since > _BROKEN_GRACE_S:
+                raise ScriptError(broken, remedy=f"{self._service.settings.state / 'logs' / 'orthanc.log'} has more.")
+            if now - since > _SAY_WHY_AFTER_S and (why := self._service.problems(info)) != said:
+                said = why
+                self._say(f"not ready yet: {why}")
+            if now - since > _READY_WITHIN_S:
                 raise ScriptError(
                     f"the service is not ready after {_READY_WITHIN_S:.0f} s: {self._service.problems(info)}",
                     remedy=f"Its logs are in {self._service.settings.state / 'logs'}.",

@@ -16,7 +16,7 @@ from .service import CHECKOUT, Service, ServiceSettings
 
 _CHECK_S = 0.1
 _INFO_S = 0.3
-_WARN_AFTER_S = 60.0
+_WARN_AFTER_S, _WARN_AGAIN_S = 15.0, 60.0
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -59,8 +59,10 @@ class _Readiness:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._since = self._warned_at = time.monotonic()
+        self._since = time.monotonic()
+        self._warn_at = self._since + _WARN_AFTER_S
         self._asked_at = 0.0
+        self._said = ""
         self._done = False
 
     def step(self) -> None:
@@ -76,8 +78,11 @@ class _Readiness:
             _say(f"ready after {now - self._since:.1f} s")
             for line in addresses(settings):
                 _say("  " + line)
-        elif now - self._warned_at > _WARN_AFTER_S:
-            self._warned_at = now
+            return
+        broken = self._service.broken() if info is None else None
+        if now > self._warn_at or (broken is not None and broken != self._said):
+            self._warn_at = now + _WARN_AGAIN_S
+            self._said = broken or ""
             why = self._service.problems(info)
             _say(f"not ready after {now - self._since:.0f} s: {why} (logs: {self._service.settings.state / 'logs'})")
 

@@ -15,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -106,11 +107,20 @@ class Service:
         answer = self.get(f"{PLUGIN_PATH}/info")
         return answer if isinstance(answer, dict) else None
 
-    @staticmethod
-    def problems(info: Mapping[str, Any] | None) -> str:
+    def broken(self) -> str | None:
+        """Why the plugin cannot work, in its own words; None where it can, and while nothing answers.
+
+        Where it could not start, that is what it says until Orthanc is started anew.
+        """
+        status, answer = self._ask(f"{PLUGIN_PATH}/info")
+        if status != HTTPStatus.SERVICE_UNAVAILABLE or not isinstance(answer, dict):
+            return None
+        return str(answer["message"]) if answer.get("code") == "not_ready" else None
+
+    def problems(self, info: Mapping[str, Any] | None) -> str:
         """Why the service is not ready, in its own words."""
         if info is None:
-            return "its REST interface does not answer"
+            return self.broken() or "its REST interface does not answer"
         problems = [str(p.get("message")) for p in info.get("problems", [])]
         if not problems and not info.get("workers", {}).get("total"):
             problems = ["no worker has said that it is there"]
@@ -118,12 +128,25 @@ class Service:
 
     def get(self, path: str, *, timeout_s: float = 5.0) -> Any:
         """JSON from Orthanc, or None while it does not answer with success."""
+        status, answer = self._ask(path, timeout_s=timeout_s)
+        return answer if status is not None and status < HTTPStatus.BAD_REQUEST else None
+
+    def _ask(self, path: str, *, timeout_s: float = 5.0) -> tuple[int | None, Any]:
+        """Status and JSON of an answer; None in the place of either that there is not."""
         request = urllib.request.Request(self.url + path, headers=self.authorization())  # noqa: S310 - an http URL
+        status: int | None = None
         try:
             with _DIRECT.open(request, timeout=timeout_s) as answer:
-                return json.load(answer)
-        except (OSError, ValueError, urllib.error.URLError):
-            return None
+                status = answer.status
+                return status, json.load(answer)
+        except urllib.error.HTTPError as e:
+            with e:
+                try:
+                    return e.code, json.load(e)
+                except (OSError, ValueError):
+                    return e.code, None
+        except (OSError, ValueError):
+            return status, None
 
     def authorization(self) -> dict[str, str]:
         for name, password in self.settings.users.items():

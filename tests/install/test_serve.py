@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -64,9 +66,9 @@ class Serve:
         )
 
 
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    serve = Serve(tmp_path, "--protocols", str(BOX_PROTOCOLS), "--threads", "2")
+@contextmanager
+def serving(folder: Path, *options: str) -> Iterator[Serve]:
+    serve = Serve(folder, "--protocols", str(BOX_PROTOCOLS), "--threads", "2", *options)
     serve.start()
     yield serve
     left = descendants(serve.process.pid)
@@ -77,6 +79,12 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
         serve.process.kill()
         serve.http.close()
     assert [command_name(p) for p in left if alive(p)] == []
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    with serving(tmp_path) as serve:
+        yield serve
 
 
 def test_it_plans_what_arrives_also_after_its_parts_were_killed(serve: Serve, tmp_path: Path) -> None:
@@ -110,6 +118,14 @@ def _ready(serve: Serve) -> bool:
         return bool(serve.http.get("/radiarch/api/v1/info").json().get("ready"))
     except (httpx.TransportError, json.JSONDecodeError):
         return False
+
+
+def test_it_says_why_the_plugin_cannot_start(tmp_path: Path) -> None:
+    configuration = tmp_path / "orthanc.json"
+    configuration.write_text(json.dumps({"Radiarch": {"SitePackages": str(tmp_path / "nowhere")}}))
+    with serving(tmp_path, "--workers", "0", "--orthanc-config", str(configuration)) as serve:
+        says = "not ready after .* s: Radiarch cannot start: ModuleNotFoundError"
+        wait_for(lambda: re.search(says, serve.said()), "it says why", describe=serve.said, check=serve.check)
 
 
 def test_one_state_folder_has_one_service_and_ports_are_asked_for(serve: Serve, tmp_path: Path) -> None:

@@ -433,7 +433,7 @@ def conclude(
             f"{job.parameters.uncertainty_percent:g} % needs."
         )
     return PlanResult(
-        beams=_ion_beams(plan, meterset),
+        beams=_ion_beams(plan, meterset, setup.machine),
         dose=final.dose,
         uncertainty_percent=result.uncertainty_percent,
         machine=setup.machine.described,
@@ -446,7 +446,9 @@ def conclude(
     )
 
 
-def _ion_beams(plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tuple[IonBeam, ...]:
+def _ion_beams(
+    plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64], machine: mcsquare.ProtonMachine
+) -> tuple[IonBeam, ...]:
     beams = []
     at = 0
     for number, beam in enumerate(plan.beams, start=1):
@@ -454,7 +456,8 @@ def _ion_beams(plan: mcsquare.SpotPlan, meterset: npt.NDArray[np.float64]) -> tu
         for layer in beam.layers:
             mu = meterset[at : at + len(layer)]
             at += len(layer)
-            layers.append(Layer(layer.energy_mev, layer.x_mm, layer.y_mm, mu))
+            size = machine.spot_fwhm_mm(layer.energy_mev)
+            layers.append(Layer(layer.energy_mev, layer.x_mm, layer.y_mm, mu, size))
         geometry = (beam.gantry_deg, beam.couch_deg, beam.isocenter_mm)
         beams.append(IonBeam(number, beam.name, *geometry, tuple(layers), beam.range_shifter))
     return tuple(beams)

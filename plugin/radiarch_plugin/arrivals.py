@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from pydicom.uid import UID, CTImageStorage
 from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, RadiarchError
 from radiarch_contract.states import Origin
 from radiarch_contract.workflows import parse_parameters
 
 from .matching import LoadedProtocol, Matched, match
-from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct
+from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
 from .store import NewArrival, NewPlan
 
 
@@ -63,15 +61,10 @@ def too_large(size: int) -> ErrorInfo:
 
 def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPlan | ErrorInfo:
     """The plan that the protocols ask for, or why there is none."""
-    if not facts.referenced_images:
-        return _refused(
-            ErrorCode.NO_IMAGE_REFERENCE,
-            "the RTSTRUCT references no image (no Contour Image Sequence (3006,0016))",
-            "Export it again with its image references.",
-        )
-    foreign = facts.referenced_sop_class_uids - {CTImageStorage}
-    if foreign:
-        return not_ct(foreign)
+    try:
+        require_plannable(facts)
+    except InputRefusedError as e:
+        return e.info
     found = match(protocols, facts)
     if not isinstance(found, Matched):
         return found.error.info
@@ -97,23 +90,9 @@ def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPl
     )
 
 
-def not_ct(sop_class_uids: frozenset[str]) -> ErrorInfo:
-    names = ", ".join(sorted(UID(uid).name for uid in sop_class_uids))
-    return _refused(
-        ErrorCode.NOT_CT,
-        f"the RTSTRUCT is drawn on {names}, expected {CTImageStorage.name}",
-        "Dose is computed on CT: send the structure set that is drawn on the planning CT.",
-        sop_class_uids=sorted(sop_class_uids),
-    )
-
-
 def deleted(sop_instance_uid: str) -> ErrorInfo:
-    return _refused(
-        ErrorCode.INPUT_CHANGED,
+    return InputRefusedError(
         f"the RTSTRUCT {sop_instance_uid} was deleted from Orthanc before all of its images had come",
-        "Send it again where it is still to be planned.",
-    )
-
-
-def _refused(code: ErrorCode, message: str, remedy: str, **details: Any) -> ErrorInfo:
-    return InputRefusedError(message, remedy=remedy, code=code, **details).info
+        remedy="Send it again where it is still to be planned.",
+        code=ErrorCode.INPUT_CHANGED,
+    ).info

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import pydicom
 from pydicom import config as pydicom_config
 from pydicom.dataset import Dataset
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.structures import Roi
@@ -92,19 +92,23 @@ def require_plannable(facts: RtstructFacts) -> None:
     """
     if not facts.referenced_images:
         raise InputRefusedError(
-            f"RTSTRUCT {facts.sop_instance_uid} references no image (no Contour Image Sequence (3006,0016))",
-            remedy="Export the structure set again with its image references.",
+            "the RTSTRUCT references no image (no Contour Image Sequence (3006,0016))",
+            remedy="Export it again with its image references.",
             code=ErrorCode.NO_IMAGE_REFERENCE,
         )
-    others = sorted(facts.referenced_sop_class_uids - {CTImageStorage})
-    if others:
-        names = ", ".join(pydicom.uid.UID(u).name for u in others)
-        raise InputRefusedError(
-            f"RTSTRUCT {facts.sop_instance_uid} references images of SOP class {names}, expected CT Image Storage",
-            remedy="Contour on the planning CT, or send the structure set that was made on it.",
-            code=ErrorCode.NOT_CT,
-            sop_class_uids=others,
-        )
+    if others := facts.referenced_sop_class_uids - {CTImageStorage}:
+        raise not_ct(others)
+
+
+def not_ct(sop_class_uids: Iterable[str]) -> InputRefusedError:
+    """The refusal of a structure set that is drawn on, or said to be drawn on, images of these SOP classes."""
+    names = ", ".join(sorted(UID(uid).name for uid in sop_class_uids))
+    return InputRefusedError(
+        f"the RTSTRUCT is drawn on {names}, expected {CTImageStorage.name}",
+        remedy="Dose is computed on CT: send the structure set that is drawn on the planning CT.",
+        code=ErrorCode.NOT_CT,
+        sop_class_uids=sorted(sop_class_uids),
+    )
 
 
 def refuse_inflating(data: bytes) -> None:

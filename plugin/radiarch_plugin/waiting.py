@@ -11,7 +11,8 @@ from pydicom.uid import CTImageStorage
 from radiarch_contract.errors import NotFoundError
 from radiarch_contract.states import ArrivalState, PlanState
 
-from .arrivals import deleted, not_ct
+from .arrivals import deleted
+from .rtstruct import not_ct
 from .store import Store, WaitingPlan
 
 log = logging.getLogger(__name__)
@@ -185,9 +186,7 @@ class WaitingRoom:
         foreign = self._foreign_class(wait)
         del self._waits[plan.id]
         if foreign:
-            self._store.plans.refuse_waiting(
-                plan.id, not_ct(frozenset({foreign})), arrival_state=ArrivalState.NOT_PLANNED
-            )
+            self._store.plans.refuse_waiting(plan.id, not_ct({foreign}).info, arrival_state=ArrivalState.NOT_PLANNED)
         elif self._store.plans.promote(plan.id):
             log.info("plan %s: all %d images are stored", plan.id, len(plan.image_uids))
             self._queued()

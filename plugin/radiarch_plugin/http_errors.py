@@ -20,6 +20,8 @@ from radiarch_contract.errors import (
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
+from .outages import database_outage
+
 log = logging.getLogger(__name__)
 
 _BY_CODE = {
@@ -115,13 +117,8 @@ async def _http_error(request: Request, exc: Exception) -> Response:
 
 async def _database_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, DBAPIError)
-    kind = type(exc.orig).__name__
-    log.error("%s %s: the database failed: %s", request.method, request.url.path, kind)
-    info = ErrorInfo(
-        code=ErrorCode.NOT_READY,
-        message=f"the database does not answer as it should ({kind})",
-        remedy="Ask again in a moment; see that the database runs and that its disk is not full.",
-    )
+    info = database_outage(exc).info
+    log.error("%s %s: %s", request.method, request.url.path, info.message)
     return answer(info, 503)
 
 

@@ -9,6 +9,8 @@ from abc import ABC, abstractmethod
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 
+from .outages import outage
+
 log = logging.getLogger(__name__)
 
 _PAUSE_AFTER_ERROR_S = 0.5
@@ -80,7 +82,7 @@ class Loop(ABC):
         except RadiarchError as e:
             self._note(e.info, None)
         except Exception as e:
-            problem = self.describe(e)
+            problem = outage(e)
             self._note(
                 problem
                 or ErrorInfo(
@@ -98,10 +100,6 @@ class Loop(ABC):
         self.failed()
         self._stop.wait(_PAUSE_AFTER_ERROR_S)
         return _PAUSE_AFTER_ERROR_S
-
-    def describe(self, error: Exception) -> ErrorInfo | None:
-        """What a user should be told of a foreign error; None where it was not expected."""
-        return None
 
     def _note(self, problem: ErrorInfo, unexpected: Exception | None) -> None:
         self._problem = problem

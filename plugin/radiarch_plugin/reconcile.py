@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import redis
 from radiarch_contract import transport
-from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
+from radiarch_contract.errors import RadiarchError
 from radiarch_contract.job import AttemptStatus
 from radiarch_contract.states import PlanState
 from sqlalchemy.exc import DBAPIError
@@ -72,21 +72,6 @@ class Reconciler(Loop):
         self._watches.clear()
         self._shut.clear()
         self._swept_at = None
-
-    def describe(self, error: Exception) -> ErrorInfo | None:
-        if isinstance(error, redis.RedisError):
-            return ErrorInfo(
-                code=ErrorCode.QUEUE_UNAVAILABLE,
-                message=f"Redis does not answer as it should ({type(error).__name__})",
-                remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
-            )
-        if isinstance(error, DBAPIError):
-            return ErrorInfo(
-                code=ErrorCode.NOT_READY,
-                message=f"the database does not answer as it should ({type(error.orig).__name__})",
-                remedy="See that it runs and that its disk is not full; nothing is lost meanwhile.",
-            )
-        return None
 
     def turn(self) -> float:
         if not self._ownership.acquire():

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
 from .orthanc_client import OrthancClient
+from .outages import queue_outage
 from .protocols import ProtocolSet
 from .queue import JobQueue
 from .store import Store
@@ -53,11 +54,7 @@ class Services:
         try:
             found = self.queue.workers()
         except RedisError as e:
-            raise ServiceError(
-                f"Redis does not answer ({type(e).__name__})",
-                remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
-                code=ErrorCode.QUEUE_UNAVAILABLE,
-            ) from e
+            raise queue_outage(e) from e
         try:
             known = self.store.attempts.current([w.plan_id for w in found if w.plan_id])
         except DBAPIError:

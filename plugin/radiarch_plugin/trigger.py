@@ -90,15 +90,6 @@ class Trigger(Loop):
     def failed(self) -> None:
         self._room.forget()
 
-    def describe(self, error: Exception) -> ErrorInfo | None:
-        if isinstance(error, DBAPIError):
-            return ErrorInfo(
-                code=ErrorCode.NOT_READY,
-                message=f"the database does not answer as it should ({type(error.orig).__name__})",
-                remedy="See that it runs and that its disk is not full; nothing is lost meanwhile.",
-            )
-        return None
-
     def turn(self) -> float:
         if not self._ownership.acquire():
             self._cursor = None  # the owner moves it

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.answers import EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
 from radiarch_plugin.orthanc_client import OrthancClient
+from radiarch_plugin.outages import database_outage
 from radiarch_plugin.services import RuntimeDep, Services
 
 router = APIRouter(prefix="/info", tags=["service"])
@@ -75,13 +76,7 @@ def _queue(services: Services, problems: list[ErrorInfo]) -> QueueAnswer | None:
     try:
         counts = services.store.plans.counts()
     except DBAPIError as e:
-        problems.append(
-            ErrorInfo(
-                code=ErrorCode.NOT_READY,
-                message=f"the database does not answer as it should ({type(e.orig).__name__})",
-                remedy="See that it runs and that its disk is not full.",
-            )
-        )
+        problems.append(database_outage(e).info)
         return None
     return QueueAnswer(
         waiting=counts[PlanState.WAITING], queued=counts[PlanState.QUEUED], running=counts[PlanState.RUNNING]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 import redis
-from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo, InvalidRequestError, ServiceError
+from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, ServiceError
 from redis import Redis
 from sqlalchemy.exc import DBAPIError
 
@@ -224,21 +224,6 @@ class Sessions(Loop):
                 raise
             return _IDLE_S  # it was ended meanwhile
         return _IDLE_S if rest_s is None else rest_s
-
-    def describe(self, error: Exception) -> ErrorInfo | None:
-        if isinstance(error, redis.RedisError):
-            return ErrorInfo(
-                code=ErrorCode.QUEUE_UNAVAILABLE,
-                message=f"Redis does not answer as it should ({type(error).__name__})",
-                remedy="Start Redis, or correct Radiarch.RedisUrl; nothing is lost meanwhile.",
-            )
-        if isinstance(error, DBAPIError):
-            return ErrorInfo(
-                code=ErrorCode.NOT_READY,
-                message=f"a session's database does not answer as it should ({type(error.orig).__name__})",
-                remedy="See that the sessions' folder can be written and that its disk is not full.",
-            )
-        return None
 
     # -- after a restart ----------------------------------------------------------------------------------------
 

@@ -18,10 +18,12 @@ from . import models
 from ._client import AsyncOrthanc, AsyncRadiarch, Orthanc, Radiarch
 from ._config import Settings, load_settings
 from ._drivers import Retry
+from ._session import AsyncSession, Session
 
 __all__ = [
     "AsyncOrthanc",
     "AsyncRadiarch",
+    "AsyncSession",
     "ConflictError",
     "EngineError",
     "ErrorCode",
@@ -33,6 +35,7 @@ __all__ = [
     "RadiarchError",
     "Retry",
     "ServiceError",
+    "Session",
     "Settings",
     "load_settings",
     "models",

@@ -2,134 +2,68 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 import httpx
 
-from . import _jobs as jobs
 from . import _operations as ops
 from . import _orthanc as orthanc_ops
+from . import _sessions as sessions
 from ._config import Connection, Settings, load_settings
 from ._drivers import AsyncDriver, Retry, SyncDriver
-from ._effects import Flow
-from .models import Page
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-PageFlow = Callable[Concatenate[str | None, P], Flow[Page[T]]]
+from ._methods import Async, Sync, awaitable, awaitable_pages, blocking, blocking_pages
+from ._plans import AsyncPlans, SyncPlans
+from ._session import AsyncSession, Session
 
 
-class _Sync:
-    _driver: SyncDriver
-
-
-class _Async:
-    _driver: AsyncDriver
-
-
-def _as_method(operation: Callable[..., Any], method: Callable[..., Any], *, skip: int = 0) -> None:
-    """Give a method its operation's documentation and signature, with ``self`` in front."""
-    functools.update_wrapper(method, operation)
-    own = inspect.signature(operation)
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    parameters = [this, *list(own.parameters.values())[skip:]]
-    method.__signature__ = own.replace(parameters=parameters, return_annotation=own.empty)  # type: ignore[attr-defined]
-
-
-def _sync(operation: Callable[P, Flow[T]]) -> Callable[Concatenate[_Sync, P], T]:
-    def method(self: _Sync, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._driver.drive(operation(*args, **kwargs))
-
-    _as_method(operation, method)
-    return method
-
-
-def _async(operation: Callable[P, Flow[T]]) -> Callable[Concatenate[_Async, P], Awaitable[T]]:
-    async def method(self: _Async, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self._driver.drive(operation(*args, **kwargs))
-
-    _as_method(operation, method)
-    return method
-
-
-def _sync_pages(operation: PageFlow[P, T]) -> Callable[Concatenate[_Sync, P], Iterator[T]]:
-    def method(self: _Sync, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        page = self._driver.drive(operation(None, *args, **kwargs))
-        yield from page.items
-        while page.next is not None:
-            page = self._driver.drive(operation(page.next, *args, **kwargs))
-            yield from page.items
-
-    _as_method(operation, method, skip=1)
-    return method
-
-
-def _async_pages(operation: PageFlow[P, T]) -> Callable[Concatenate[_Async, P], AsyncIterator[T]]:
-    async def method(self: _Async, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        page = await self._driver.drive(operation(None, *args, **kwargs))
-        for item in page.items:
-            yield item
-        while page.next is not None:
-            page = await self._driver.drive(operation(page.next, *args, **kwargs))
-            for item in page.items:
-                yield item
-
-    _as_method(operation, method, skip=1)
-    return method
-
-
-class Orthanc(_Sync):
+class Orthanc(Sync):
     """Browsing Orthanc: patients, studies, series, instances; reached as ``Radiarch(…).orthanc``."""
 
     def __init__(self, driver: SyncDriver) -> None:
         self._driver = driver
 
-    system = _sync(orthanc_ops.system)
-    plugins = _sync(orthanc_ops.plugins)
-    patients = _sync_pages(orthanc_ops.patients_page)
-    studies = _sync_pages(orthanc_ops.studies_page)
-    series = _sync_pages(orthanc_ops.series_page)
-    instances = _sync_pages(orthanc_ops.instances_page)
-    find = _sync_pages(orthanc_ops.find_page)
-    get_resource = _sync(orthanc_ops.get_resource)
-    lookup = _sync(orthanc_ops.lookup)
-    instance_tags = _sync(orthanc_ops.instance_tags)
-    instance_file = _sync(orthanc_ops.instance_file)
-    download = _sync(orthanc_ops.download)
-    upload = _sync(orthanc_ops.upload)
-    send_folder = _sync(orthanc_ops.send_folder)
-    send_folder_dicom = _sync(orthanc_ops.send_folder_dicom)
+    system = blocking(orthanc_ops.system)
+    plugins = blocking(orthanc_ops.plugins)
+    patients = blocking_pages(orthanc_ops.patients_page)
+    studies = blocking_pages(orthanc_ops.studies_page)
+    series = blocking_pages(orthanc_ops.series_page)
+    instances = blocking_pages(orthanc_ops.instances_page)
+    find = blocking_pages(orthanc_ops.find_page)
+    get_resource = blocking(orthanc_ops.get_resource)
+    lookup = blocking(orthanc_ops.lookup)
+    instance_tags = blocking(orthanc_ops.instance_tags)
+    instance_file = blocking(orthanc_ops.instance_file)
+    download = blocking(orthanc_ops.download)
+    upload = blocking(orthanc_ops.upload)
+    send_folder = blocking(orthanc_ops.send_folder)
+    send_folder_dicom = blocking(orthanc_ops.send_folder_dicom)
 
 
-class AsyncOrthanc(_Async):
+class AsyncOrthanc(Async):
     """Browsing Orthanc without blocking; reached as ``AsyncRadiarch(…).orthanc``."""
 
     def __init__(self, driver: AsyncDriver) -> None:
         self._driver = driver
 
-    system = _async(orthanc_ops.system)
-    plugins = _async(orthanc_ops.plugins)
-    patients = _async_pages(orthanc_ops.patients_page)
-    studies = _async_pages(orthanc_ops.studies_page)
-    series = _async_pages(orthanc_ops.series_page)
-    instances = _async_pages(orthanc_ops.instances_page)
-    find = _async_pages(orthanc_ops.find_page)
-    get_resource = _async(orthanc_ops.get_resource)
-    lookup = _async(orthanc_ops.lookup)
-    instance_tags = _async(orthanc_ops.instance_tags)
-    instance_file = _async(orthanc_ops.instance_file)
-    download = _async(orthanc_ops.download)
-    upload = _async(orthanc_ops.upload)
-    send_folder = _async(orthanc_ops.send_folder)
-    send_folder_dicom = _async(orthanc_ops.send_folder_dicom)
+    system = awaitable(orthanc_ops.system)
+    plugins = awaitable(orthanc_ops.plugins)
+    patients = awaitable_pages(orthanc_ops.patients_page)
+    studies = awaitable_pages(orthanc_ops.studies_page)
+    series = awaitable_pages(orthanc_ops.series_page)
+    instances = awaitable_pages(orthanc_ops.instances_page)
+    find = awaitable_pages(orthanc_ops.find_page)
+    get_resource = awaitable(orthanc_ops.get_resource)
+    lookup = awaitable(orthanc_ops.lookup)
+    instance_tags = awaitable(orthanc_ops.instance_tags)
+    instance_file = awaitable(orthanc_ops.instance_file)
+    download = awaitable(orthanc_ops.download)
+    upload = awaitable(orthanc_ops.upload)
+    send_folder = awaitable(orthanc_ops.send_folder)
+    send_folder_dicom = awaitable(orthanc_ops.send_folder_dicom)
 
 
-class Radiarch(_Sync):
+class Radiarch(SyncPlans):
     """A Radiarch server, blocking; may be used from several threads.
 
     Parameters
@@ -183,35 +117,32 @@ class Radiarch(_Sync):
     def __exit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
 
-    info = _sync(ops.info)
-    list_workflows = _sync(ops.list_workflows)
-    get_workflow = _sync(ops.get_workflow)
-    list_protocols = _sync(ops.list_protocols)
-    get_protocol = _sync(ops.get_protocol)
-    create_plan = _sync(ops.create_plan)
-    list_plans = _sync_pages(ops.plans_page)
-    get_plan = _sync(ops.get_plan)
-    cancel_plan = _sync(ops.cancel_plan)
-    reoptimize = _sync(ops.reoptimize)
-    dvh = _sync(ops.dvh)
-    compare = _sync(ops.compare)
-    create_evaluation = _sync(ops.create_evaluation)
-    get_evaluation = _sync(ops.get_evaluation)
-    create_recalculation = _sync(ops.create_recalculation)
-    approve = _sync(ops.approve)
-    get_job = _sync(jobs.get_job)
-    job_log = _sync(jobs.job_log)
-    job_events = _sync(jobs.job_events)
-    poll_until_done = _sync(jobs.poll_until_done)
-    get_artifact = _sync(jobs.get_artifact)
-    get_report = _sync(jobs.get_report)
-    get_picture = _sync(jobs.get_picture)
-    download_outputs = _sync(jobs.download_outputs)
-    list_arrivals = _sync_pages(ops.arrivals_page)
-    list_workers = _sync(ops.list_workers)
+    def session(self, *, ttl_s: float | None = None, label: str = "") -> Session:
+        """Open a session; ``with`` ends it.
+
+        Parameters
+        ----------
+        ttl_s
+            It ends by itself so long after its making; None: what the server has set.
+        label
+            Plain text for whoever looks at the session; not the patient's name.
+        """
+        return Session(self._driver, *self._driver.drive(sessions.open_session(ttl_s=ttl_s, label=label)))
+
+    def resume_session(self, session_id: str, secret: str) -> Session:
+        """A session that is open, by its id and secret (``session.access``); nothing is asked yet."""
+        return Session(self._driver, sessions.Access(session_id, secret), None)
+
+    info = blocking(ops.info)
+    list_workflows = blocking(ops.list_workflows)
+    get_workflow = blocking(ops.get_workflow)
+    list_protocols = blocking(ops.list_protocols)
+    get_protocol = blocking(ops.get_protocol)
+    list_arrivals = blocking_pages(ops.arrivals_page)
+    list_workers = blocking(ops.list_workers)
 
 
-class AsyncRadiarch(_Async):
+class AsyncRadiarch(AsyncPlans):
     """A Radiarch server without blocking, in asyncio or trio; parameters as for `Radiarch`."""
 
     def __init__(
@@ -241,29 +172,18 @@ class AsyncRadiarch(_Async):
     async def __aexit__(self, t: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None) -> None:
         await self.close()
 
-    info = _async(ops.info)
-    list_workflows = _async(ops.list_workflows)
-    get_workflow = _async(ops.get_workflow)
-    list_protocols = _async(ops.list_protocols)
-    get_protocol = _async(ops.get_protocol)
-    create_plan = _async(ops.create_plan)
-    list_plans = _async_pages(ops.plans_page)
-    get_plan = _async(ops.get_plan)
-    cancel_plan = _async(ops.cancel_plan)
-    reoptimize = _async(ops.reoptimize)
-    dvh = _async(ops.dvh)
-    compare = _async(ops.compare)
-    create_evaluation = _async(ops.create_evaluation)
-    get_evaluation = _async(ops.get_evaluation)
-    create_recalculation = _async(ops.create_recalculation)
-    approve = _async(ops.approve)
-    get_job = _async(jobs.get_job)
-    job_log = _async(jobs.job_log)
-    job_events = _async(jobs.job_events)
-    poll_until_done = _async(jobs.poll_until_done)
-    get_artifact = _async(jobs.get_artifact)
-    get_report = _async(jobs.get_report)
-    get_picture = _async(jobs.get_picture)
-    download_outputs = _async(jobs.download_outputs)
-    list_arrivals = _async_pages(ops.arrivals_page)
-    list_workers = _async(ops.list_workers)
+    async def session(self, *, ttl_s: float | None = None, label: str = "") -> AsyncSession:
+        """Open a session, as `Radiarch.session`: ``async with await radiarch.session() as session``."""
+        return AsyncSession(self._driver, *await self._driver.drive(sessions.open_session(ttl_s=ttl_s, label=label)))
+
+    def resume_session(self, session_id: str, secret: str) -> AsyncSession:
+        """A session that is open, by its id and secret (``session.access``); nothing is asked yet."""
+        return AsyncSession(self._driver, sessions.Access(session_id, secret), None)
+
+    info = awaitable(ops.info)
+    list_workflows = awaitable(ops.list_workflows)
+    get_workflow = awaitable(ops.get_workflow)
+    list_protocols = awaitable(ops.list_protocols)
+    get_protocol = awaitable(ops.get_protocol)
+    list_arrivals = awaitable_pages(ops.arrivals_page)
+    list_workers = awaitable(ops.list_workers)

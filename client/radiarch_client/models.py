@@ -515,3 +515,76 @@ class OrthancSystem(Model):
     """None where this Orthanc does not tell (1.10)."""
 
     model_config = ConfigDict(frozen=True, extra="allow", populate_by_name=True)
+
+
+class SessionLimits(Model):
+    """Bounds of a session; results do not count."""
+
+    max_request_bytes: int
+    max_bytes: int
+    max_instances: int
+    max_plans: int
+
+
+class SessionSeries(Model):
+    """A series that was uploaded, or that a plan has made."""
+
+    series_instance_uid: str
+    study_instance_uid: str = ""
+    modality: str = ""
+    instances: int
+
+
+class SessionInfo(Model):
+    """A session as its owner sees it; ``instances`` and ``bytes`` are of what was uploaded."""
+
+    id: str
+    label: str = ""
+    created_at: datetime
+    expires_at: datetime
+    limits: SessionLimits
+    instances: int
+    bytes: int
+    series: tuple[SessionSeries, ...] = ()
+    structure_sets: tuple[str, ...] = ()
+    plans: dict[str, int] = Field(default_factory=dict)
+
+
+class SessionRefusal(Model):
+    """A file of an upload that was not taken; ``file`` is its number in the request, from 0."""
+
+    file: int
+    code: str
+    message: str
+
+
+class SessionUpload(Model):
+    """What became of uploaded files."""
+
+    stored: int = 0
+    unchanged: int = 0
+    refused: tuple[SessionRefusal, ...] = ()
+
+
+class SessionResult(Model):
+    """A result that a session holds."""
+
+    plan_id: str
+    kind: str
+    sop_instance_uid: str
+    bytes: int
+
+
+class KeptObject(Model):
+    """An object that is in Orthanc now; not ``new`` where the very same was there."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    new: bool
+
+
+class Kept(Model):
+    """What of a session stays in Orthanc."""
+
+    plans: tuple[str, ...]
+    objects: tuple[KeptObject, ...]

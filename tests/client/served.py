@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue
 from radiarch_plugin.services import Runtime, Services
+from radiarch_plugin.sessions import Session, Sessions, SessionSettings
 from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -49,16 +50,24 @@ class Served:
     store: Store
     redis: redis.Redis
     runtime: Runtime
+    sessions: Sessions
+
+    def within(self, session: Session) -> Served:
+        """The same service, with the worker's part played in a session."""
+        return replace(self, store=session.store)
+
+    def live_sessions(self) -> list[Session]:
+        return list(self.sessions._live.values())
 
     def start(self, plan_id: str, *, progress: float = 0.25, lines: tuple[str, ...] = ()) -> None:
         """A worker has begun."""
-        spec = self.store.attempts.begin(plan_id)
-        assert spec is not None
+        if self.store.attempts.current([plan_id]).get(plan_id) is None:  # else a session's loop has begun it
+            assert self.store.attempts.begin(plan_id) is not None
         self.store.attempts.progress(
             [
                 ProgressUpdate(
                     plan_id=plan_id,
-                    attempt=spec.attempt,
+                    attempt=1,
                     stage=Stage.OPTIMIZING,
                     progress=progress,
                     eta_s=75.0,
@@ -163,7 +172,11 @@ def serve(
     rest = HttpRest(orthanc_url)
     runtime.protocols = load_protocols(protocols)
     queue = JobQueue(store_redis)
-    runtime.services = Services(store=store, orthanc=OrthancClient(rest), queue=queue, wake=lambda: None)
+    sessions = Sessions(folder / "sessions", SessionSettings(max_plans=4, min_free_megabytes=0), store_redis)
+    sessions.open()
+    runtime.services = Services(
+        store=store, orthanc=OrthancClient(rest), queue=queue, wake=lambda: None, sessions=sessions
+    )
     runtime.problems = ()
     port = free_port()
     with httpx.Client(base_url=orthanc_url, trust_env=False, timeout=30) as behind:
@@ -174,10 +187,11 @@ def serve(
         thread.start()
         try:
             wait_for(lambda: server.started or not thread.is_alive(), "uvicorn listens")
-            yield Served(f"http://127.0.0.1:{port}", orthanc_url, dicom_port, store, store_redis, runtime)
+            yield Served(f"http://127.0.0.1:{port}", orthanc_url, dicom_port, store, store_redis, runtime, sessions)
         finally:
             server.should_exit = True
             thread.join()
+            sessions.close()
             rest.close()
             database.dispose()
 

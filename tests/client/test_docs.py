@@ -12,7 +12,7 @@ from typing import Any
 import click
 import pytest
 import yaml
-from radiarch_client import Orthanc, Radiarch
+from radiarch_client import Orthanc, Radiarch, Session
 from radiarch_client.cli._base import Exit
 from radiarch_client.cli._main import root
 from radiarch_contract.states import PlanState
@@ -39,12 +39,23 @@ def worker(served: Served, stored: Stored) -> Iterator[None]:
 
     def work() -> None:
         while not ended.wait(0.05):
-            for plan in served.store.plans.page().items:
-                if plan.state == PlanState.QUEUED:
-                    served.start(plan.id)
-                    served.succeed(plan.id, dose_orthanc_id=stored.rtstruct_orthanc_id)
+            served.sessions.turn()
+            for one in (served, *map(served.within, served.live_sessions())):
+                for plan in one.store.plans.page().items:
+                    if plan.state == PlanState.QUEUED:
+                        one.start(plan.id)
+                        one.succeed(plan.id, dose_orthanc_id=stored.rtstruct_orthanc_id if one is served else "")
 
-    thread = threading.Thread(target=work)
+    def work_or_cancel() -> None:
+        try:
+            work()
+        except BaseException:
+            for one in (served, *map(served.within, served.live_sessions())):
+                for plan in one.store.plans.page().items:
+                    one.store.plans.cancel(plan.id)  # whoever waits for it is told
+            raise
+
+    thread = threading.Thread(target=work_or_cancel)
     thread.start()
     yield
     ended.set()
@@ -103,6 +114,8 @@ def test_every_exit_code_is_told() -> None:
 def test_every_method_is_told() -> None:
     names = [n for n in dir(Radiarch) if not n.startswith("_") and n not in ("close", "settings")]
     assert [n for n in names if f"`{n}(" not in PAGE] == []
+    names = [n for n in dir(Session) if not n.startswith("_") and not hasattr(Radiarch, n)]
+    assert [n for n in names if n not in ("access", "opened") and f"`{n}(" not in PAGE] == []
     assert "orthanc" in PAGE
     assert all(hasattr(Orthanc, n) for n in re.findall(r"radiarch\.orthanc\.(\w+)\(", PAGE))
 

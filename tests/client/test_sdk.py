@@ -12,7 +12,7 @@ import httpx
 import pytest
 import radiarch_client
 from pydantic import BaseModel
-from radiarch_client import AsyncOrthanc, AsyncRadiarch, Orthanc, Radiarch, models
+from radiarch_client import AsyncOrthanc, AsyncRadiarch, AsyncSession, Orthanc, Radiarch, Session, models
 from radiarch_contract.errors import (
     ConflictError,
     EngineError,
@@ -238,11 +238,17 @@ def test_the_async_client_does_the_same(served: Served, stored: Stored, tmp_path
     anyio.run(all_of_it)
 
 
-@pytest.mark.parametrize(("sync", "asynchronous"), [(Radiarch, AsyncRadiarch), (Orthanc, AsyncOrthanc)])
+@pytest.mark.parametrize(
+    ("sync", "asynchronous"), [(Radiarch, AsyncRadiarch), (Orthanc, AsyncOrthanc), (Session, AsyncSession)]
+)
 def test_both_clients_have_the_same_methods(sync: type, asynchronous: type) -> None:
-    def methods(cls: type) -> dict[str, inspect.Signature]:
+    def methods(cls: type) -> dict[str, list[inspect.Parameter]]:
         found = inspect.getmembers(cls, callable)
-        return {n: inspect.signature(m) for n, m in found if not n.startswith("_") and n != "close"}
+        return {
+            n: list(inspect.signature(m).parameters.values())
+            for n, m in found
+            if not n.startswith("_") and n != "close"
+        }
 
     assert methods(sync) == methods(asynchronous)
     assert all(inspect.getdoc(getattr(sync, n)) for n in methods(sync))

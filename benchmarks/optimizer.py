@@ -85,7 +85,7 @@ def _setup(case: Path, folder: Path, threads: int, cache: ArrayCache) -> tuple[S
     structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
     parameters = parse_parameters(protocol.workflow, protocol.parameters())
     assert isinstance(parameters, ImptOptimizedParameters)
-    job = ProtonJob(patient, protocol.prescription, parameters, structures, Silent(), folder, threads, cache)
+    job = ProtonJob(patient, protocol.prescribed, parameters, structures, Silent(), folder, threads, cache)
     return set_up(job), parameters
 
 

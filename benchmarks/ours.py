@@ -50,7 +50,7 @@ def main() -> None:
         result = plan(
             protocol.workflow,
             patient,
-            protocol.prescription,
+            protocol.prescribed,
             parameters,
             structures,
             Silent(),

@@ -109,7 +109,7 @@ def _plan(case: Path, threads: int, cache: Path, again: bool) -> dict[str, Any]:
         result = planning.plan(
             protocol.workflow,
             patient,
-            protocol.prescription,
+            protocol.prescribed,
             parameters,
             structures,
             listener,

@@ -59,7 +59,7 @@ def main() -> None:
     assert isinstance(parameters, ImptOptimizedParameters)
     started = time.monotonic()
     ct, masks, body = _read(options.case, protocol)
-    target = masks[protocol.prescription.target]
+    target = masks[protocol.prescribed.target]
     design = ProtonPlanDesign()
     design.ct = ct
     design.gantryAngles = [b.gantry_deg for b in parameters.planned_beams]
@@ -69,9 +69,9 @@ def main() -> None:
     design.spotSpacing, design.layerSpacing = parameters.spot_spacing_mm, parameters.layer_spacing_mm
     design.targetMargin = parameters.target_margin_mm
     design.setScoringParameters(scoringSpacing=options.grid_mm, adapt_gridSize_to_new_spacing=True)
-    design.defineTargetMaskAndPrescription(target=target, targetPrescription=protocol.prescription.dose_gy)
+    design.defineTargetMaskAndPrescription(target=target, targetPrescription=protocol.prescribed.dose_gy)
     plan = design.buildPlan()
-    plan.numberOfFractionsPlanned = protocol.prescription.fractions
+    plan.numberOfFractionsPlanned = protocol.prescribed.fractions
     calculator = Calculator()
     calculator.beamModel = readBDL(str(Path(DoseCalculationConfig().bdlFile).with_name(f"{parameters.machine}.txt")))
     calculator.ctCalibration = design.calibration

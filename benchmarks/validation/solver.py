@@ -79,7 +79,7 @@ def _problem(case: Path, protocol_file: Path, folder: Path) -> tuple[Problem, Ve
     rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
     structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
     cores = len(os.sched_getaffinity(0))
-    setup = set_up(ProtonJob(patient, protocol.prescription, parameters, structures, Recorder(), folder, cores))
+    setup = set_up(ProtonJob(patient, protocol.prescribed, parameters, structures, Recorder(), folder, cores))
     beamlets = compute_beamlets(setup)
     terms, _ = objective_terms(setup, beamlets, parameters.objectives)
     problem = Problem(beamlets.matrix, setup.gy_per_unit, terms, threads=cores)

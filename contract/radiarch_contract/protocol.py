@@ -75,6 +75,10 @@ class Match(BaseModel):
     series_description: Pattern | None = None
     structure_set_label: Pattern | None = None
     calling_ae: tuple[str, ...] = Field(default=(), description="Calling AE titles; any of them.")
+    plan_label: Pattern | None = Field(
+        default=None, description="RT Plan Label, where plans start a check; of a dose its series description."
+    )
+    manufacturer: Pattern | None = Field(default=None, description="Of the arriving plan or dose.")
 
 
 class Protocol(BaseModel):
@@ -91,7 +95,9 @@ class Protocol(BaseModel):
     enabled: bool = True
     match: Match = Match()
     structures: dict[str, StructureSelector] = Field(default_factory=dict)
-    prescription: Prescription
+    prescription: Prescription | None = Field(
+        default=None, description="Of every protocol that plans; one that checks needs it for goals in % of it."
+    )
     workflow: WorkflowId
     beams: tuple[Beam, ...] = ()
     beam_count: int | None = Field(default=None, ge=1, le=9)
@@ -109,6 +115,34 @@ class Protocol(BaseModel):
         except RadiarchError as e:
             raise ValueError(str(e)) from None
         return self
+
+    @model_validator(mode="after")
+    def _prescribes_what_it_plans(self) -> Self:
+        if self.plans:
+            if self.prescription is None:
+                raise ValueError(f"workflow {self.workflow} plans, and needs a prescription")
+            if self.match.plan_label is not None or self.match.manufacturer is not None:
+                raise ValueError("match.plan_label and match.manufacturer are of plans and doses that start a check")
+        elif self.prescription is None:
+            wrong = [g for g in self.goals if Goal.parse(g).needs_prescription]
+            if wrong:
+                raise ValueError(f"goal {wrong[0]!r} is relative to a prescription, and none is given")
+        return self
+
+    @property
+    def plans(self) -> bool:
+        """Whether structure sets that arrive are planned with it; else it checks plans or doses that arrive."""
+        return get_workflow(self.workflow).plans
+
+    @property
+    def prescribed(self) -> Prescription:
+        """The prescription of a protocol that plans."""
+        assert self.prescription is not None, self.id
+        return self.prescription
+
+    @property
+    def _targets(self) -> list[str]:
+        return [] if self.prescription is None else [t.target for t in self.prescription.targets]
 
     def parameters(self) -> dict[str, Any]:
         """The workflow's parameters as this protocol gives them."""
@@ -130,11 +164,11 @@ class Protocol(BaseModel):
 
     def target_names(self) -> list[str]:
         """The structures that all targets are, or are made of, the main one's first."""
-        return leaves([t.target for t in self.prescription.targets], self.definitions())
+        return leaves(self._targets, self.definitions())
 
     def structure_names(self) -> list[str]:
         """Every structure that has to be looked for, the target's first; derived ones by what they are made of."""
-        names = [t.target for t in self.prescription.targets]
+        names = self._targets
         names += [*self.match.structures, *self.structures]
         names += [o.structure for o in self.objectives]
         names += [Goal.parse(g).structure for g in self.goals]

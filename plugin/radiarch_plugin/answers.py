@@ -311,10 +311,11 @@ class EventsAnswer(View):
 
 
 class ArrivalAnswer(View):
-    """An RTSTRUCT that was seen, and what became of it."""
+    """An RTSTRUCT (or a plan or dose that a protocol checks) that was seen, and what became of it."""
 
     id: str
     state: ArrivalState
+    kind: str = Field(default="rtstruct", description="Or rtplan, rtdose, where a protocol checks such.")
     sop_instance_uid: str
     orthanc_id: str
     series_instance_uid: str

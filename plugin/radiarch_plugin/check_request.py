@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
+from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
 from radiarch_contract.job import JobInput
@@ -15,13 +16,30 @@ from radiarch_contract.structures import StructureRef, resolve
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
 from .orthanc_client import OrthancClient
-from .plan_request import Name, Uid, given_structures, goal_structures, structure_set_facts, unknown_structures
+from .plan_request import (
+    Name,
+    Uid,
+    given_structures,
+    goal_structures,
+    override_structures,
+    structure_set_facts,
+    unknown_structures,
+)
 from .rtobjects import Kind, ObjectFacts, read_object
 from .rtstruct import RtstructFacts
 from .store import NewPlan
 
 MAX_CANDIDATES = 50
 """Doses of a study that are looked at for one that names a plan."""
+
+
+class StoredObjects(Protocol):
+    """What is asked of Orthanc; `OrthancClient` answers it."""
+
+    def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]: ...
+    def find_doses(self, study_instance_uid: str) -> list[str]: ...
+    def instance_file(self, orthanc_id: str) -> bytes: ...
+
 
 Label = Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="Shown in lists.")]
 Structures = Annotated[
@@ -170,7 +188,10 @@ def new_check(
     check_goals(request.goals, request.prescription)
     refs = given_structures(request.structures, facts.rois)
     target = [] if request.prescription is None else [request.prescription.target]
-    used = [*target, *goal_structures(request.goals)]
+    definitions: Mapping[str, str] = parameters.get("derived", {})
+    used = leaves(
+        [*target, *goal_structures(request.goals), *override_structures(parameters), *definitions], definitions
+    )
     found, missing = resolve([n for n in used if n not in refs], {}, facts.rois)
     unknown = [n for n in missing if n != "BODY"]
     if unknown:
@@ -219,7 +240,7 @@ def read_stored(orthanc: OrthancClient, sop_instance_uid: str, kind: Kind) -> Ob
         raise InvalidRequestError(str(e), remedy=e.info.remedy, code=ErrorCode.NOT_FOUND, **e.info.details) from None
 
 
-def structure_set_of(thing: ObjectFacts, orthanc: OrthancClient) -> str:
+def structure_set_of(thing: ObjectFacts, orthanc: StoredObjects) -> str:
     """UID of the structure set that an object names, itself or through its plan.
 
     Raises
@@ -243,7 +264,7 @@ def structure_set_of(thing: ObjectFacts, orthanc: OrthancClient) -> str:
     return found.pop()
 
 
-def dose_of_plan(plan: ObjectFacts, orthanc: OrthancClient, recalculated: Callable[[str], bool]) -> ObjectFacts | None:
+def dose_of_plan(plan: ObjectFacts, orthanc: StoredObjects, recalculated: Callable[[str], bool]) -> ObjectFacts | None:
     """The newest dose in a plan's study that names it; None where there is none."""
     for orthanc_id in reversed(orthanc.find_doses(plan.study_instance_uid)[-MAX_CANDIDATES:]):
         try:

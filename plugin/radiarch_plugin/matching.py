@@ -1,4 +1,4 @@
-"""Which protocol an RTSTRUCT is planned with, and if none, why; pure functions, no I/O."""
+"""Which protocol an RTSTRUCT is planned with, a plan or dose is checked with, and if none, why; no I/O."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.protocol_file import LoadedProtocol as LoadedProtocol
 from radiarch_contract.structures import StructureRef, resolve
+from radiarch_contract.workflows import get_workflow
 
+from .rtobjects import ObjectFacts
 from .rtstruct import RtstructFacts
 
 MAX_NAMED = 40
 """ROI names repeated in an error's details."""
+
+
+_ASKED = {
+    "rtplan": ("plan", "a recalculation with POST /recalculations"),
+    "rtdose": ("dose", "an evaluation with POST /evaluations"),
+}
 
 
 @dataclass(frozen=True)
@@ -62,31 +70,41 @@ def by_priority(protocols: Sequence[LoadedProtocol]) -> list[LoadedProtocol]:
     return sorted(protocols, key=lambda p: (-p.protocol.priority, p.protocol.id))
 
 
-def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts) -> MatchResult:
+def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts, thing: ObjectFacts | None = None) -> MatchResult:
     """The first enabled protocol by priority whose conditions all hold.
+
+    With ``thing``, an arriving plan or dose: among the protocols that check such, by what it says of itself and by
+    its structure set; without, among those that plan.
 
     Conditions are the patterns and AE titles of ``match``, and that the target, ``match.structures`` and
     every selector with ``required`` are found among the ROIs. BODY may be missing: it is found from the CT.
     """
     refusals: list[Refusal] = []
-    for loaded in by_priority(protocols):
-        if not loaded.protocol.enabled:
-            continue
-        found = _try(loaded, facts)
+    for loaded in starting_from("rtstruct" if thing is None else thing.kind, protocols):
+        found = _try(loaded, facts, thing)
         if isinstance(found, Matched):
             return Matched(found.loaded, found.structures, found.missing, tuple(refusals))
         refusals.append(found)
-    return NotMatched(_error(refusals, facts), tuple(refusals))
+    return NotMatched(_error(refusals, facts, thing), tuple(refusals))
+
+
+def starting_from(kind: str, protocols: Sequence[LoadedProtocol]) -> list[LoadedProtocol]:
+    """Enabled protocols that start when an object of this kind (rtstruct, rtplan, rtdose) arrives, by priority."""
+    return [
+        p
+        for p in by_priority(protocols)
+        if p.protocol.enabled and get_workflow(p.protocol.workflow).starts_from == kind
+    ]
 
 
 def try_each(protocols: Sequence[LoadedProtocol], facts: RtstructFacts) -> list[tuple[bool, Matched | Refusal]]:
-    """Each protocol by priority: whether it is enabled, and whether it fits; for people who look, see `match`."""
-    return [(p.protocol.enabled, _try(p, facts)) for p in by_priority(protocols)]
+    """Each protocol that plans, by priority: whether it is enabled, and whether it fits; for people who look."""
+    return [(p.protocol.enabled, _try(p, facts, None)) for p in by_priority(protocols) if p.protocol.plans]
 
 
-def _try(loaded: LoadedProtocol, facts: RtstructFacts) -> Matched | Refusal:
+def _try(loaded: LoadedProtocol, facts: RtstructFacts, thing: ObjectFacts | None) -> Matched | Refusal:
     protocol = loaded.protocol
-    reason = _conditions(protocol, facts)
+    reason = _conditions(protocol, facts, thing)
     if reason:
         return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, reason)
     refs, missing = resolve(protocol.structure_names(), protocol.structures, facts.rois)
@@ -102,22 +120,25 @@ def _try(loaded: LoadedProtocol, facts: RtstructFacts) -> Matched | Refusal:
     return Matched(loaded, tuple(refs.values()), tuple(missing))
 
 
-def _conditions(protocol: Protocol, facts: RtstructFacts) -> str | None:
+def _conditions(protocol: Protocol, facts: RtstructFacts, thing: ObjectFacts | None) -> str | None:
     """The first condition that does not hold, in words; descriptions are not repeated: they may hold names."""
     m = protocol.match
+    arrived = facts if thing is None else thing
     for pattern, value, what in (
-        (m.study_description, facts.study_description, "study description"),
-        (m.series_description, facts.series_description, "series description"),
+        (m.study_description, arrived.study_description, "study description"),
+        (m.series_description, arrived.series_description, "series description"),
         (m.structure_set_label, facts.structure_set_label, "structure set label"),
+        (m.plan_label, "" if thing is None else thing.label, "plan label"),
+        (m.manufacturer, "" if thing is None else thing.manufacturer, "manufacturer"),
     ):
         if pattern is not None and re.search(pattern, value, re.IGNORECASE) is None:
             return f"the {what} does not match {pattern!r}"
-    if m.calling_ae and (facts.calling_ae or "").strip() not in m.calling_ae:
-        return f"the calling AE is {facts.calling_ae or 'unknown'}, expected {' or '.join(m.calling_ae)}"
+    if m.calling_ae and (arrived.calling_ae or "").strip() not in m.calling_ae:
+        return f"the calling AE is {arrived.calling_ae or 'unknown'}, expected {' or '.join(m.calling_ae)}"
     return None
 
 
-def _error(refusals: Sequence[Refusal], facts: RtstructFacts) -> InputRefusedError:
+def _error(refusals: Sequence[Refusal], facts: RtstructFacts, thing: ObjectFacts | None) -> InputRefusedError:
     roi_names = [r.name for r in facts.rois][:MAX_NAMED]
     details = {
         "protocols": [{"protocol_id": r.protocol_id, "reason": r.reason} for r in refusals],
@@ -133,9 +154,10 @@ def _error(refusals: Sequence[Refusal], facts: RtstructFacts) -> InputRefusedErr
                 **details,
             )
     reasons = "; ".join(f"{r.protocol_id}: {r.reason}" for r in refusals) or "no protocol is enabled"
+    what, ask = ("structure set", "a plan with POST /plans") if thing is None else _ASKED[thing.kind]
     return InputRefusedError(
-        f"no protocol fits this structure set: {reasons}",
-        remedy="Add a protocol that fits, or ask for a plan with POST /plans.",
+        f"no protocol fits this {what}: {reasons}",
+        remedy=f"Add a protocol that fits, or ask for {ask}.",
         code=ErrorCode.NO_PROTOCOL,
         **details,
     )

@@ -142,9 +142,15 @@ def _protocol(request: PlanRequest, protocols: ProtocolSet) -> LoadedProtocol | 
     if request.protocol_id is None:
         return None
     try:
-        return protocols.get(request.protocol_id)
+        loaded = protocols.get(request.protocol_id)
     except NotFoundError as e:  # 404 is for paths; here a field of the body is wrong
         raise InvalidRequestError(str(e), remedy=e.info.remedy, code=e.code) from None
+    if not loaded.protocol.plans:
+        raise InvalidRequestError(
+            f"protocol {loaded.protocol.id!r} is for {loaded.protocol.workflow}, which plans nothing",
+            remedy=f"Ask with POST /{loaded.protocol.workflow}s.",
+        )
+    return loaded
 
 
 def _parameters(request: PlanRequest, loaded: LoadedProtocol | None) -> tuple[str, dict[str, Any]]:
@@ -169,7 +175,7 @@ def _parameters(request: PlanRequest, loaded: LoadedProtocol | None) -> tuple[st
 
 
 def _prescription(request: PlanRequest, loaded: LoadedProtocol | None) -> Prescription:
-    base = loaded.protocol.prescription.model_dump() if loaded else {}
+    base = loaded.protocol.prescribed.model_dump() if loaded else {}
     try:
         return Prescription.model_validate(base | request.prescription.model_dump(exclude_none=True))
     except ValidationError as e:

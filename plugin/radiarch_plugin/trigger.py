@@ -17,7 +17,9 @@ from sqlalchemy.exc import DBAPIError
 from .arrivals import consider, too_large, unread
 from .loop import Loop
 from .matching import LoadedProtocol
+from .rtobjects import KIND_OF_CLASS, Kind
 from .rtstruct import MAX_BYTES
+from .second_checks import DOSE_WAIT_S, SecondChecks
 from .store import Ownership, Store
 from .waiting import WaitingRoom
 
@@ -40,6 +42,7 @@ class Orthanc(Protocol):
     def changes(self, since: int, limit: int) -> dict[str, Any]: ...
     def last_change(self) -> int: ...
     def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]: ...
+    def find_doses(self, study_instance_uid: str) -> list[str]: ...
     def instance_file(self, orthanc_id: str) -> bytes: ...
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]: ...
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]: ...
@@ -69,6 +72,7 @@ class Trigger(Loop):
         *,
         first_cursor: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        dose_wait_s: float = DOSE_WAIT_S,
     ) -> None:
         super().__init__("trigger")
         self._store = store
@@ -81,6 +85,7 @@ class Trigger(Loop):
         self._saved: tuple[int, float] = (-1, 0.0)
         self._tries: tuple[int, int] = (-1, 0)
         self._room = WaitingRoom(store, orthanc, queued, monotonic)
+        self._checks = SecondChecks(store, orthanc, protocols, queued, monotonic, dose_wait_s=dose_wait_s)
 
     def deleted(self) -> None:
         """Something was deleted from Orthanc: look now whether somebody waits in vain. For callbacks."""
@@ -89,17 +94,19 @@ class Trigger(Loop):
 
     def failed(self) -> None:
         self._room.forget()
+        self._checks.forget()
 
     def turn(self) -> float:
         if not self._ownership.acquire():
             self._cursor = None  # the owner moves it
             self._room.forget()
+            self._checks.forget()
             return _STANDBY_S
         if self._cursor is None:
             self._cursor = self._where_we_were()
         began = self._monotonic()
         stored = self._read_changes()
-        soon = self._room.look(stored)
+        soon = self._room.look(stored) | self._checks.look(stored)
         self._save(force=False)
         # A stream of instances is looked at in portions.
         self.pause(max(0.0, INTERVAL_S - (self._monotonic() - began)) if stored else 0.0)
@@ -143,6 +150,7 @@ class Trigger(Loop):
             self._save(force=False)
             if self._monotonic() - looked > INTERVAL_S:  # others wait while a long log is read
                 self._room.look(any_stored)
+                self._checks.look(any_stored)
                 looked = self._monotonic()
         return any_stored
 
@@ -160,8 +168,11 @@ class Trigger(Loop):
     def _instance(self, orthanc_id: str, seq: int) -> None:
         try:
             metadata = self._orthanc.instance_metadata(orthanc_id)
-            if metadata.get("SopClassUid") == RTStructureSetStorage:
-                self._rtstruct(orthanc_id, metadata.get("RemoteAET") or None)
+            sop_class, calling_ae = metadata.get("SopClassUid", ""), metadata.get("RemoteAET") or None
+            if sop_class == RTStructureSetStorage:
+                self._rtstruct(orthanc_id, calling_ae)
+            elif (kind := KIND_OF_CLASS.get(sop_class)) and self._checks.wanted(kind):
+                self._plan_or_dose(orthanc_id, kind, calling_ae)
         except NotFoundError:
             return  # deleted since
         except ServiceError as e:
@@ -171,12 +182,12 @@ class Trigger(Loop):
         except DBAPIError:
             raise
         except Exception as e:
-            log.exception("RTSTRUCT %s: cannot be looked at", orthanc_id)
+            log.exception("instance %s: cannot be looked at", orthanc_id)
             self._admit_unread(
                 orthanc_id,
                 ErrorInfo(
                     code=ErrorCode.INTERNAL,
-                    message=f"an unexpected {type(e).__name__} came up when the RTSTRUCT was looked at",
+                    message=f"an unexpected {type(e).__name__} came up when the object was looked at",
                     remedy="See Orthanc's log and report it; ask for a plan with POST /plans.",
                 ),
             )
@@ -203,6 +214,15 @@ class Trigger(Loop):
             log.info("RTSTRUCT %s: not planned: %s", new.sop_instance_uid, new.error.code)
         elif admission.plan_id is not None:
             log.info("RTSTRUCT %s: plan %s", new.sop_instance_uid, admission.plan_id)
+
+    def _plan_or_dose(self, orthanc_id: str, kind: Kind, calling_ae: str | None) -> None:
+        tags = self._orthanc.instance_tags(orthanc_id)
+        uid = str(tags["MainDicomTags"].get("SOPInstanceUID", "")).strip(" \0")
+        if self._store.plans.plan_of_output(uid) is not None:
+            return  # a result of ours
+        large = int(tags.get("FileSize", 0)) > MAX_BYTES
+        data = None if large else self._orthanc.instance_file(orthanc_id)
+        self._checks.arrived(data, kind, orthanc_id, uid, calling_ae)
 
     def _give_up(self, seq: int) -> bool:
         """True where Orthanc answers, but will not give this one instance: the others cannot wait for it for ever."""

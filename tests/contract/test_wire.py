@@ -157,8 +157,8 @@ def test_a_protocol_names_every_structure_that_has_to_be_found() -> None:
     assert protocol.structure_names() == ["PTV_low", "GTV", "Rectum", "Metal"]
     assert protocol.target_names() == ["PTV_low", "GTV"]
     assert protocol.goals[1] == "Rectum: Dmean ≤ 20 Gy, priority 2, tolerance 1 Gy"
-    assert protocol.prescription.dose_of_gy("Boost") == 60
-    assert protocol.prescription.dose_of_gy("Rectum") == 54
+    assert protocol.prescribed.dose_of_gy("Boost") == 60
+    assert protocol.prescribed.dose_of_gy("Rectum") == 54
     assert protocol.parameters()["derived"]["Boost"] == "GTV grown 5 mm"
     assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
 

@@ -40,6 +40,7 @@ def _answer(arrival: ArrivalView) -> ArrivalAnswer:
     return ArrivalAnswer(
         id=arrival.sop_instance_uid,
         state=arrival.state,
+        kind=arrival.kind,
         sop_instance_uid=arrival.sop_instance_uid,
         orthanc_id=arrival.orthanc_id,
         series_instance_uid=arrival.series_instance_uid,

@@ -1,4 +1,4 @@
-"""Arrivals: every RTSTRUCT that was seen and what became of it; deciding that is the trigger's business."""
+"""Arrivals: what was seen that can start a job, and what became of it; deciding that is the trigger's business."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
 from radiarch_contract.states import ArrivalState
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from . import paging
 from .convert import arrival_view, clean, dumps
 from .database import Database
-from .lifecycle import supersede
+from .lifecycle import supersede, supersede_check
 from .plans import insert_plan
-from .tables import ArrivalContentRow, ArrivalRow
-from .views import Admission, ArrivalFilter, ArrivalPage, ArrivalView, NewArrival
+from .tables import ArrivalContentRow, ArrivalRow, PlanRow
+from .views import Admission, ArrivalFilter, ArrivalPage, ArrivalView, NewArrival, NewPlan
 
 MAX_STRUCTURES = 200
 _SORT = "-first_seen_at"
@@ -70,10 +70,12 @@ class Arrivals:
             if new.plan is not None:
                 plan = insert_plan(session, new.plan, now, supersedes=former_plan)
                 plan_id = row.plan_id = plan.id
-            if changed:
+            if changed and row.kind == "rtstruct":
                 superseded = supersede(
                     session, row.sop_instance_uid, now, by=plan_id, error=_content_changed(row.sop_instance_uid)
                 )
+            elif former_plan is not None:
+                supersede_check(session, former_plan, now, error=_content_changed(row.sop_instance_uid))
             session.flush()
             session.add(
                 ArrivalContentRow(
@@ -86,6 +88,56 @@ class Arrivals:
                 )
             )
             return Admission(arrival=arrival_view(row), plan_id=plan_id, superseded=tuple(superseded))
+
+    def pending(self, limit: int) -> list[ArrivalView]:
+        """Plans and doses that wait to be checked, those that came last first."""
+        query = (
+            select(ArrivalRow)
+            .where(ArrivalRow.state == ArrivalState.WAITING.value, ArrivalRow.kind != "rtstruct")
+            .order_by(ArrivalRow.seq.desc())
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return [arrival_view(row) for row in session.scalars(query)]
+
+    def wait(self, sop_instance_uid: str, *, waits_for: str | None, referenced: int, missing: int) -> None:
+        """What a pending check lacks."""
+        with self._database.write() as session:
+            row = _by_uid(session, sop_instance_uid, lock=True)
+            if row is not None and row.state == ArrivalState.WAITING.value:
+                row.waits_for = waits_for
+                row.referenced_count, row.missing_count, row.updated_at = referenced, missing, self._now()
+
+    def begin(self, sop_instance_uid: str, sha256: str | None, outcome: NewPlan | ErrorInfo) -> str | None:
+        """A pending check gets its job, or the reason why there is none.
+
+        Returns
+        -------
+        str or None
+            The job's plan id; None where there is none, or where the arrival is no longer that one.
+        """
+        with self._database.write() as session:
+            row = _by_uid(session, sop_instance_uid, lock=True)
+            if row is None or row.state != ArrivalState.WAITING.value or row.sha256 != sha256:
+                return None
+            now = self._now()
+            row.waits_for, row.waits_until, row.missing_count, row.updated_at = None, None, 0, now
+            contents = session.scalars(
+                select(ArrivalContentRow)
+                .where(ArrivalContentRow.arrival_seq == row.seq)
+                .order_by(ArrivalContentRow.id.desc())
+            ).all()
+            if isinstance(outcome, ErrorInfo):
+                row.state, row.error = ArrivalState.NOT_PLANNED.value, dumps(outcome)
+                contents[0].error_code = outcome.code.value
+                return None
+            former = next((c.plan_id for c in contents if c.plan_id is not None), None)
+            plan_id: str = insert_plan(session, outcome, now, supersedes=former).id
+            if former is not None:
+                session.execute(update(PlanRow).where(PlanRow.id == former).values(superseded_by=plan_id))
+            row.state, row.plan_id, row.protocol_id = ArrivalState.PLANNED.value, plan_id, outcome.protocol_id
+            contents[0].plan_id = plan_id
+            return plan_id
 
     def mark_deleted(self, sop_instance_uid: str) -> None:
         """It was deleted from Orthanc before it was planned; sent again, it is new."""
@@ -121,6 +173,7 @@ def _same(row: ArrivalRow, new: NewArrival) -> bool:
 
 
 def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
+    row.kind, row.waits_for, row.waits_until = new.kind, new.waits_for, new.waits_until
     row.orthanc_id = new.orthanc_id
     row.series_instance_uid = clean(new.series_instance_uid, 64)
     row.study_instance_uid = clean(new.study_instance_uid, 64)
@@ -136,7 +189,8 @@ def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
     row.protocol_id = None if plan is None else plan.protocol_id
     row.missing_count = 0 if plan is None or plan.complete else len(plan.image_uids)
     if plan is None:
-        row.state = ArrivalState.NOT_PLANNED.value
+        waits = new.kind != "rtstruct" and new.error is None
+        row.state = (ArrivalState.WAITING if waits else ArrivalState.NOT_PLANNED).value
     else:
         row.state = (ArrivalState.PLANNED if plan.complete else ArrivalState.WAITING).value
 
@@ -144,7 +198,7 @@ def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
 def _content_changed(sop_instance_uid: str) -> ErrorInfo:
     return ErrorInfo(
         code=ErrorCode.INPUT_CHANGED,
-        message=f"the RTSTRUCT {sop_instance_uid} was stored again with another content before this plan ended",
+        message=f"the object {sop_instance_uid} was stored again with another content before this plan ended",
         remedy="See the plan of the new content (superseded_by), or the arrival for why there is none.",
     )
 

@@ -132,6 +132,8 @@ def arrival_view(row: ArrivalRow) -> ArrivalView:
     return ArrivalView(
         sop_instance_uid=row.sop_instance_uid,
         kind=row.kind,
+        waits_for=row.waits_for,
+        waits_until=row.waits_until,
         orthanc_id=row.orthanc_id,
         series_instance_uid=row.series_instance_uid,
         study_instance_uid=row.study_instance_uid,

@@ -7,7 +7,7 @@ from typing import Any
 
 from radiarch_contract.errors import ErrorInfo, NotFoundError
 from radiarch_contract.states import PlanState
-from sqlalchemy import delete, select, update
+from sqlalchemy import ColumnElement, delete, select, update
 from sqlalchemy.orm import Session
 
 from .convert import dumps
@@ -104,12 +104,19 @@ def supersede(
 
     A plan of the former content would be stored beside structures that it was not made for.
     """
-    rows = session.scalars(
-        select(PlanRow)
-        .where(PlanRow.rtstruct_sop_instance_uid == rtstruct_sop_instance_uid, PlanRow.superseded_at.is_(None))
-        .order_by(PlanRow.seq)
-        .with_for_update()
-    ).all()
+    return _supersede(session, PlanRow.rtstruct_sop_instance_uid == rtstruct_sop_instance_uid, now, by, error)
+
+
+def supersede_check(session: Session, plan_id: str, now: datetime, *, error: ErrorInfo) -> None:
+    """The plan or dose that was checked has another content: the same for its one job."""
+    _supersede(session, PlanRow.id == plan_id, now, None, error)
+
+
+def _supersede(
+    session: Session, which: ColumnElement[bool], now: datetime, by: str | None, error: ErrorInfo
+) -> list[str]:
+    query = select(PlanRow).where(which, PlanRow.superseded_at.is_(None)).order_by(PlanRow.seq)
+    rows = session.scalars(query.with_for_update()).all()
     changed: list[str] = []
     for row in rows:
         if row.id == by:

@@ -191,9 +191,15 @@ class PlanPage(_View):
 
 
 class NewArrival(_View):
-    """An RTSTRUCT's content as it was found: with a plan, or with the reason why there is none."""
+    """An object's content as it was found: with a plan, or with the reason why there is none.
+
+    A plan or dose that is to be checked has neither at first: it waits for what it names; see `Arrivals.begin`.
+    """
 
     sop_instance_uid: str
+    kind: str = Field(default="rtstruct", description="Or rtplan, rtdose: what a protocol checks when it arrives.")
+    waits_for: str | None = Field(default=None, description="SOP Instance UID of what a check lacks, as far as known.")
+    waits_until: datetime | None = Field(default=None, description="Till when something optional is waited for.")
     orthanc_id: str
     series_instance_uid: str = ""
     study_instance_uid: str = ""
@@ -209,6 +215,8 @@ class NewArrival(_View):
 class ArrivalView(_View):
     sop_instance_uid: str
     kind: str
+    waits_for: str | None = None
+    waits_until: datetime | None = None
     orthanc_id: str
     series_instance_uid: str
     study_instance_uid: str

@@ -1,0 +1,284 @@
+"""Plans and doses that arrive and that a protocol checks: waiting until all they need is stored, then a job.
+
+What waits is in the database (arrivals of kind rtplan and rtdose in state waiting): nothing is lost by a restart. What
+an arriving plan is computed on is named by itself: its structure set, and by that one its images. Its dose names the
+plan, not the other way round; so for a while a dose is waited for, and where none comes the plan is computed alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, NotFoundError, RadiarchError, ServiceError
+from radiarch_contract.job import JobInput
+from radiarch_contract.states import Origin
+from radiarch_contract.workflows import parse_parameters
+
+from .arrivals import unread
+from .check_request import (
+    StoredObjects,
+    check_structure_set,
+    check_together,
+    dose_of_plan,
+    refuse_photons,
+    structure_set_of,
+)
+from .matching import LoadedProtocol, Matched, match, starting_from
+from .rtobjects import Kind, ObjectFacts, read_object
+from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
+from .store import ArrivalView, NewArrival, NewPlan, Store
+
+log = logging.getLogger(__name__)
+
+DOSE_WAIT_S = 60.0
+"""How long a plan waits for its dose: systems send both, one right after the other, in either order."""
+PAUSE_S = 0.5
+"""Between two looks at what waits, while instances stream in."""
+IDLE_S = 10.0
+"""Between two looks where nothing was stored."""
+GIVE_UP = timedelta(days=7)
+MAX_PENDING = 200
+"""So many are looked at, those that came last: orphans that were sent in thousands cost no more than that."""
+
+
+class SecondChecks:
+    """Kept by the trigger's thread alone.
+
+    Parameters
+    ----------
+    queued
+        Called when jobs have been made.
+    dose_wait_s
+        How long a plan waits for its dose.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        orthanc: StoredObjects,
+        protocols: Callable[[], Sequence[LoadedProtocol]],
+        queued: Callable[[], None],
+        monotonic: Callable[[], float],
+        *,
+        dose_wait_s: float = DOSE_WAIT_S,
+    ) -> None:
+        self._store = store
+        self._orthanc = orthanc
+        self._protocols = protocols
+        self._queued = queued
+        self._monotonic = monotonic
+        self._dose_wait_s = dose_wait_s
+        self._looked_at = float("-inf")
+        self._anything = True  # until the database was asked
+        self._stale = False
+        self._facts: dict[tuple[str, str | None], ObjectFacts] = {}
+        self._images: dict[str, tuple[str, ...]] = {}
+
+    def wanted(self, kind: Kind) -> bool:
+        """Whether a protocol starts when such an object arrives; else it is none of ours."""
+        return bool(starting_from(kind, self._protocols()))
+
+    def forget(self) -> None:
+        """Begin anew: everything is in the database."""
+        self._facts.clear()
+        self._images.clear()
+        self._anything, self._looked_at = True, float("-inf")
+
+    def arrived(self, data: bytes | None, kind: Kind, orthanc_id: str, uid: str, calling_ae: str | None) -> None:
+        """Record a plan or dose that was stored.
+
+        Parameters
+        ----------
+        data
+            Its file; None where it is larger than what is read.
+        """
+        try:
+            if data is None:
+                raise InputRefusedError(
+                    f"the object is larger than {MAX_BYTES} bytes",
+                    remedy="Export it on a coarser grid.",
+                    code=ErrorCode.UNREADABLE_RTPLAN if kind == "rtplan" else ErrorCode.UNREADABLE_RTDOSE,
+                )
+            facts = read_object(data, kind, calling_ae=calling_ae)
+        except InputRefusedError as e:
+            refused = unread(e.info, orthanc_id=orthanc_id, sop_instance_uid=uid, calling_ae=calling_ae)
+            self._store.arrivals.admit(refused.model_copy(update={"kind": kind}))
+            return
+        structure_sets = facts.referenced_structure_sets
+        named = structure_sets if len(structure_sets) == 1 else facts.referenced_plans
+        self._store.arrivals.admit(
+            NewArrival(
+                sop_instance_uid=facts.sop_instance_uid,
+                kind=kind,
+                waits_for=named[0] if named else None,
+                waits_until=self._store.plans.now() + timedelta(seconds=self._dose_wait_s),
+                orthanc_id=orthanc_id,
+                series_instance_uid=facts.series_instance_uid,
+                study_instance_uid=facts.study_instance_uid,
+                patient_id=facts.patient_id,
+                sha256=facts.sha256,
+                calling_ae=calling_ae,
+            )
+        )
+        self._anything, self._looked_at = True, float("-inf")
+
+    def look(self, stored: bool) -> bool:
+        """Make jobs of what has become complete; True where another look is wanted soon though nothing is stored."""
+        now = self._monotonic()
+        self._stale |= stored
+        if not self._anything or now - self._looked_at < (PAUSE_S if self._stale else IDLE_S):
+            return self._anything and self._stale
+        self._looked_at, self._stale = now, False
+        pending = self._store.arrivals.pending(MAX_PENDING)
+        self._anything = bool(pending)
+        if not pending:
+            self._facts.clear()
+            self._images.clear()
+            return False
+        found = self._orthanc.find_instances([p.waits_for for p in pending if p.waits_for])
+        soon = False
+        for arrival in pending:
+            if arrival.waits_for and arrival.waits_for not in found:
+                self._check_age(arrival)
+                continue
+            soon |= self._one(arrival)
+        return soon
+
+    def _one(self, arrival: ArrivalView) -> bool:
+        """Look at one whose structure set is there, or may be; True where only time is waited for."""
+        try:
+            outcome = self._outcome(arrival)
+        except ServiceError:
+            raise
+        except NotFoundError:
+            self._store.arrivals.mark_deleted(arrival.sop_instance_uid)
+            return False
+        except RadiarchError as e:
+            outcome = e.info
+        except Exception as e:
+            log.exception("%s %s: cannot be looked at", arrival.kind, arrival.sop_instance_uid)
+            outcome = ErrorInfo(
+                code=ErrorCode.INTERNAL,
+                message=f"an unexpected {type(e).__name__} came up when it was looked at",
+                remedy="See Orthanc's log and report it.",
+            )
+        if outcome is None:
+            return True
+        if isinstance(outcome, int):
+            self._check_age(arrival)
+            return False
+        plan_id = self._store.arrivals.begin(arrival.sop_instance_uid, arrival.sha256, outcome)
+        said = outcome.code if isinstance(outcome, ErrorInfo) else f"plan {plan_id}"
+        log.info("%s %s: %s", arrival.kind, arrival.sop_instance_uid, said)
+        if plan_id is not None:
+            self._queued()
+        return False
+
+    def _outcome(self, arrival: ArrivalView) -> NewPlan | ErrorInfo | int | None:
+        """The job, or why there is none; a number: so many objects are missing; None: its dose is waited for."""
+        thing = self._read(arrival)
+        if thing.is_photon_plan:
+            refuse_photons(thing)
+        uid = self._structure_set(arrival, thing)
+        if uid is None:
+            return 1
+        images = self._images.get(uid)
+        if images is None:
+            images = self._images[uid] = tuple(self._structures(uid).referenced_images)
+        if images and images[-1] not in self._orthanc.find_instances(images[-1:]):
+            return self._missing(arrival, uid, images)
+        if len(self._orthanc.find_instances(images)) < len(images):
+            return self._missing(arrival, uid, images)
+        dose = None
+        if arrival.kind == "rtplan":
+            dose = dose_of_plan(thing, self._orthanc, self._store.plans.is_recalculated)
+            waits = arrival.waits_until is not None and self._store.plans.now() < arrival.waits_until
+            if dose is None and waits:
+                return None
+        facts = self._structures(uid)  # as it is now
+        if tuple(facts.referenced_images) != images:
+            self._images.pop(uid)
+            return 1
+        return self._job(thing, dose, facts)
+
+    def _job(self, thing: ObjectFacts, dose: ObjectFacts | None, facts: RtstructFacts) -> NewPlan | ErrorInfo:
+        require_plannable(facts)
+        things = [thing, *([dose] if dose else [])]
+        check_structure_set(facts, things)
+        if dose is not None:
+            check_together(thing, dose)
+        found = match(self._protocols(), facts, thing)
+        if not isinstance(found, Matched):
+            return found.error.info
+        protocol = found.protocol
+        inputs = [JobInput(kind=thing.kind, sop_instance_uid=thing.sop_instance_uid, sha256=thing.sha256)]
+        if dose is not None:
+            inputs.append(JobInput(kind="reference_rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256))
+        return NewPlan(
+            origin=Origin.ARRIVAL,
+            workflow_id=protocol.workflow,
+            protocol_id=protocol.id,
+            protocol_sha256=found.loaded.sha256,
+            patient_id=facts.patient_id,
+            study_instance_uid=facts.study_instance_uid,
+            rtstruct_sop_instance_uid=facts.sop_instance_uid,
+            rtstruct_sha256=facts.sha256,
+            frame_of_reference_uid=facts.frame_of_reference_uid,
+            prescription=protocol.prescription,
+            parameters=parse_parameters(protocol.workflow, protocol.parameters()).model_dump(mode="json"),
+            inputs=tuple(inputs),
+            structures=found.structures,
+            missing_structures=found.missing,
+            goals=protocol.goals,
+            image_uids=tuple(facts.referenced_images),
+            complete=True,
+            request={"protocol_id": protocol.id, f"{thing.kind}_sop_instance_uid": thing.sop_instance_uid},
+            requested_by=thing.calling_ae,
+            plan_label=protocol.workflow.upper(),
+        )
+
+    def _read(self, arrival: ArrivalView) -> ObjectFacts:
+        key = (arrival.sop_instance_uid, arrival.sha256)
+        if key not in self._facts:
+            kind: Kind = "rtplan" if arrival.kind == "rtplan" else "rtdose"
+            data = self._orthanc.instance_file(arrival.orthanc_id)
+            self._facts[key] = read_object(data, kind, calling_ae=arrival.calling_ae)
+        return self._facts[key]
+
+    def _structure_set(self, arrival: ArrivalView, thing: ObjectFacts) -> str | None:
+        """UID of its structure set where that is stored."""
+        uid = structure_set_of(thing, self._orthanc)
+        if uid in self._orthanc.find_instances([uid]):
+            return uid
+        if arrival.waits_for != uid:
+            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=1, missing=1)
+        return None
+
+    def _structures(self, uid: str) -> RtstructFacts:
+        ids = self._orthanc.find_instances([uid]).get(uid, ())
+        if len(ids) != 1:
+            raise InputRefusedError(
+                f"the structure set {uid} is stored {len(ids)} times, expected once",
+                remedy="Delete the copies that are wrong, and send the plan or dose again.",
+                code=ErrorCode.PATIENT_MISMATCH,
+            )
+        return read_rtstruct(self._orthanc.instance_file(ids[0]))
+
+    def _missing(self, arrival: ArrivalView, uid: str, images: tuple[str, ...]) -> int:
+        missing = len(images) - len(self._orthanc.find_instances(images))
+        if (arrival.referenced_count, arrival.missing_count) != (len(images), missing):
+            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=len(images), missing=missing)
+        return missing
+
+    def _check_age(self, arrival: ArrivalView) -> None:
+        """Nobody waits for ever."""
+        if self._store.plans.now() - arrival.updated_at > GIVE_UP:
+            error = InputRefusedError(
+                f"what it is to be checked with ({arrival.waits_for or 'its structure set'} and its images) has not "
+                f"come in {GIVE_UP.days} days",
+                remedy="Send the missing objects, then this one again.",
+                code=ErrorCode.MISSING_INSTANCES,
+            )
+            self._store.arrivals.begin(arrival.sop_instance_uid, arrival.sha256, error.info)

@@ -1,0 +1,242 @@
+"""Plans and doses that arrive at a real Orthanc and are checked: in any order, once, and only where it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import RTIonPlanStorage, RTPlanStorage, generate_uid
+from radiarch_contract.errors import ErrorCode
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.states import ArrivalState, Origin, PlanState
+from radiarch_contract.uids import sop_instance_uid
+from radiarch_plugin.matching import LoadedProtocol
+from radiarch_plugin.orthanc_client import HttpRest
+from radiarch_plugin.store import ArrivalView, Ownership, Store
+
+from tests.phantoms import PhantomStudy, box
+from tests.phantoms.rtdose import rtdose
+from tests.plugin.store.test_trigger import World
+from tests.system.processes import Server
+
+CHECK = Protocol.model_validate({
+    "id": "second-check",
+    "title": "Every plan again",
+    "match": {"manufacturer": "^Other$"},
+    "workflow": "recalculation",
+    "goals": ["PTV: Dmean >= 20 Gy"],
+})  # fmt: skip
+JUDGE = Protocol.model_validate({"id": "judge", "title": "Every dose", "workflow": "evaluation"})
+
+
+def loaded(*protocols: Protocol) -> list[LoadedProtocol]:
+    return [LoadedProtocol(p, f"{p.id}.yaml", "b" * 64) for p in protocols]
+
+
+@pytest.fixture
+def world(
+    orthanc_server: tuple[Server, str], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
+    rest = HttpRest(orthanc_server[1])
+    with httpx.Client(base_url=orthanc_server[1], trust_env=False, verify=False) as http:
+        made = World(http, rest, sqlite_store, owner)
+        made.protocols = loaded(CHECK)
+        yield made
+    rest.close()
+
+
+@pytest.fixture
+def study() -> PhantomStudy:
+    return box(shape=(4, 12, 12))
+
+
+def dose_of(study: PhantomStudy, plan: Dataset, **changes: Any) -> Dataset:
+    values = np.linspace(0, 60, 3 * 6 * 6, dtype=np.float32).reshape(3, 6, 6)
+    uid = str(plan.SOPInstanceUID)
+    return rtdose(study, values, origin_mm=(-10, -10, -4), spacing_mm=(4, 4, 4), rtplan_uid=uid, **changes)
+
+
+def plan_of(study: PhantomStudy, **changes: Any) -> Dataset:
+    """What the plugin reads of a plan of another system."""
+    plan = dose_of(study, study.rtstruct)
+    for keyword in ("PixelData", "ReferencedRTPlanSequence", "DoseUnits", "GridFrameOffsetVector"):
+        delattr(plan, keyword)
+    plan.SOPClassUID = plan.file_meta.MediaStorageSOPClassUID = RTIonPlanStorage
+    plan.Modality, plan.RTPlanLabel = "RTPLAN", "PLAN"
+    for keyword, value in changes.items():
+        setattr(plan, keyword, value)
+    return plan
+
+
+def arrival(world: World, dataset: Dataset) -> ArrivalView:
+    return world.store.arrivals.get(str(dataset.SOPInstanceUID))
+
+
+def settle(world: World) -> None:
+    for _ in range(3):
+        world.turn(after_s=20.0)
+
+
+@pytest.mark.parametrize("order", ["as exported", "backwards", "plan first"])
+def test_a_plan_is_checked_when_all_it_needs_is_there(world: World, study: PhantomStudy, order: str) -> None:
+    plan = plan_of(study)
+    dose = dose_of(study, plan)
+    everything = [*study.images, study.rtstruct, plan, dose]
+    if order == "backwards":
+        everything.reverse()
+    elif order == "plan first":
+        everything = [plan, study.rtstruct, dose, *study.images]
+    for dataset in everything[:-1]:
+        world.send(dataset)
+        world.turn()
+        assert world.plans() == []
+    world.send(everything[-1])
+    world.turn()
+    (job,) = world.plans()
+    assert (job.workflow_id, job.protocol_id, job.state) == ("recalculation", "second-check", PlanState.QUEUED)
+    assert (job.origin, job.prescription, job.goal_texts) == (Origin.ARRIVAL, None, CHECK.goals)
+    assert {i.kind: i.sop_instance_uid for i in job.inputs} == {
+        "rtplan": plan.SOPInstanceUID,
+        "reference_rtdose": dose.SOPInstanceUID,
+    }
+    assert all(i.sha256 for i in job.inputs)
+    assert (job.rtstruct_sop_instance_uid, len(job.structures)) == (study.rtstruct.SOPInstanceUID, 1)
+    seen = arrival(world, plan)
+    assert (seen.kind, seen.state, seen.plan_id) == ("rtplan", ArrivalState.PLANNED, job.id)
+    assert world.queued == 1
+    settle(world)
+    assert len(world.plans()) == 1
+
+
+def test_what_is_missing_is_shown(world: World, study: PhantomStudy) -> None:
+    plan = plan_of(study)
+    world.send(plan, study.rtstruct, study.images[0])
+    world.turn()
+    settle(world)
+    seen = arrival(world, plan)
+    assert (seen.state, seen.referenced_count, seen.missing_count) == (ArrivalState.WAITING, 4, 3)
+
+
+def test_without_a_dose_it_begins_after_a_while(world: World, study: PhantomStudy) -> None:
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    plan = plan_of(study)
+    world.send(*study.datasets, plan)
+    world.turn()
+    (job,) = world.plans()
+    assert [i.kind for i in job.inputs] == ["rtplan"]
+
+
+def test_nothing_is_lost_by_a_restart(world: World, study: PhantomStudy) -> None:
+    plan = plan_of(study)
+    world.send(plan, study.rtstruct)
+    world.turn()
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    world.send(dose_of(study, plan), *study.images)
+    world.turn()
+    assert [j.protocol_id for j in world.plans()] == ["second-check"]
+
+
+def test_the_same_again_starts_nothing_and_new_content_a_new_check(world: World, study: PhantomStudy) -> None:
+    plan = plan_of(study)
+    dose = dose_of(study, plan)
+    for _ in range(2):
+        world.send(*study.datasets, plan, dose)
+        world.turn()
+    (first,) = world.plans()
+    plan.RTPlanName = "changed"
+    world.send(plan)
+    world.turn()
+    old, new = world.plans()
+    assert (old.id, old.superseded_by, old.state) == (first.id, new.id, PlanState.CANCELLED)
+    assert (new.supersedes, arrival(world, plan).contents) == (old.id, 2)
+
+
+def test_a_dose_is_judged_where_a_protocol_says_so(world: World, study: PhantomStudy) -> None:
+    world.protocols = loaded(JUDGE)
+    plan = plan_of(study)
+    whole = dose_of(study, plan)
+    bare = dose_of(study, plan)  # names its structure set through its plan only
+    del bare.ReferencedStructureSetSequence
+    world.send(bare, whole, *study.datasets)
+    world.turn()
+    (job,) = world.plans()
+    assert [(i.kind, i.sop_instance_uid) for i in job.inputs] == [("rtdose", whole.SOPInstanceUID)]
+    assert arrival(world, bare).state is ArrivalState.WAITING
+    world.send(plan)
+    world.turn()
+    assert {j.inputs[0].sop_instance_uid for j in world.plans()} == {whole.SOPInstanceUID, bare.SOPInstanceUID}
+
+
+def test_a_structure_set_is_not_planned_with_a_protocol_that_checks(world: World, study: PhantomStudy) -> None:
+    world.send(*study.datasets)
+    world.turn()
+    found = world.arrival(study)
+    assert found.error is not None
+    assert (found.state, found.error.code) == (ArrivalState.NOT_PLANNED, ErrorCode.NO_PROTOCOL)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"Manufacturer": "Ours"}, ErrorCode.NO_PROTOCOL),
+        ({"PatientID": "SOMEBODY ELSE"}, ErrorCode.PATIENT_MISMATCH),
+        ({"FrameOfReferenceUID": "1.2.3"}, ErrorCode.FRAME_OF_REFERENCE_MISMATCH),
+        ({"SOPClassUID": RTPlanStorage}, ErrorCode.UNSUPPORTED_PLAN),
+        ({"ReferencedStructureSetSequence": []}, ErrorCode.NO_IMAGE_REFERENCE),
+    ],
+)
+def test_what_cannot_be_checked_says_why(
+    world: World, study: PhantomStudy, changes: dict[str, Any], code: ErrorCode
+) -> None:
+    plan = plan_of(study, **changes)
+    plan.file_meta.MediaStorageSOPClassUID = plan.SOPClassUID
+    world.send(*study.datasets, plan, dose_of(study, plan))
+    settle(world)
+    seen = arrival(world, plan)
+    assert seen.error is not None
+    assert (seen.state, seen.error.code) == (ArrivalState.NOT_PLANNED, code), seen.error
+    assert seen.error.remedy
+    assert world.plans() == []
+
+
+def test_plans_are_nobodys_business_without_a_protocol_for_them(world: World, study: PhantomStudy) -> None:
+    world.protocols = loaded(JUDGE)
+    plan = plan_of(study)
+    world.send(*study.datasets, plan)
+    settle(world)
+    assert world.store.arrivals.find(str(plan.SOPInstanceUID)) is None
+
+
+def test_own_results_start_nothing(world: World, study: PhantomStudy) -> None:
+    world.protocols = loaded(CHECK, JUDGE)
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    plan = plan_of(study)
+    world.send(*study.datasets, plan)
+    world.turn()
+    (job,) = world.plans()
+    own = dose_of(study, plan, SOPInstanceUID=sop_instance_uid(job.id, "rtdose"))
+    own.file_meta.MediaStorageSOPInstanceUID = own.SOPInstanceUID
+    world.send(own)
+    settle(world)
+    assert len(world.plans()) == 1
+    assert world.store.arrivals.find(str(own.SOPInstanceUID)) is None
+
+
+def test_deleted_while_it_waits_it_is_new_when_it_comes_again(world: World, study: PhantomStudy) -> None:
+    plan = plan_of(study, SOPInstanceUID=generate_uid())
+    plan.file_meta.MediaStorageSOPInstanceUID = plan.SOPInstanceUID
+    (orthanc_id,) = world.send(plan)
+    world.turn()
+    world.delete(orthanc_id)
+    world.trigger = world.new_trigger(dose_wait_s=0.0)  # which has to read it again
+    world.send(*study.datasets)
+    settle(world)
+    assert arrival(world, plan).state is ArrivalState.DELETED
+    world.send(plan)
+    settle(world)
+    assert [j.protocol_id for j in world.plans()] == ["second-check"]

@@ -17,6 +17,9 @@ from .states import OutputKind
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
 Vector3 = tuple[Coordinate, Coordinate, Coordinate]
+LET_DESCRIPTION = (
+    "Whether dose-averaged LET of the protons, in water, is computed and stored beside the dose, as a Parametric Map."
+)
 Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
@@ -173,6 +176,7 @@ class ProtonParameters(WorkflowParameters):
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    let: bool = Field(default=False, description=LET_DESCRIPTION)
     isocenter_mm: Vector3 | None = Field(
         default=None, description="Patient LPS, mm; null: the target's centre of mass."
     )
@@ -315,6 +319,7 @@ class RecalculationParameters(WorkflowParameters):
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    let: bool = Field(default=False, description=LET_DESCRIPTION)
     overrides: tuple[DensityOverride, ...] = Field(
         default=(), max_length=20, description="Structures that count with another density than the CT's."
     )
@@ -339,7 +344,7 @@ class Workflow:
     parameters: type[WorkflowParameters]
     starts_from: Literal["rtstruct", "rtplan", "rtdose"] = "rtstruct"
     outputs: tuple[OutputKind, ...] = (OutputKind.RTPLAN, OutputKind.RTDOSE)
-    optional_outputs: tuple[OutputKind, ...] = (OutputKind.REPORT,)
+    optional_outputs: tuple[OutputKind, ...] = (OutputKind.REPORT, OutputKind.LET)
 
     @property
     def plans(self) -> bool:
@@ -399,7 +404,7 @@ WORKFLOWS: Mapping[str, Workflow] = {
             RecalculationParameters,
             starts_from="rtplan",
             outputs=(OutputKind.RTDOSE,),
-            optional_outputs=(OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT),
+            optional_outputs=(OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT, OutputKind.LET),
         ),
     )
 }

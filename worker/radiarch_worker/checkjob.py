@@ -85,6 +85,8 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
     ------
     RadiarchError
     """
+    from .planning import prepare
+
     parameters = parse_parameters(spec.workflow_id, spec.parameters)
     structures = {ref.name: ref for ref in spec.structures}
     with pacs.Orthanc(here.settings, here.link.log, spec.session) as orthanc:
@@ -99,7 +101,8 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
                 expected_patient_id=spec.patient_id,
                 body_roi=None if outline is None else outline.roi_number,
             )
-        job = _Check(spec, here, subject, fetched.inputs, structures, timed)
+            subject, refs = prepare(subject, structures, parameters)
+        job = _Check(spec, here, subject, fetched.inputs, refs, timed)
         del fetched
         if isinstance(parameters, EvaluationParameters):
             result, datasets = _evaluate(job, parameters)
@@ -233,6 +236,8 @@ def _recalculate(job: _Check, parameters: RecalculationParameters) -> tuple[JobR
         datasets[OutputKind.RTDOSE] = dicom.write_rtdose(
             spec, job.subject, made, judged, rtplan_sop_instance_uid=plan.sop_instance_uid
         )
+        if made.let is not None:
+            datasets[OutputKind.LET] = dicom.write_let(spec, job.subject, Made.of(made), made.let)
     if reference is not None:
         link.progress(0.2, "gamma")
         with job.timed("compare"):

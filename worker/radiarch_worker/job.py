@@ -168,6 +168,8 @@ class _Run:
                 rtplan = dicom.write_rtplan(spec, subject, plan)
                 rtdose = dicom.write_rtdose(spec, subject, plan, judged)
                 results: dict[OutputKind, Dataset] = {OutputKind.RTPLAN: rtplan, OutputKind.RTDOSE: rtdose}
+                if plan.let is not None:
+                    results[OutputKind.LET] = dicom.write_let(spec, subject, dicom.Made.of(plan), plan.let)
             with self._timed("report"):
                 pictures = self._report(subject, plan, judged, results)
             link.progress(0.7)

@@ -174,6 +174,23 @@ class Dose:
 
 
 @dataclass(frozen=True)
+class Let:
+    """Dose-averaged LET of protons (primary and secondary), in water of unit density.
+
+    Attributes
+    ----------
+    kev_um : (Z, Y, X) float32, keV/um; 0 where it is not told
+    dose_floor : share of the highest dose below which it is not told
+    uncertainty_percent : 1 sigma, mean over the target's voxels
+    """
+
+    kev_um: FloatVolume
+    grid: Grid
+    dose_floor: float
+    uncertainty_percent: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """What of the machine is written into a plan."""
 
@@ -195,6 +212,7 @@ class PlanResult:
     solver_trace: tuple[Mapping[str, Any], ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     robustness: Robustness | None = None
+    let: Let | None = None
     run: Mapping[str, Any] = field(default_factory=dict)
     """Of this run, not of the plan: whether beamlets were cached …; the same plan may be made in other ways."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-_IODS = ("RTIonPlan", "RTDose", "EncapsulatedPDF")
+_IODS = ("RTIonPlan", "RTDose", "EncapsulatedPDF", "ParametricMap")
 
 
 def findings(dataset: Dataset, folder: Path) -> list[str]:
@@ -21,7 +21,7 @@ def findings(dataset: Dataset, folder: Path) -> list[str]:
     the rest: it is shown the same object with its pixels cut to 16 bits.
     """
     shown = copy.deepcopy(dataset)
-    if shown.get("BitsAllocated") == 32:
+    if shown.get("BitsAllocated") == 32 and "PixelData" in shown:
         shown.BitsAllocated, shown.BitsStored, shown.HighBit = 16, 16, 15
         shown.PixelData = shown.PixelData[: len(shown.PixelData) // 2]
     path = folder / "shown.dcm"

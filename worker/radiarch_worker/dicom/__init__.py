@@ -11,16 +11,18 @@ from pydicom.dataset import Dataset
 from radiarch_contract.job import DoseDescription, JobSpec
 
 from radiarch_worker.evaluation import Evaluation
-from radiarch_worker.model import FloatVolume, Grid, Patient, PlanResult
+from radiarch_worker.model import FloatVolume, Grid, Let, Patient, PlanResult
 
 from .base import Made, result_uid
 from .dose import RTDose, RTDoseDifference
 from .encapsulated_pdf import EncapsulatedPDF
 from .enum import DoseSummationTypeValues
 from .ion_plan import RTIonPlan
+from .let_map import LetMap
 
 __all__ = [
     "EncapsulatedPDF",
+    "LetMap",
     "Made",
     "RTDose",
     "RTDoseDifference",
@@ -28,6 +30,7 @@ __all__ = [
     "encode",
     "result_uid",
     "write_dose_difference",
+    "write_let",
     "write_report",
     "write_rtdose",
     "write_rtplan",
@@ -75,6 +78,11 @@ def write_dose_difference(
         summation=summation,
         rtplan=rtplan,
     )
+
+
+def write_let(spec: JobSpec, patient: Patient, made: Made, let: Let) -> LetMap:
+    """LET beside the dose; see `LetMap`."""
+    return LetMap(spec, patient, made, let)
 
 
 def write_report(spec: JobSpec, patient: Patient, plan: PlanResult, pdf: bytes) -> EncapsulatedPDF:

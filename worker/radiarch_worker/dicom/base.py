@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import radiarch_contract
 from highdicom.base import SOPClass
@@ -36,6 +36,7 @@ SERIES_NUMBERS = {
     OutputKind.RTDOSE: 9102,
     OutputKind.REPORT: 9103,
     OutputKind.DOSE_DIFFERENCE: 9104,
+    OutputKind.LET: 9105,
 }
 """High, so that the patient's own series come first in every list."""
 
@@ -76,7 +77,25 @@ class Made:
         return cls(plan.provenance, plan.notes, tuple(physics_lines(plan)), plan.dose.rbe, plan.uncertainty_percent)
 
 
-class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are not followed
+class ResultContent:
+    """What is written into every result, whatever class of the library it is built on: to be mixed into a data set."""
+
+    def tell(self, spec: JobSpec, patient: Patient, made: Made) -> None:
+        """Write whose it is, when and with what it was made."""
+        created = created_at(spec)
+        date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
+        ds = cast(Dataset, self)
+        ds.InstanceCreationDate, ds.InstanceCreationTime = date, time
+        ds.SeriesDate, ds.SeriesTime = date, time
+        ds.OperatorsName = ""
+        _copy_identity(ds, patient)
+        ds.FrameOfReferenceUID = patient.ct.frame_of_reference_uid
+        ds.PositionReferenceIndicator = ""
+        ds.ContributingEquipmentSequence = [contributing_equipment(made, created)]
+        _add_provenance(ds, spec, patient, made)
+
+
+class ResultSOPClass(ResultContent, SOPClass):  # type: ignore[misc]  # highdicom's types are not followed
     """A result in the study of the CT, with the CT's identity and our provenance.
 
     Written in Implicit VR Little Endian: the default of DICOM, and without the 64 kB that explicit
@@ -112,7 +131,7 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
         """
         made = plan if isinstance(plan, Made) else Made.of(plan)
         check_identity(spec, patient)
-        created = _utc(spec.created_at)
+        created = created_at(spec)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
         has_content = kind in (OutputKind.RTDOSE, OutputKind.DOSE_DIFFERENCE, OutputKind.REPORT)
         super().__init__(
@@ -132,46 +151,41 @@ class ResultSOPClass(SOPClass):  # type: ignore[misc]  # highdicom's types are n
             content_time=time if has_content else None,
             specific_character_set=_CHARSET,
         )
-        self.InstanceCreationDate, self.InstanceCreationTime = date, time
-        self.SeriesDate, self.SeriesTime = date, time
-        self.OperatorsName = ""
-        self._copy_identity(patient)
-        self.FrameOfReferenceUID = patient.ct.frame_of_reference_uid
-        self.PositionReferenceIndicator = ""
-        self.ContributingEquipmentSequence = [contributing_equipment(made, created)]
-        self._add_provenance(spec, patient, made)
+        self.tell(spec, patient, made)
 
-    def _copy_identity(self, patient: Patient) -> None:
-        # Verbatim, even where a scanner's value breaks its VR (long accession numbers are common):
-        # the same study must not have two spellings of one value.
-        for attribute, tag, vr in _COPIED_FROM_CT:
-            value = getattr(patient.ct.study, attribute)
-            self.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
-        if patient.ct.study.study_description:
-            description = patient.ct.study.study_description
-            self.add(DataElement(0x00081030, "LO", description, validation_mode=config.IGNORE))
 
-    def _add_provenance(self, spec: JobSpec, patient: Patient, made: Made) -> None:
-        block = self.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
-        record = {
-            "plan_id": spec.plan_id,
-            "workflow_id": spec.workflow_id,
-            "protocol_id": spec.protocol_id,
-            "protocol_sha256": spec.protocol_sha256,
-            "rtstruct_sha256": spec.rtstruct_sha256,
-            "prescription": None if spec.prescription is None else spec.prescription.model_dump(mode="json"),
-            "parameters": spec.parameters,
-            "inputs": [i.model_dump(mode="json") for i in spec.inputs],
-            "rbe": made.rbe,
-            "uncertainty_percent": made.uncertainty_percent,
-            "provenance": dict(made.provenance),
-            "notes": [*patient.notes, *made.notes],
-        }
-        try:
-            value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
-        except ValueError as e:
-            raise lie("the plan's provenance holds a number that is not finite") from e
-        block.add_new(PROVENANCE_ELEMENT, "UT", value)
+def _copy_identity(ds: Dataset, patient: Patient) -> None:
+    # Verbatim, even where a scanner's value breaks its VR (long accession numbers are common):
+    # the same study must not have two spellings of one value.
+    for attribute, tag, vr in _COPIED_FROM_CT:
+        value = getattr(patient.ct.study, attribute)
+        ds.add(DataElement(tag, vr, value, validation_mode=config.IGNORE))
+    if patient.ct.study.study_description:
+        description = patient.ct.study.study_description
+        ds.add(DataElement(0x00081030, "LO", description, validation_mode=config.IGNORE))
+
+
+def _add_provenance(ds: Dataset, spec: JobSpec, patient: Patient, made: Made) -> None:
+    block = ds.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
+    record = {
+        "plan_id": spec.plan_id,
+        "workflow_id": spec.workflow_id,
+        "protocol_id": spec.protocol_id,
+        "protocol_sha256": spec.protocol_sha256,
+        "rtstruct_sha256": spec.rtstruct_sha256,
+        "prescription": None if spec.prescription is None else spec.prescription.model_dump(mode="json"),
+        "parameters": spec.parameters,
+        "inputs": [i.model_dump(mode="json") for i in spec.inputs],
+        "rbe": made.rbe,
+        "uncertainty_percent": made.uncertainty_percent,
+        "provenance": dict(made.provenance),
+        "notes": [*patient.notes, *made.notes],
+    }
+    try:
+        value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
+    except ValueError as e:
+        raise lie("the plan's provenance holds a number that is not finite") from e
+    block.add_new(PROVENANCE_ELEMENT, "UT", value)
 
 
 def check_identity(spec: JobSpec, patient: Patient) -> None:
@@ -302,7 +316,7 @@ def dose_reference_uid(spec: JobSpec, index: int = 0) -> str:
     return derive_uid(spec.plan_id, f"dose-reference-{index}" if index else "dose-reference")
 
 
-def _utc(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
+def created_at(spec: JobSpec) -> datetime:
+    """When a result was made, as it says itself: when its plan was asked for, UTC."""
+    moment = spec.created_at
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

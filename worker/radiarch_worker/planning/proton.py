@@ -26,6 +26,7 @@ from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patien
 from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, make_problem, optimize
 
 from . import normalise
+from .dose_averaged import ScoredLet, score_let
 from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
@@ -423,6 +424,7 @@ def conclude(
     job = setup.job
     plan, meterset, result = final.plan, final.meterset_mu, final.result
     all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
+    let = _let(setup, final)
     left = {beam.name for beam in plan.beams}
     all_notes += [
         f"Beam {b.name} has no spot left and is not in the plan." for b in setup.plan.beams if b.name not in left
@@ -437,13 +439,27 @@ def conclude(
         dose=final.dose,
         uncertainty_percent=result.uncertainty_percent,
         machine=setup.machine.described,
-        provenance={**_provenance(setup, result), **provenance},
+        provenance={**_provenance(setup, result), **provenance, **({} if let is None else let.provenance)},
         notes=tuple(all_notes),
         solver_trace=tuple(solver_trace),
         timings_s=dict(setup.clock.timings_s),
         run=dict(setup.clock.run),
         robustness=robustness,
+        let=None if let is None else let.let,
     )
+
+
+def _let(setup: Setup, final: FinalDose) -> ScoredLet | None:
+    """LET of the plan as delivered, where it is asked for."""
+    if not setup.job.parameters.let:
+        return None
+    with setup.clock.stage(Stage.FINAL_DOSE):
+        target = setup.on(setup.target.mask, setup.dose_grid)
+        scored = score_let(
+            *(setup.ct, final.plan, final.meterset_mu, setup.dose_grid, target, setup.run), final.result.primaries
+        )
+    setup.clock.engine(scored.engine_s)
+    return scored
 
 
 def _ion_beams(

@@ -23,6 +23,7 @@ from radiarch_worker.engines.mcsquare.installation import file_sha256, find_inst
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
 from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
+from radiarch_worker.planning.dose_averaged import score_let
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
 from radiarch_worker.planning.proton import RBE
 
@@ -122,6 +123,8 @@ def recompute(
         primaries=parameters.final_primaries,
     )
     engine_s += result.engine_s
+    let = score_let(ct, spots, weights, grid, judged, run, result.primaries) if parameters.let else None
+    engine_s += 0.0 if let is None else let.engine_s
     weighted = reference is None or reference.weighted
     rbe = RBE if weighted else 1.0
     body = ndimage.binary_dilation(body_on(patient, grid), iterations=1)
@@ -159,6 +162,7 @@ def recompute(
                     "machines": sorted({f"{name} {model}".strip() for name, model in plan.machines}),
                     "fractions": plan.fractions,
                 },
+                **({} if let is None else let.provenance),
             },
             notes=(
                 f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was computed anew: nothing was "
@@ -170,6 +174,7 @@ def recompute(
                 if weighted
                 else "The dose is physical, as the plan's RTDOSE is.",
             ),
+            let=None if let is None else let.let,
             timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},
         ),
         scale=scale,

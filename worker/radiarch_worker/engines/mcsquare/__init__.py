@@ -3,6 +3,7 @@
 from .beamlets import BeamletResult, compute_beamlets
 from .ct import EngineCt, prepare_ct
 from .dose import DoseResult, compute_dose
+from .let import LetResult, compute_let
 from .machine import Calibration, ProtonMachine, load_calibration, load_machine
 from .probe import probe
 from .runs import RunSettings
@@ -13,6 +14,7 @@ __all__ = [
     "Calibration",
     "DoseResult",
     "EngineCt",
+    "LetResult",
     "PlannedBeam",
     "PlannedLayer",
     "ProtonMachine",
@@ -20,6 +22,7 @@ __all__ = [
     "SpotPlan",
     "compute_beamlets",
     "compute_dose",
+    "compute_let",
     "load_calibration",
     "load_machine",
     "prepare_ct",

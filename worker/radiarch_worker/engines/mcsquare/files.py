@@ -140,21 +140,31 @@ def read_dose(folder: Path, scoring: Grid) -> npt.NDArray[np.float32]:
     EngineError
         ``engine_output_invalid``, when the file is missing, of another grid, or holds nonsense.
     """
-    header = _read_header(folder / "Dose.mhd")
-    nz, ny, nx = scoring.shape
-    expected = {"DimSize": (nx, ny, nz), "ElementSpacing": scoring.spacing_mm, "Offset": engine_corner_mm(scoring)}
-    check_header(header, expected, "Dose.mhd")
-    if header.get("ElementType") != "MET_FLOAT" or header.get("ElementDataFile") != "Dose.raw":
-        raise invalid_output(f"Dose.mhd says {header.get('ElementType')} in {header.get('ElementDataFile')}")
-    raw = folder / "Dose.raw"
-    if not raw.is_file() or raw.stat().st_size != 4 * nx * ny * nz:
-        raise invalid_output(f"Dose.raw is missing or not {4 * nx * ny * nz} bytes long")
-    dose = np.fromfile(raw, dtype="<f4").reshape(nz, ny, nx)[:, ::-1, ::-1]
-    if not np.isfinite(dose).all() or float(dose.min()) < 0.0:
-        raise invalid_output("the dose holds values that are negative or not finite")
+    dose = _read_volume(folder, "Dose", scoring)
     if float(dose.max()) <= 0.0:
         raise invalid_output("the dose is zero everywhere")
-    return np.ascontiguousarray(dose)
+    return dose
+
+
+def read_let(folder: Path, scoring: Grid) -> npt.NDArray[np.float32]:
+    """``LET.mhd`` of one run: dose-averaged over all protons, keV/um; 0 where none was scored. As `read_dose`."""
+    return _read_volume(folder, "LET", scoring)
+
+
+def _read_volume(folder: Path, name: str, scoring: Grid) -> npt.NDArray[np.float32]:
+    header = _read_header(folder / f"{name}.mhd")
+    nz, ny, nx = scoring.shape
+    expected = {"DimSize": (nx, ny, nz), "ElementSpacing": scoring.spacing_mm, "Offset": engine_corner_mm(scoring)}
+    check_header(header, expected, f"{name}.mhd")
+    if header.get("ElementType") != "MET_FLOAT" or header.get("ElementDataFile") != f"{name}.raw":
+        raise invalid_output(f"{name}.mhd says {header.get('ElementType')} in {header.get('ElementDataFile')}")
+    raw = folder / f"{name}.raw"
+    if not raw.is_file() or raw.stat().st_size != 4 * nx * ny * nz:
+        raise invalid_output(f"{name}.raw is missing or not {4 * nx * ny * nz} bytes long")
+    values = np.fromfile(raw, dtype="<f4").reshape(nz, ny, nx)[:, ::-1, ::-1]
+    if not np.isfinite(values).all() or float(values.min()) < 0.0:
+        raise invalid_output(f"{name}.raw holds values that are negative or not finite")
+    return np.ascontiguousarray(values)
 
 
 def _read_header(path: Path) -> dict[str, str]:

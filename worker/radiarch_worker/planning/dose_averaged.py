@@ -1,0 +1,51 @@
+"""LET of a plan with what is said of it; how the engine scores it lives in `engines.mcsquare.let`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.mcsquare.let import DOSE_FLOOR
+from radiarch_worker.model import BoolVolume, Grid, Let
+
+SHARE = 0.5
+"""Of the dose's protons: LET is a mean over the protons that come, and so less noisy than how many come."""
+LEAST_PRIMARIES = 8_000
+
+
+@dataclass(frozen=True)
+class ScoredLet:
+    """LET and where it comes from."""
+
+    let: Let
+    provenance: Mapping[str, Any]
+    engine_s: float
+
+
+def score_let(
+    ct: mcsquare.EngineCt,
+    plan: mcsquare.SpotPlan,
+    weights_mu: npt.NDArray[np.float64],
+    grid: Grid,
+    target: BoolVolume,
+    run: mcsquare.RunSettings,
+    dose_primaries: int,
+) -> ScoredLet:
+    """Dose-averaged LET on the dose's grid, with about half as many protons as the dose took."""
+    primaries = max(LEAST_PRIMARIES, int(SHARE * dose_primaries))
+    found = mcsquare.compute_let(ct, plan, weights_mu, grid, target, run, primaries=primaries)
+    provenance = {
+        "let": {
+            "quantity": "dose-averaged LET of primary and secondary protons, in water of unit density",
+            "unit": "keV/um",
+            "primaries": found.primaries,
+            "uncertainty_percent": found.uncertainty_percent,
+            "told_from_percent_of_maximum_dose": 100 * DOSE_FLOOR,
+        }
+    }
+    return ScoredLet(Let(found.kev_um, grid, DOSE_FLOOR, found.uncertainty_percent), provenance, found.engine_s)

@@ -2,7 +2,7 @@
 import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
-import { OBJECTIVES, fixed, prescription, shortId, signed, when, words } from './core/format.js';
+import { OBJECTIVES, fixed, planName, prescription, shortId, signed, when, words } from './core/format.js';
 import { PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
 import { Bones, Empty, Note, Problem, State } from './core/parts.js';
 import { PlanList } from './goals.js';
@@ -45,7 +45,7 @@ class Compare extends PlanList {
     return [
       html`<div class="heads">${plans.map((p, i) => html`<div class="head">
         <div class="row"><span class="letter" aria-label="Plan ${PLAN_LETTERS[i]}">${PLAN_LETTERS[i]}</span>
-          <a href=${uiUrl(`/plans/${p.id}`)} onClick=${(e) => !this.tell('radiarch-select-plan', { planId: p.id }) && e.preventDefault()}><b>${p.label}</b> ${shortId(p.id)}</a>
+          <a href=${uiUrl(`/plans/${p.id}`)} onClick=${(e) => !this.tell('radiarch-select-plan', { planId: p.id }) && e.preventDefault()}><b>${planName(p)}</b> ${shortId(p.id)}</a>
           <${State} state=${p.state} /></div>
         <div class="muted">${p.protocol_id ?? p.workflow_id} · ${prescription(p.prescription)}</div>
         <div class="muted small">${p.patient_id} · ${when(p.created_at)}</div>

@@ -3,7 +3,7 @@ import uPlot from '../vendor/uPlot.esm.js';
 import { doseAt, lastDose, resample, volumeAt } from './core/curves.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
-import { fixed, gy, shortId } from './core/format.js';
+import { fixed, gy, planName, shortId } from './core/format.js';
 import { PLAN_DASHES, PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
 import { Bones, Empty, NoResult, Note, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
@@ -17,7 +17,7 @@ const CHART_CSS = packageSheet(new URL('../vendor/uPlot.min.css', import.meta.ur
 class Dvh extends PlanList {
   static looks = ['hidden-structures', 'relative'];
   static css = `
-    .frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(190px, max-content); gap: 8px 18px; align-items: start; }
+    .frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(190px, 340px); gap: 8px 18px; align-items: start; }
     .root.narrow .frame { grid-template-columns: minmax(0, 1fr); }
     .tools { grid-column: 1 / -1; }
     .chart { height: var(--rad-dvh-height, 340px); min-width: 0; position: relative; }
@@ -32,7 +32,9 @@ class Dvh extends PlanList {
     .dash { width: 26px; height: 8px; color: var(--text); }
     .u-legend { display: none; }
     .u-wrap, .uplot { font: inherit; }
-    .at { min-height: 18px; }
+    .one { table-layout: fixed; } .one .num { width: 44px; padding-left: 2px; padding-right: 4px; } .one .at { width: 58px; }
+    .one .toggle { max-width: 100%; } .one td:first-child { overflow: hidden; }
+    sub { font-size: 10px; }
   `;
   #chart = null;
   #drawn = '';
@@ -151,10 +153,10 @@ class Dvh extends PlanList {
             onClick=${() => this.#setRelative(true)}>% of prescription</button>
         </div>
         <div class="row">
-          ${plans.length > 1 && plans.map((p, i) => html`<span class="row nowrap small" style="gap:5px"><${Dash} dash=${PLAN_DASHES[i]} /><b>${PLAN_LETTERS[i]}</b> <span class="muted">${p.label} ${shortId(p.id)}</span></span>`)}
+          ${plans.length > 1 && plans.map((p, i) => html`<span class="row nowrap small" style="gap:5px"><${Dash} dash=${PLAN_DASHES[i]} /><b>${PLAN_LETTERS[i]}</b> <span class="muted">${planName(p)} ${shortId(p.id)}</span></span>`)}
           ${this.lines.some((l) => this.#band(l)) && html`<span class="row nowrap small" style="gap:5px"><span class="swatch" style="opacity:.4;width:22px"></span>all scenarios</span>`}
           ${this.lines.some((l) => l.reference) && html`<span class="row nowrap small" style="gap:5px"><${Dash} dash=${[2, 3]} />reference dose</span>`}
-          ${plans.length === 1 && html`<a class="small" href=${this.api.url(`/plans/${plans[0].id}/dvh`, { format: 'csv' })} download>CSV</a>`}
+          ${plans.length === 1 && plans[0].state === 'succeeded' && html`<a class="small" href=${this.api.url(`/plans/${plans[0].id}/dvh`, { format: 'csv' })} download>CSV</a>`}
         </div>
       </div>
       <div class="chart" tabindex="0" role="img" aria-label=${this.#spoken()} onKeyDown=${(e) => this.#key(e)}></div>
@@ -172,6 +174,7 @@ class Dvh extends PlanList {
     const names = [...new Set(this.lines.map((l) => l.curve.structure))];
     const at = this.state.at;
     const heads = plans.length > 1 ? plans.map((_, i) => PLAN_LETTERS[i]) : this.lines.some((l) => l.reference) ? ['', 'Ref.'] : [''];
+    if (heads.length === 1) return this.#keyOfOne(names, at);
     const unit = this.relative ? '%' : 'Gy';
     return html`<table>
       <thead><tr><th scope="col">Structure</th>
@@ -179,9 +182,7 @@ class Dvh extends PlanList {
       </tr></thead>
       <tbody>${names.map((name) => html`<tr class=${this.state.focus === name ? 'focus' : ''}
           onMouseEnter=${() => this.#focus(name)} onMouseLeave=${() => this.#focus(null)}>
-        <td><button class="toggle" aria-pressed=${String(!this.#hidden.has(name))} onClick=${() => this.#toggle(name)}
-          title=${`${name}: ${fixed(this.lines.find((l) => l.curve.structure === name).curve.volume_cc, 1)} cm³. Click to hide or show.`}>
-          <span class="swatch" style=${{ background: structureColour(name) }}></span><span class="clip">${name}</span></button></td>
+        <td>${this.#name(name)}</td>
         ${heads.map((_, i) => {
           const line = this.lines.find((l) => l.curve.structure === name && (plans.length > 1 ? l.number === i : l.reference === (i === 1)));
           return html`<td class="num">${line ? this.#value(line, at) : '–'}</td>`;
@@ -189,10 +190,36 @@ class Dvh extends PlanList {
     </table>`;
   }
 
+  /** One plan has room for the doses that are marked on its curves, and for the volume under the pointer. */
+  #keyOfOne(names, at) {
+    const unit = this.relative ? '%' : 'Gy';
+    const dose = (line, percent) => fixed(this.#shown(doseAt(line.curve, percent), line), 1);
+    return html`<table class="one">
+      <thead><tr><th scope="col">Structure <span class="small">(doses: ${unit})</span></th>
+        ${MARKS.map((percent) => html`<th scope="col" class="num" title=${`Dose, ${unit}, that ${percent} % of the volume gets at least`}>D${percent}</th>`)}
+        <th scope="col" class="num at">${at === null ? '' : html`V<sub>${fixed(at, 1)}</sub>`}</th></tr></thead>
+      <tbody>${names.map((name) => {
+        const line = this.lines.find((l) => l.curve.structure === name);
+        return html`<tr class=${this.state.focus === name ? 'focus' : ''} onMouseEnter=${() => this.#focus(name)} onMouseLeave=${() => this.#focus(null)}>
+          <td>${this.#name(name)}</td>${MARKS.map((percent) => html`<td class="num">${dose(line, percent)}</td>`)}
+          <td class="num at">${at === null ? '' : this.#value(line, at)}</td></tr>`;
+      })}</tbody>
+    </table>`;
+  }
+
+  #name(name) {
+    return html`<button class="toggle" aria-pressed=${String(!this.#hidden.has(name))} onClick=${() => this.#toggle(name)}
+      title=${`${name}: ${fixed(this.lines.find((l) => l.curve.structure === name).curve.volume_cc, 1)} cm³. Click to hide or show.`}>
+      <span class="swatch" style=${{ background: structureColour(name) }}></span><span class="clip">${name}</span></button>`;
+  }
+
+  #shown(doseGy, line) {
+    return this.relative ? (100 * doseGy) / line.plan.prescription.dose_gy : doseGy;
+  }
+
   #value(line, at) {
     if (at === null) {
-      const dose = doseAt(line.curve, 95);
-      return fixed(this.relative ? (100 * dose) / line.plan.prescription.dose_gy : dose, 1);
+      return fixed(this.#shown(doseAt(line.curve, 95), line), 1);
     }
     return `${fixed(volumeAt(line.curve, this.relative ? (at * line.plan.prescription.dose_gy) / 100 : at), 1)}\u202f%`;
   }

@@ -14,6 +14,15 @@ const CSS = `
   .note { color: var(--text-2); font-size: 12px; }
   .gap { position: relative; width: 84px; height: 12px; display: inline-block; vertical-align: -1px; }
   caption { text-align: left; padding-bottom: 6px; }
+  :host { container-type: inline-size; }
+  @container (max-width: 460px) {
+    th, td { padding-right: 8px; }
+    .what { flex-wrap: wrap; row-gap: 0; }
+    .what > .muted { flex: 1 0 100%; padding-left: 18px; white-space: normal; }
+    .what .link { overflow-wrap: anywhere; }
+    .several .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+  }
+  @container (max-width: 300px) { .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; } }
 `;
 
 export class PlanList extends RadiarchElement {
@@ -62,11 +71,11 @@ class Goals extends PlanList {
     const texts = [...new Set(plans.flatMap((p) => p.goals.map((g) => g.text)))];
     if (!texts.length) return html`<${Empty} title="No goals">This plan was made without goals.<//>`;
     const several = plans.length > 1;
-    return html`<div class="scroll"><table>
+    return html`<div class="scroll"><table class=${several ? 'several' : ''}>
       <caption class="vh">Goals</caption>
       <thead><tr>
         <th scope="col">Goal</th>
-        ${plans.map((p, i) => html`<th scope="col" class="num">${several ? PLAN_LETTERS[i] : 'Value'}</th><th scope="col">${several ? shortId(p.id) : 'Result'}</th>`)}
+        ${plans.map((p, i) => html`<th scope="col" class="num">${several ? PLAN_LETTERS[i] : 'Value'}</th><th scope="col"><span class="word">${several ? shortId(p.id) : 'Result'}</span></th>`)}
         ${plans.length === 2 && html`<th scope="col" class="num">B − A</th>`}
       </tr></thead>
       <tbody>${texts.map((text) => this.row(text, plans))}</tbody>

@@ -10,4 +10,5 @@ import './plan-form.js';
 
 export { api, uiUrl } from './core/api.js';
 export { live, followPlan } from './core/live.js';
+export { planName } from './core/format.js';
 export { structureColour, structureRgb } from './core/palette.js';

@@ -3,7 +3,7 @@ import { api as apiOf, uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { Field, FieldError, NumberInput, errorAt } from './core/fields.js';
-import { OBJECTIVES, shortId, shortUid, when } from './core/format.js';
+import { DEFAULT_LABEL, OBJECTIVES, shortId, shortUid, when } from './core/format.js';
 import { parseGoal } from './core/goal.js';
 import { live } from './core/live.js';
 import { isTarget, structureColour } from './core/palette.js';
@@ -13,6 +13,10 @@ import { blank, check, deref, label, unwrap } from './core/schema.js';
 const OWN_PLACE = new Set(['beams', 'beam_count', 'objectives']);
 const DVH_METRICS = /^DVH/;
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+
+/** What was entered, by what it is for: kept while another panel is in this one's place. */
+const DRAFTS = new Map();
+const DRAFTS_KEPT = 20;
 
 class PlanForm extends RadiarchElement {
   static subjects = ['rtstruct-uid', 'study-uid', 'plan-id'];
@@ -39,7 +43,15 @@ class PlanForm extends RadiarchElement {
     details > .fields { padding-top: 10px; }
     .changed { color: var(--accent); font-weight: 700; }
     .foot { position: sticky; bottom: 0; padding: 10px 0; background: var(--surface); border-top: 1px solid var(--line); z-index: 1; }
-    .narrow .line { grid-template-columns: 1fr 1fr; } .narrow .line.head { display: none; }
+    .cap { display: none; font-size: 11px; color: var(--text-2); }
+    .narrow .line { display: flex; flex-wrap: wrap; align-items: end; padding-bottom: 8px; border-bottom: 1px solid var(--line); }
+    .narrow .line.head, .narrow .line > .off { display: none; }
+    .narrow .line > select { flex: 1 1 44%; }
+    .narrow .line > .cell { flex: 1 1 56px; } .narrow .cap { display: block; }
+    .narrow .line > .wrong, .narrow .line > .extra { flex: 1 0 100%; }
+    .narrow .line .button { padding: 3px 4px; }
+    .narrow .beam { gap: 6px; flex-wrap: nowrap; } .narrow .beam input { width: 52px !important; } .narrow .beam .button { padding: 3px 2px; }
+    .narrow .goal { max-width: none; }
   `;
   #size = new ResizeObserver(() => this.shadowRoot.querySelector('.root')?.classList.toggle('narrow', this.clientWidth < 560));
   #key = null;
@@ -92,6 +104,11 @@ class PlanForm extends RadiarchElement {
       this.api.get(`/structure-sets/${uid}/matches`, { signal: scope.signal }),
     ]);
     if (this.state.uid !== uid || !this.set(scope, { set, matches })) return;
+    const kept = DRAFTS.get(this.#place);
+    if (kept && this.#workflow(kept.draft.workflowId)) {
+      this.set(scope, structuredClone(kept));
+      return;
+    }
     if (plan) this.#begin(this.#fromPlan(plan));
     else if (matches.chosen) this.#begin(this.#fromProtocol(matches.chosen));
     else if (this.state.workflows.length) this.#begin(this.#fromWorkflow(this.state.workflows.at(-1).id));
@@ -100,6 +117,18 @@ class PlanForm extends RadiarchElement {
   #begin(draft) {
     this.#key = null;
     this.set(this.scope, { draft, base: structuredClone(draft), refused: null, tried: false });
+    this.#keep();
+  }
+
+  get #place() {
+    return [this.getAttribute('api') ?? '', this.state.uid, this.getAttribute('plan-id') ?? ''].join(' ');
+  }
+
+  #keep() {
+    const { draft, base } = this.state;
+    DRAFTS.delete(this.#place);
+    DRAFTS.set(this.#place, { draft, base });
+    if (DRAFTS.size > DRAFTS_KEPT) DRAFTS.delete(DRAFTS.keys().next().value);
   }
 
   // -- where a draft starts -------------------------------------------------------------------------------------------
@@ -223,6 +252,7 @@ class PlanForm extends RadiarchElement {
 
   #change(patch) {
     this.set(this.scope, { draft: { ...this.state.draft, ...patch }, refused: null, done: null });
+    this.#keep();
   }
 
   #changeParameter = (path, value) => {
@@ -380,7 +410,7 @@ class PlanForm extends RadiarchElement {
       <div class="field"><label for="fractions">Fractions</label><div class="row" style="gap:8px"><${NumberInput} id="fractions" width="64" value=${p.fractions} error=${error('fractions')} onValue=${(v) => set({ fractions: v })} />
         ${p.dose_gy > 0 && p.fractions > 0 && html`<span class="muted">${(p.dose_gy / p.fractions).toFixed(2)} Gy each</span>`}</div>
         <${FieldError} id="fractions" message=${error('fractions')} /></div>
-      <div class="field"><label for="label">Label</label><input id="label" type="text" maxlength="16" style="width:150px" placeholder="RADIARCH" value=${draft.label} aria-invalid=${errorAt(errors, ['label']) ? 'true' : null}
+      <div class="field"><label for="label">Label</label><input id="label" type="text" maxlength="16" style="width:150px" placeholder=${DEFAULT_LABEL} value=${draft.label} aria-invalid=${errorAt(errors, ['label']) ? 'true' : null}
         onInput=${(e) => this.#change({ label: e.target.value })} /><${FieldError} id="label" message=${errorAt(errors, ['label'])} /></div>
     </div></section>`;
   }
@@ -428,7 +458,7 @@ class PlanForm extends RadiarchElement {
       ${draft.objectives.length > 0 && html`<div class="line head" aria-hidden="true"><span>Structure</span><span>Objective</span><span>Dose, Gy</span><span>Volume, %</span><span>Weight</span><span></span></div>`}
       ${draft.objectives.map((o, i) => {
         const at = (name) => errorAt(errors, ['objectives', i, name]);
-        const number = (name, text, off = false) => off ? html`<span></span>` : html`<${NumberInput} id=${`f-objectives-${i}-${name}`} value=${o[name]} error=${at(name)} label=${`${text} of objective ${i + 1}`} onValue=${(v) => this.#changeObjective(i, { [name]: v })} />`;
+        const number = (name, text, unit, off = false) => off ? html`<span class="off"></span>` : html`<span class="cell"><span class="cap" aria-hidden="true">${text}${unit}</span><${NumberInput} id=${`f-objectives-${i}-${name}`} value=${o[name]} error=${at(name)} label=${`${text} of objective ${i + 1}`} onValue=${(v) => this.#changeObjective(i, { [name]: v })} /></span>`;
         const wrong = ['structure', 'metric', 'dose_gy', 'volume_percent', 'weight'].map((n) => at(n) && `${label(n).text}: ${at(n)}`).filter(Boolean);
         const own = errorAt(errors, ['objectives', i]);
         return html`<div class="line" key=${i}>
@@ -436,7 +466,7 @@ class PlanForm extends RadiarchElement {
             ${[...new Set([o.structure, ...this.#names])].filter(Boolean).map((n) => html`<option value=${n} selected=${n === o.structure}>${n}</option>`)}</select>
           <select aria-label=${`Kind of objective ${i + 1}`} aria-invalid=${at('metric') ? 'true' : null} onChange=${(e) => this.#changeObjective(i, { metric: e.target.value, ...(DVH_METRICS.test(e.target.value) ? {} : { volume_percent: null }) })}>
             ${metrics.map((m) => html`<option value=${m} selected=${m === o.metric} title=${MEANING[m]}>${OBJECTIVES[m] ?? m}</option>`)}</select>
-          ${number('dose_gy', 'Dose')}${number('volume_percent', 'Volume', !DVH_METRICS.test(o.metric))}${number('weight', 'Weight')}
+          ${number('dose_gy', 'Dose', ', Gy')}${number('volume_percent', 'Volume', ', %', !DVH_METRICS.test(o.metric))}${number('weight', 'Weight', '')}
           <span class="ends">${extras.length > 0 && html`<button type="button" class="button quiet" aria-expanded=${String(shown(i, o))} aria-label=${`More of objective ${i + 1}`}
               onClick=${() => this.set(this.scope, { opened: { ...this.state.opened, [i]: !shown(i, o) } })}>More</button>`}
             <button type="button" class="button quiet" aria-label=${`Remove objective ${i + 1}`} onClick=${() => this.#change({ objectives: draft.objectives.filter((_, k) => k !== i) })}>Remove</button></span>

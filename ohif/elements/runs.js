@@ -2,7 +2,7 @@
 import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
-import { eta, exactly, prescription, seconds, shortId, stageName, took, when } from './core/format.js';
+import { eta, exactly, given, prescription, seconds, shortId, stageName, took, when } from './core/format.js';
 import { Bones, Empty, GoalCounts, Icon, Note, Problem, State } from './core/parts.js';
 
 const STATES = [
@@ -45,7 +45,7 @@ class Runs extends RadiarchElement {
     .cards > li { display: grid; gap: 2px; padding: 8px 6px; border-bottom: 1px solid var(--line); grid-template-columns: 22px minmax(0, 1fr) max-content; }
     .cards > li[aria-current="true"] { background: var(--info-bg); }
     .cards .bar { grid-column: 2 / -1; width: 100%; }
-    .choice { position: sticky; bottom: 8px; justify-self: center; display: flex; gap: 12px; align-items: center; padding: 7px 12px;
+    .choice { position: sticky; bottom: 8px; justify-self: center; display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: center; padding: 7px 12px;
       background: var(--surface); border: 1px solid var(--line-2); border-radius: 8px; box-shadow: 0 4px 14px rgb(0 0 0 / 18%); z-index: 1; }
   `;
   #typing = 0;
@@ -176,7 +176,7 @@ class Runs extends RadiarchElement {
       <tbody>${items.map((p) => html`<tr key=${p.id} aria-selected=${String(this.getAttribute('selected') === p.id)}>
         <td class="pick">${this.#box(p)}</td>
         <td class="who"><div class="clip" title=${p.patient_id}>${p.patient_id || '–'}</div></td>
-        <td class="what"><div class="clip">${this.#link(p)}</div><div class="sub clip">${p.label} · ${shortId(p.id)}${p.superseded_by ? ' · superseded' : ''}</div></td>
+        <td class="what"><div class="clip">${this.#link(p)}</div><div class="sub clip">${[given(p.label), shortId(p.id)].filter(Boolean).join(' · ')}${this.#superseded(p)}</div></td>
         <td class="nowrap"><${State} state=${p.state} short />${p.state === 'running' && this.#bar(p)}${this.#aside(p)}</td>
         <td class="nowrap">${prescription(p.prescription)}</td>
         <td>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : ''}</td>
@@ -191,10 +191,14 @@ class Runs extends RadiarchElement {
       <span class="clip">${this.#link(p)}</span>
       <span><${State} state=${p.state} short /></span>
       <span></span>
-      <span class="sub clip" title=${exactly(p.created_at)}>${p.label} · ${prescription(p.prescription)} · ${when(p.created_at)}${p.superseded_by ? ' · superseded' : ''}</span>
+      <span class="sub clip" title=${exactly(p.created_at)}>${this.#superseded(p)}${[given(p.label), when(p.created_at), prescription(p.prescription)].filter(Boolean).join(' · ')}</span>
       <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : ''}</span>`}</span>
       ${p.state === 'running' && this.#bar(p)}
     </li>`)}</ul>`;
+  }
+
+  #superseded(plan) {
+    return plan.superseded_by ? html` <span class="tag" title="Its structure set has changed since: a newer plan replaces it">superseded</span> ` : null;
   }
 
   #link(plan) {
@@ -228,9 +232,11 @@ class Runs extends RadiarchElement {
     if (!picked.length) return null;
     const ids = picked.map((p) => p.id);
     return html`<div class="choice" role="status">
-      <span>${picked.length === 1 ? 'Choose one more to compare with' : 'Compare'} <b>${picked.map((p) => `${p.label} ${shortId(p.id)}`).join(' and ')}</b></span>
+      <span>${picked.length === 1 ? 'Choose one more to compare with' : 'Compare'} <b>${picked.map((p) => [given(p.label), shortId(p.id)].filter(Boolean).join(' ')).join(' and ')}</b></span>
       ${picked.length === 2 && html`<a class="button primary" href=${uiUrl(`/compare/${ids.join(',')}`)} onClick=${(e) => {
-        if (!this.tell('radiarch-compare', { planIds: ids })) e.preventDefault();
+        if (this.tell('radiarch-compare', { planIds: ids })) return;
+        e.preventDefault();
+        this.set(this.scope, { picked: [] });
       }}>Compare</a>`}
       <button class="button quiet" onClick=${() => this.set(this.scope, { picked: [] })}>Clear</button>
     </div>`;

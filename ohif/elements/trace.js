@@ -171,7 +171,9 @@ class Trace extends RadiarchElement {
 function scientific(value) {
   if (value === null || value === undefined) return '–';
   if (value === 0 || (Math.abs(value) >= 0.01 && Math.abs(value) < 10000)) return String(Number(value.toPrecision(3))).replace('-', '−');
-  return value.toExponential(1).replace('e', '·10^').replace('+', '').replace('-', '−');
+  const [factor, power] = value.toExponential(1).split('e');
+  const raised = [...String(Number(power))].map((c) => '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'['-0123456789'.indexOf(c)]).join('');
+  return `${Number(factor) === 1 ? '' : `${factor.replace('-', '−')}·`}10${raised}`;
 }
 
 class Log extends RadiarchElement {

@@ -1,10 +1,21 @@
 // <radiarch-plan-page>: everything about one plan, by the elements that all pages share.
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
-import { OBJECTIVES, exactly, fixed, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
+import { OBJECTIVES, exactly, fixed, planName, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
 import { structureColour } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
 import { PAGE_CSS } from './pages.js';
+
+/** What a worker does one after another; its other times are parts of planning. */
+const STEPS = {
+  fetch: 'Reading from Orthanc',
+  load: 'Patient model',
+  plan: 'Planning',
+  evaluate: 'DVH, metrics, goals',
+  write: 'Writing DICOM',
+  report: 'Report',
+  store: 'Storing in Orthanc',
+};
 
 class PlanPage extends RadiarchElement {
   static subjects = ['plan-id'];
@@ -17,6 +28,7 @@ class PlanPage extends RadiarchElement {
     h1 { overflow-wrap: anywhere; }
     .what { display: flex; align-items: center; gap: 7px; }
     .bars { display: grid; grid-template-columns: max-content minmax(40px, 1fr) max-content; gap: 5px 12px; align-items: center; }
+    .bars span.part { padding-left: 14px; } .bars i.part { opacity: .4 !important; }
     .bars i { display: block; height: 8px; border-radius: 2px; background: var(--accent); opacity: .75; min-width: 1px; }
     pre.json { margin: 0; max-height: 340px; overflow: auto; font: 12px/1.5 var(--mono); white-space: pre-wrap; overflow-wrap: anywhere; }
     details > summary { cursor: pointer; font-weight: 600; } details[open] > summary { margin-bottom: 10px; }
@@ -47,7 +59,7 @@ class PlanPage extends RadiarchElement {
     const done = plan.state === 'succeeded';
     return html`
       <div><div class="crumbs"><a href="#/plans">Plans</a> / <a href=${`#/patients/${encodeURIComponent(plan.patient_id)}`}>${plan.patient_id || 'no patient id'}</a></div>
-        <div class="head"><div class="title grow"><h1>${plan.label}</h1><span class="muted">${plan.protocol_id ?? plan.workflow_id} · ${prescription(plan.prescription)}</span><span class="tag">UNAPPROVED</span></div>${this.#actions(plan, done)}</div></div>
+        <div class="head"><div class="title grow"><h1>${planName(plan)}</h1><span class="muted">${planName(plan) === (plan.protocol_id ?? plan.workflow_id) ? '' : `${plan.protocol_id ?? plan.workflow_id} · `}${prescription(plan.prescription)}</span><span class="tag">UNAPPROVED</span></div>${this.#actions(plan, done)}</div></div>
       <div class="card"><radiarch-progress plan-id=${id} theme=${theme}></radiarch-progress></div>
       <div class="columns">
         <div class="column">
@@ -135,9 +147,15 @@ class PlanPage extends RadiarchElement {
   }
 
   #timings(plan) {
-    const { total, ...parts } = plan.timings_s;
+    const { total, engine, to_preview: preview, ...parts } = plan.timings_s;
+    const steps = Object.keys(STEPS).filter((k) => k in parts);
+    const within = Object.keys(parts).filter((k) => !(k in STEPS));
     const longest = Math.max(...Object.values(parts), 0.001);
-    return html`<div class="bars">${Object.entries(parts).map(([k, v]) => html`<span>${stageName(k)}</span><i style=${{ width: `${(100 * v) / longest}%` }}></i><span class="num">${seconds(v)}</span>`)}
+    const bar = (k, text, part) => html`<span class=${part ? 'part muted' : ''}>${text}</span><i class=${part ? 'part' : ''} style=${{ width: `${(100 * parts[k]) / longest}%` }}></i><span class="num ${part ? 'muted' : ''}">${seconds(parts[k])}</span>`;
+    const details = within.map((k) => bar(k, stageName(k), steps.includes('plan')));
+    return html`<div class="bars">${steps.map((k) => [bar(k, STEPS[k]), k === 'plan' && details])}${!steps.includes('plan') && details}
+      ${engine !== undefined && html`<span class="muted">Of this, the engine</span><span></span><span class="num muted">${seconds(engine)}</span>`}
+      ${preview !== undefined && html`<span class="muted">First DVH after</span><span></span><span class="num muted">${seconds(preview)}</span>`}
       ${total !== undefined && html`<b>Total</b><span></span><b class="num">${seconds(total)}</b>`}</div>`;
   }
 }

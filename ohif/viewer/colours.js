@@ -6,8 +6,8 @@ const MAPS = {
   plasma: ['#0d0887', '#46039f', '#7201a8', '#9c179e', '#bd3786', '#d8576b', '#ed7953', '#fb9f3a', '#fdca26', '#f0f921'],
   rainbow: ['#0000ff', '#0080ff', '#00c8ff', '#00e0a0', '#00c000', '#a0e000', '#ffe000', '#ff9000', '#ff3000', '#c00000'],
 };
-// Crameri's vik (MIT) turned for a dark ground: less dose blue, more dose orange
-const DIFFERENCE = ['#0b6fb8', '#2f93d6', '#7dbdec', '#c9e2f5', '#dddddd', '#f8dcc4', '#f0ad78', '#e0752f', '#b84a00'];
+// less dose blue, more dose orange, and the brighter the more: on dark images a map that is white at zero shows noise first
+const DIFFERENCE = ['#b9e2ff', '#6fbcf2', '#2b8fd8', '#0f5fa8', '#3d3a3a', '#a04a0c', '#dd7a22', '#f7ab5c', '#ffdcae'];
 
 export const MAP_NAMES = { viridis: 'Viridis (colour-blind safe)', plasma: 'Plasma (colour-blind safe)', rainbow: 'Rainbow' };
 
@@ -31,6 +31,18 @@ export function scale(session) {
     ? [-reference / 10, reference / 10, DIFFERENCE]
     : [0, reference * 1.1, MAPS[session.display.map] ?? MAPS.viridis];
   return { low, high, stops, colour: (gy) => at(stops, (gy - low) / (high - low)) };
+}
+
+/**
+ * The colour of each isodose line, by its level in Gy.
+ *
+ * By rank, not by dose: the levels that matter lie between 90 and 110 %, where a map over the whole dose hardly differs.
+ */
+export function lineColours(session) {
+  const { stops, colour } = scale(session);
+  const levels = session.levelsGy; // highest first
+  if (session.minus) return new Map(levels.map((gy) => [gy, colour(gy)]));
+  return new Map(levels.map((gy, i) => [gy, at(stops, levels.length > 1 ? 1 - (0.92 * i) / (levels.length - 1) : 1)]));
 }
 
 export const css = (colour) => `rgb(${colour.map(Math.round).join(' ')})`;

@@ -16,6 +16,9 @@ export default {
         ...route.layoutInstance.props,
         leftPanels: [panel('dose'), panel('runs'), '@ohif/extension-default.panelModule.seriesList'],
         rightPanels: [panel('dvh'), panel('goals'), panel('plan')],
+        // room for a DVH and the goals' table, and on a laptop still most of it for the images; both can be drawn wider
+        leftPanelInitialExpandedWidth: 270,
+        rightPanelInitialExpandedWidth: window.innerWidth < 1600 ? 350 : 440,
         rightPanelClosed: false,
         leftPanelClosed: false,
       },

@@ -3,7 +3,7 @@
 import { structureColour } from '/radiarch/elements/index.js';
 
 import { towardsSource } from './beams.js';
-import { css, scale } from './colours.js';
+import { css, lineColours } from './colours.js';
 import { along, dot, length, minus } from './grid.js';
 import { crossings, levelLines, polygonsAt, sample } from './lines.js';
 
@@ -130,8 +130,7 @@ export class Overlay {
       this.#lattice = { where, grid: session.dose.grid, ...sample(session.dose.grid, plane, nx, ny) };
     }
     const [sx, sy] = [width / (nx - 1), height / (ny - 1)];
-    const { colour } = scale(session);
-    for (const gy of session.levelsGy) {
+    for (const [gy, colour] of lineColours(session)) {
       const segments = levelLines(this.#lattice, gy);
       if (!segments.length) continue;
       const path = new Path2D();
@@ -142,7 +141,7 @@ export class Overlay {
       context.strokeStyle = 'rgb(0 0 0 / 0.75)';
       context.lineWidth = 3;
       context.stroke(path);
-      context.strokeStyle = css(colour(gy));
+      context.strokeStyle = css(colour);
       context.lineWidth = 1.5;
       context.stroke(path);
     }
@@ -162,7 +161,7 @@ export class Overlay {
       const [dx, dy] = [end[0] - iso[0], end[1] - iso[1]];
       const size = Math.hypot(dx, dy);
       const near = Math.abs(dot(minus(beam.isocenter_mm, plane.origin), plane.normal)) < 3;
-      context.globalAlpha = near ? 1 : 0.55;
+      context.globalAlpha = near ? 1 : 0.75;
       context.strokeStyle = context.fillStyle = '#ffd23f';
       cross(context, iso, 6);
       // a beam along the line of sight is only a point here
@@ -211,15 +210,14 @@ export class Overlay {
       line(dose.label, null, 600);
       if (plan) line('UNAPPROVED', '#ffd9a8');
       if (plan?.superseded_by) line('Superseded by a newer plan', '#ffb86b', 600);
-      const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 420;
-      if (roomy && (session.display.lines || session.display.wash)) {
-        const { colour } = scale(session);
+      const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
+      if (roomy && session.display.lines) {
         const reference = session.reference;
-        for (const gy of session.levelsGy) {
+        for (const [gy, colour] of lineColours(session)) {
           const percent = reference ? ` · ${trim((gy / reference.gy) * 100, 0)} %` : '';
           const row = line(`${trim(gy, 1)} Gy${percent}`);
           const swatch = document.createElement('span');
-          swatch.style.cssText = `display:inline-block;width:14px;height:3px;margin-left:6px;vertical-align:middle;background:${css(colour(gy))};box-shadow:0 0 0 1px #000a`;
+          swatch.style.cssText = `display:inline-block;width:14px;height:3px;margin-left:6px;vertical-align:middle;background:${css(colour)};box-shadow:0 0 0 1px #000a`;
           row.append(swatch);
         }
       }

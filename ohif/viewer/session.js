@@ -2,7 +2,7 @@
 //
 // Every choice takes away at once what belonged to the one before, ends the requests under way and drops late answers.
 
-import { api, live } from '/radiarch/elements/index.js';
+import { api, live, planName } from '/radiarch/elements/index.js';
 
 import { fetchDose, fetchStructures, findObjects } from './dicom.js';
 import { RefusedDose, difference } from './grid.js';
@@ -20,6 +20,7 @@ export const DEFAULTS = Object.freeze({
   threshold: 10, // % of the reference
   map: 'viridis',
   levels: '110, 105, 100, 95, 80, 50, 30',
+  differenceLevels: '5, 2, -2, -5',
 });
 const NOTHING = Object.freeze({ status: 'none' });
 
@@ -76,6 +77,7 @@ export class Session extends EventTarget {
     this.#forgetDose();
     this.choice = this.minus = this.plan = null;
     this.hidden = new Set();
+    this.#evaluations.clear();
     this.#tell();
   }
 
@@ -144,25 +146,76 @@ export class Session extends EventTarget {
     return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE' && !ours.has(o.sopUid));
   }
 
+  #evaluations = new Map();
   #outputs = new Map(); // of plans that were looked at: SOP Instance UID of the dose by plan id
 
   /** Gy that count as 100 %, and what they are. */
   get reference() {
     if (this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
-    if (this.plan) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
+    if (this.plan?.prescription) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
     if (this.dose.grid) return { gy: this.minus ? this.dose.largestGy : this.dose.grid.maxGy, name: 'maximum of this dose' };
     return null;
+  }
+
+  /** Which levels are meant: those of a dose are of no use for a difference. */
+  get levelsName() {
+    return this.minus ? 'differenceLevels' : 'levels';
   }
 
   /** Levels of the isodose lines in Gy, highest first; what cannot be read is left out. */
   get levelsGy() {
     const scale = this.display.unit === 'percent' ? (this.reference?.gy ?? NaN) / 100 : 1;
-    const found = this.display.levels
+    const found = this.display[this.levelsName]
       .split(/[\s;,]+/)
       .filter(Boolean)
-      .map((t) => Number(t.replace('%', '')) * scale)
+      .map((t) => Number(t.replace('%', '').replace('−', '-')) * scale)
       .filter((gy) => Number.isFinite(gy) && (gy > 0 || (this.minus && gy < 0)));
     return [...new Set(found)].sort((a, b) => b - a).slice(0, 20);
+  }
+
+  /** Where to look first, patient mm: the isocenter, else where the dose is largest; null while there is neither. */
+  get centre() {
+    return this.plan?.beams?.find((b) => b.isocenter_mm)?.isocenter_mm ?? this.hottest;
+  }
+
+  /** Where the dose (or the difference, whatever its sign) is largest, patient mm. */
+  get hottest() {
+    const { grid } = this.dose;
+    if (!grid) return null;
+    const most = grid.maxGy >= -grid.minGy ? grid.maxGy : grid.minGy;
+    const [nx, ny] = grid.dimensions;
+    const i = grid.values.indexOf(most);
+    return i < 0 ? null : grid.world([i % nx, Math.floor(i / nx) % ny, Math.floor(i / (nx * ny))]);
+  }
+
+  /** Tells the viewports to show the planes through a position. */
+  goTo(world) {
+    this.dispatchEvent(new CustomEvent('go', { detail: world }));
+  }
+
+  /** {status, planId, error} of the evaluation of a dose of another system; its curves and goals are those of that plan. */
+  evaluationOf(doseUid) {
+    return this.#evaluations.get(`${doseUid} ${this.structureSetUid}`) ?? NOTHING;
+  }
+
+  /** Have the chosen dose of another system judged with the structure set that is shown. */
+  async evaluate() {
+    const { signal } = this.#dose;
+    const [doseUid, setUid] = [this.choice.id, this.structureSetUid];
+    const name = `${doseUid} ${setUid}`;
+    const set = (evaluation) => {
+      this.#evaluations.set(name, evaluation);
+      this.#tell();
+    };
+    set({ status: 'asked' });
+    try {
+      const body = { rtdose_sop_instance_uid: doseUid, rtstruct_sop_instance_uid: setUid };
+      const plan = await api().post('/evaluations', body, { signal });
+      set({ status: 'made', planId: plan.id });
+    } catch (e) {
+      if (signal.aborted) this.#evaluations.delete(name);
+      else set({ status: 'error', error: e });
+    }
   }
 
   structuresShown() {
@@ -291,13 +344,18 @@ export class Session extends EventTarget {
     }
     const plan = await api().get(`/plans/${encodeURIComponent(choice.id)}`, { signal });
     const output = plan.outputs.find((o) => o.kind === 'rtdose');
+    const judged = plan.workflow_id === 'evaluation' && plan.inputs.find((i) => i.kind === 'rtdose');
+    if (judged) {
+      const found = (this.objects.items ?? []).find((o) => o.sopUid === judged.sop_instance_uid);
+      return { plan, object: found, label: found ? doseLabel(found) : planName(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
+    }
     if (output) this.#outputs.set(plan.id, output.sop_instance_uid);
     const object = output && {
       studyUid: plan.study_instance_uid,
       seriesUid: output.series_instance_uid,
       sopUid: output.sop_instance_uid,
     };
-    return { plan, object, label: planLabel(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
+    return { plan, object, label: planName(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
   }
 
   async #showStructureSet(sopUid) {
@@ -340,7 +398,6 @@ export class Session extends EventTarget {
 const same = (a, b) => a?.kind === b?.kind && a?.id === b?.id;
 const key = (a, b) => `${a.object.sopUid}-${b?.object.sopUid ?? ''}`;
 
-export const planLabel = (plan) => plan.label || plan.protocol_id || plan.workflow_id;
 export const doseLabel = (object) => `${object.description || 'RT Dose'}${object.manufacturer ? ` (${object.manufacturer})` : ''}`;
 
 function failed(e) {

@@ -1,7 +1,8 @@
 // Keeps every viewport of the page as the session says: colour wash and overlays, added again where OHIF has put up others.
 
+import { along, dot, minus } from './grid.js';
 import { Overlay } from './overlay.js';
-import { Wash } from './wash.js';
+import { Wash, fits } from './wash.js';
 
 /** Start; returns how to stop. */
 export function keepViewports(session, servicesManager) {
@@ -11,6 +12,7 @@ export function keepViewports(session, servicesManager) {
   const overlays = new Map();
   let revision = 0;
   let waiting = false;
+  const centred = new WeakSet(); // viewports, for the study that is open
   const stop = new AbortController();
   const { signal } = stop;
 
@@ -27,6 +29,10 @@ export function keepViewports(session, servicesManager) {
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
     wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
+    if (!centred.has(viewport) && fits(viewport, session.dose)) {
+      centred.add(viewport);
+      if (session.centre) goTo(viewport, session.centre);
+    }
     overlay.draw(revision);
   };
 
@@ -63,6 +69,7 @@ export function keepViewports(session, servicesManager) {
     }
   };
   session.addEventListener('change', changed, { signal });
+  session.addEventListener('go', ({ detail }) => viewports().filter((v) => fits(v, session.dose)).forEach((v) => goTo(v, detail)), { signal });
   all();
 
   return () => {
@@ -71,6 +78,14 @@ export function keepViewports(session, servicesManager) {
     for (const { overlay } of overlays.values()) overlay.remove();
     overlays.clear();
   };
+}
+
+/** Move the plane of a viewport along its normal until it goes through a position. */
+function goTo(viewport, world) {
+  const { focalPoint, position, viewPlaneNormal } = viewport.getCamera();
+  const distance = dot(minus(world, focalPoint), viewPlaneNormal);
+  viewport.setCamera({ focalPoint: along(focalPoint, viewPlaneNormal, distance), position: along(position, viewPlaneNormal, distance) });
+  viewport.render();
 }
 
 const isFlat = (viewport) => ['orthographic', 'stack'].includes(viewport.type);

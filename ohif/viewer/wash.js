@@ -10,6 +10,7 @@ export class Wash {
   #volumeId = null;
   #grid = null;
   #adding = new Set();
+  #added = new Set();
 
   constructor(session) {
     this.#session = session;
@@ -24,7 +25,10 @@ export class Wash {
     if (present && (!wanted || present.referencedId !== this.#volumeId)) {
       viewport.removeActors([ACTOR]);
       viewport.render();
+      this.#added.delete(viewport.id);
     } else if (present) {
+      // the first picture that any viewport draws of a volume only brings its values to the graphics card, and shows none
+      if (this.#added.delete(viewport.id)) viewport.render();
       return;
     }
     if (!wanted || this.#adding.has(viewport.id)) return;
@@ -38,6 +42,7 @@ export class Wash {
       if (volumeId === this.#volumeId && viewport.getActors().length && !viewport.getActor(ACTOR)) {
         this.#colour(actor);
         addCut(viewport, { uid: ACTOR, actor, referencedId: volumeId });
+        this.#added.add(viewport.id);
         viewport.render();
       }
     } finally {

@@ -146,6 +146,22 @@ class Viewer:
                 f"{VIEWS}.every((v) => Boolean(v.getActor('radiarch-dose')) === {shown})", "the wash is as wanted"
             )
 
+    def coloured_pixels(self) -> list[int]:
+        """How much of each viewport's picture is not grey, as it is now."""
+        counts: list[int] = self.browser.script(f"""return {VIEWS}.map((v) => {{
+            const shot = document.createElement('canvas').getContext('2d', {{ willReadFrequently: true }});
+            [shot.canvas.width, shot.canvas.height] = [v.canvas.width, v.canvas.height];
+            shot.drawImage(v.canvas, 0, 0);
+            const d = shot.getImageData(0, 0, v.canvas.width, v.canvas.height).data;
+            let n = 0;
+            for (let i = 0; i < d.length; i += 4) {{
+              const rgb = d.slice(i, i + 3);
+              n += Math.max(...rgb) - Math.min(...rgb) > 20;
+            }}
+            return n;
+        }})""")
+        return counts
+
     def wash_is_anywhere(self) -> bool:
         """Whether any viewport still holds a dose."""
         found: bool = self.browser.script(f"return {VIEWS}.some((v) => v.getActor('radiarch-dose') !== undefined)")
@@ -264,6 +280,25 @@ def test_a_dose_is_drawn_where_its_dicom_says_with_the_values_that_it_says(
     viewer.open(doses.study_uid, address="viewer")  # the address that OHIF's users know, for the first
     viewer.show(doses.uid(name))
     _check_points(viewer, doses.by_name[name], [(2, 5, 4), (6, 20, 22), (10, 8, 25)])
+
+
+def test_a_dose_is_on_all_planes_without_touching_them(viewer: Viewer, doses: Doses) -> None:
+    """Each change of the dose leads to a picture of it by itself; it opens where the dose is largest."""
+    viewer.open(doses.study_uid)
+    viewer.show(doses.uid("relative"))
+    for name in ("absolute", "flipped"):
+        viewer.session("session.choose(null)")
+        wait_for(lambda: max(viewer.coloured_pixels()) == 0, "the dose before is gone", within_s=SHOWN_S)
+        viewer.choose(doses.uid(name))
+        wait_for(lambda: min(viewer.coloured_pixels()) > 1000, "there is dose on each plane", within_s=SHOWN_S)
+    matrix, gy = _grid(doses.by_name["flipped"])
+    world = matrix @ np.array([*np.unravel_index(gy.argmax(), gy.shape), 1.0])
+    assert viewer.session("session.centre") == pytest.approx(world.tolist(), abs=1e-3)
+    viewer.session("session.goTo(session.centre)")
+    for normal, focal in viewer.browser.script(
+        f"return {VIEWS}.map((v) => v.getCamera()).map((c) => [c.viewPlaneNormal, c.focalPoint])"
+    ):
+        assert np.dot(normal, world - np.array(focal)) == pytest.approx(0, abs=1e-3)
 
 
 @pytest.mark.parametrize("subtracted", [None, "absolute"])

@@ -64,6 +64,11 @@ export function when(iso) {
 export const shortUid = (uid) => (uid && uid.length > 20 ? `…${uid.slice(-12)}` : uid || '–');
 export const shortId = (id) => (id ? id.slice(0, 8) : '–');
 
+/** What the service writes where nobody gave a label: it tells plans apart no better than none. */
+export const DEFAULT_LABEL = 'RADIARCH';
+export const given = (label) => (label && label !== DEFAULT_LABEL ? label : null);
+export const planName = (plan) => given(plan.label) ?? plan.protocol_id ?? plan.workflow_id;
+
 export const prescription = (p) =>
   p ? `${fixed(p.dose_gy, p.dose_gy % 1 ? 1 : 0)}${THIN}Gy in ${p.fractions} to ${p.target}` : 'no prescription';
 

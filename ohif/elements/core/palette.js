@@ -22,6 +22,17 @@ const NAMED = {
   lungl: '#3a8fb7',
   lungr: '#198f9c',
   brainstem: '#5566cc',
+  prostate: '#b5528f',
+  seminalvesicles: '#8263c9',
+  bowel: '#7a7f1e',
+  penilebulb: '#3a8fb7',
+  parotidl: '#16967a',
+  parotidr: '#5b8f22',
+  kidneyl: '#0e7ab8',
+  kidneyr: '#8263c9',
+  liver: '#8a6f3f',
+  esophagus: '#7a7f1e',
+  larynx: '#198f9c',
 };
 
 /** The colour of plan number `i` on one axis; its dash tells it as well. */

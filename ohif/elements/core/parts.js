@@ -47,7 +47,7 @@ const GOALS = { met: ['check', 'good', 'Met'], near: ['half', 'warn', 'Near'], m
 
 export function GoalStatus({ status }) {
   const [icon, tone, text] = GOALS[status] ?? ['dash', 'muted', 'Open'];
-  return html`<span class="status ${tone}"><${Icon} name=${icon} />${text}</span>`;
+  return html`<span class="status ${tone}" title=${text}><${Icon} name=${icon} /><span class="word">${text}</span></span>`;
 }
 
 /** How many goals came out how, in a few characters. */

@@ -1,10 +1,11 @@
 // <radiarch-viewer-dose>: which dose is drawn on the images, and how; the structures that are drawn with it.
 import { html } from '/radiarch/elements/core/dom.js';
+import { fixed } from '/radiarch/elements/core/format.js';
 import { Bones, Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
-import { structureColour } from '/radiarch/elements/index.js';
+import { planName, structureColour } from '/radiarch/elements/index.js';
 
-import { MAP_NAMES, css, scale } from '../colours.js';
-import { doseLabel, planLabel, session } from '../session.js';
+import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
+import { doseLabel, session } from '../session.js';
 import { PANEL_CSS, Panel } from './panel.js';
 
 const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
@@ -39,7 +40,7 @@ class Dose extends Panel {
     const plans = session.plans.items ?? [];
     const group = (label, items) => items.length > 0 && html`<optgroup label=${label}>${items}</optgroup>`;
     return [
-      group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planLabel(p)} · ${time(p.created_at)}${
+      group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planName(p)} · ${time(p.created_at)}${
         p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_by ? ' · superseded' : ''}</option>`)),
       group('Doses of other systems', session.otherDoses.map((d) => html`<option value=${`dose:${d.sopUid}`}>${doseLabel(d)}</option>`)),
     ];
@@ -65,7 +66,7 @@ class Dose extends Panel {
     const { dose, plan } = session;
     return [
       plan?.superseded_by && html`<${Note} tone="warn">This plan is superseded: its structure set has changed since.
-        <button class="button quiet" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`,
+        <button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`,
       (dose.status === 'refused' || dose.status === 'error') && html`<${Problem} error=${dose} tone=${dose.status === 'refused' ? 'warn' : 'bad'} />`,
       dose.status === 'loading' && html`<div role="status"><p class="muted small">Loading the dose…</p><${Bones} lines="3" /></div>`,
       dose.status === 'pending' && html`<radiarch-progress theme="dark" plan-id=${dose.plan.id}></radiarch-progress>`,
@@ -84,15 +85,19 @@ class Dose extends Panel {
       onChange=${(e) => session.set({ [name]: e.target.checked })} />${label}</label>`;
     return html`
       <div class="small muted">${dose.isDifference ? 'Difference' : dose.type === 'EFFECTIVE' ? 'RBE-weighted dose' : 'Physical dose'}, ${
-        dose.isDifference ? 'from' : 'up to'} <b>${dose.isDifference ? `${dose.grid.minGy.toFixed(2)} to ${dose.grid.maxGy.toFixed(2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
+        dose.isDifference ? 'from' : 'up to'} <b>${dose.isDifference ? `${fixed(dose.grid.minGy, 2)} to ${fixed(dose.grid.maxGy, 2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
         grid ${dose.grid.spacing.map((s) => Number(s.toFixed(2))).join(' × ')} mm</div>
+      <div class="row small" style="gap:4px"><span class="muted">Go to</span>
+        ${session.plan?.beams?.some((b) => b.isocenter_mm) && html`<button class="button quiet accent" onClick=${() => session.goTo(session.centre)}>isocenter</button>`}
+        <button class="button quiet accent" onClick=${() => session.goTo(session.hottest)}>${dose.isDifference ? 'largest difference' : 'hottest point'}</button>
+      </div>
       <label class="field">100 % is (Gy) – ${reference.name}
         <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
           onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>
       <fieldset><legend>Colour wash</legend>
         ${check('wash', 'shown')}
         <div><div class="bar" style=${{ background: bar }}></div>
-          <div class="ends"><span>${low.toFixed(1)} Gy</span><span>${high.toFixed(1)} Gy</span></div></div>
+          <div class="ends"><span>${fixed(low)} Gy</span><span>${high.toFixed(1)} Gy</span></div></div>
         ${!dose.isDifference && html`<label class="field">Colours<select name="map" value=${display.map}
           onChange=${(e) => session.set({ map: e.target.value })}>
           ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`}
@@ -107,11 +112,11 @@ class Dose extends Panel {
             ${[['percent', '%'], ['gy', 'Gy']].map(([unit, text]) => html`<button aria-pressed=${String(display.unit === unit)}
               onClick=${() => this.unit(unit)}>${text}</button>`)}</div></div>
         <label class="field">Levels (${display.unit === 'percent' ? '% of the 100 % dose' : 'Gy'})
-          <input type="text" name="levels" value=${display.levels} spellcheck=${false}
-            onChange=${(e) => session.set({ levels: e.target.value })} /></label>
-        <ul aria-label="Colours of the levels">${session.levelsGy.map((gy) => html`<li class="row small">
-          <span class="swatch" style=${{ background: css(scale(session).colour(gy)), height: '4px', width: '18px' }}></span>
-          ${gy.toFixed(2)} Gy <span class="muted">${((gy / reference.gy) * 100).toFixed(1)} %</span></li>`)}</ul>
+          <input type="text" name="levels" value=${display[session.levelsName]} spellcheck=${false}
+            onChange=${(e) => session.set({ [session.levelsName]: e.target.value })} /></label>
+        <ul aria-label="Colours of the levels">${[...lineColours(session)].map(([gy, colour]) => html`<li class="row small">
+          <span class="swatch" style=${{ background: css(colour), height: '4px', width: '18px' }}></span>
+          ${fixed(gy, 2)} Gy <span class="muted">${fixed((gy / reference.gy) * 100)} %</span></li>`)}</ul>
       </fieldset>
       <fieldset><legend>Beams</legend>${check('beams', 'directions shown')}</fieldset>`;
   }
@@ -119,9 +124,17 @@ class Dose extends Panel {
   /** The same levels in the other unit. */
   unit(unit) {
     if (unit === session.display.unit) return;
-    const gy = session.levelsGy;
-    const levels = gy.map((v) => Number((unit === 'gy' ? v : (v / session.reference.gy) * 100).toFixed(2)));
-    session.set({ unit, levels: levels.join(', ') });
+    const { gy } = session.reference;
+    const inUnit = (text) =>
+      text
+        .split(/[\s;,]+/)
+        .filter(Boolean)
+        .map((t) => Number(t.replace('%', '').replace('−', '-')))
+        .filter(Number.isFinite)
+        .map((v) => Number((unit === 'gy' ? (v * gy) / 100 : (v / gy) * 100).toFixed(2)))
+        .join(', ');
+    const { levels, differenceLevels } = session.display;
+    session.set({ unit, levels: inUnit(levels), differenceLevels: inUnit(differenceLevels) });
   }
 
   structures() {

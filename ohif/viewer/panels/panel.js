@@ -17,10 +17,11 @@ export class Panel extends RadiarchElement {
     this.repaint();
   }
 
-  /** The plans whose curves and goals belong to what is shown; '' where there are none. */
+  /** The plans whose curves and goals belong to what is shown, that which is taken off first: B − A is what the images show. */
   get planIds() {
-    const ids = [session.choice, session.minus].map((c) => (c?.kind === 'plan' ? c.id : null));
-    return ids[0] === null ? '' : ids.filter(Boolean).join(',');
+    if (session.choice?.kind === 'dose') return session.evaluationOf(session.choice.id).planId ?? '';
+    const ids = [session.minus, session.choice].map((c) => (c?.kind === 'plan' ? c.id : null));
+    return ids[1] === null ? '' : ids.filter(Boolean).join(',');
   }
 }
 
@@ -35,6 +36,7 @@ export const PANEL_CSS = `
   label.check { display: flex; align-items: center; gap: 7px; min-height: 24px; }
   input[type="checkbox"], input[type="range"] { accent-color: var(--accent); margin: 0; }
   input[type="range"] { width: 100%; }
+  .button.accent { color: var(--accent); }
 `;
 
 /** OHIF's panel: a React 18 element made by hand, as there is no bundler; its type is our custom element. */

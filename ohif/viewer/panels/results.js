@@ -1,6 +1,6 @@
 // <radiarch-viewer-dvh>, <radiarch-viewer-goals>, <radiarch-viewer-runs>: the shared elements, on what the session shows.
 import { html } from '/radiarch/elements/core/dom.js';
-import { Empty, Note } from '/radiarch/elements/core/parts.js';
+import { Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
 import { api } from '/radiarch/elements/index.js';
 
 import { session } from '../session.js';
@@ -9,14 +9,21 @@ import { PANEL_CSS, Panel } from './panel.js';
 /** Why there is nothing to show for the present choice. */
 function nothing(what) {
   if (session.choice?.kind === 'dose') {
-    return html`<${Empty} title=${`No ${what} for this dose`}>It was made by another system. Choose a plan of this service in the panel Dose.<//>`;
+    const { status, error } = session.evaluationOf(session.choice.id);
+    if (status === 'error') return html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => session.evaluate()}>Try again</button>`} />`;
+    const possible = session.structureSetUid && session.dose.status === 'ready';
+    return html`<${Empty} title=${`No ${what} yet for this dose`}>
+      <p>It was made by another system. Its DVH can be computed here, with the structure set that is shown.</p>
+      <button class="button primary" disabled=${!possible || status === 'asked'} onClick=${() => session.evaluate()}>${status === 'asked' ? 'Asking…' : 'Evaluate this dose'}</button><//>`;
   }
   return html`<${Empty} title="No plan is chosen">Choose one in the panel Dose or Runs, or ask for one in the panel Plan.<//>`;
 }
 
-const difference = () =>
-  session.minus?.kind === 'plan' && html`<${Note}>Two plans are compared; the images show the difference of their doses.
-    <button class="button quiet" onClick=${() => session.subtract(null)}>Only the first</button><//>`;
+function difference() {
+  if (!session.minus) return null;
+  const says = session.minus.kind === 'plan' ? 'Two plans are compared: the images show B − A.' : 'The images show a difference; what is here is of the plan alone.';
+  return html`<${Note}>${says} <button class="button quiet accent" onClick=${() => session.subtract(null)}>${session.minus.kind === 'plan' ? 'Only B' : 'No difference'}</button><//>`;
+}
 
 class Dvh extends Panel {
   static css = PANEL_CSS;
@@ -78,9 +85,10 @@ export async function show(planId) {
   else location.assign(`/ohif/radiarch?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&plan=${encodeURIComponent(planId)}`);
 }
 
+/** The later choice against the first. */
 async function compare([first, second]) {
-  await show(first);
-  session.subtract({ kind: 'plan', id: second });
+  await show(second);
+  session.subtract({ kind: 'plan', id: first });
 }
 
 customElements.define('radiarch-viewer-dvh', Dvh);

@@ -9,6 +9,7 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+from pydicom.uid import UID
 from radiarch_client import AsyncRadiarch, ConflictError, InvalidRequestError, NotFoundError, Radiarch, RadiarchError
 from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
@@ -30,8 +31,8 @@ def study(tmp_path: Path) -> PhantomStudy:
 def dose_of(plan_id: str, study: PhantomStudy) -> bytes:
     """An object with the identity of a plan's dose."""
     made = study.images[0].copy()
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = SOP_CLASS_UIDS[OutputKind.RTDOSE]
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = sop_instance_uid(plan_id, "rtdose")
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = UID(SOP_CLASS_UIDS[OutputKind.RTDOSE])
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid(plan_id, "rtdose"))
     made.SeriesInstanceUID, made.Modality = series_instance_uid(plan_id, "rtdose"), "RTDOSE"
     buffer = BytesIO()
     made.save_as(buffer, enforce_file_format=True)

@@ -13,6 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.dicom import encode, write_rtplan
+from radiarch_worker.model import RangeShifter
 from radiarch_worker.recalculation import read_ion_plan
 
 from tests.worker.dicom import waterbox
@@ -87,9 +88,41 @@ def point(index: int, **values: Any) -> Callable[[Dataset], Any]:
     return change
 
 
+def shifted(**changes: Any) -> Callable[[Dataset], Any]:
+    """The first beam behind a range shifter, as our writer writes it, with changes."""
+
+    def change(ds: Dataset) -> None:
+        first = ds.IonBeamSequence[0]
+        first.NumberOfRangeShifters, first.RangeShifterSequence = 1, [Dataset()]
+        slab, setting = first.RangeShifterSequence[0], Dataset()
+        slab.RangeShifterNumber, slab.RangeShifterID, slab.RangeShifterType = 1, "RS_other", "BINARY"
+        setting.ReferencedRangeShifterNumber, setting.RangeShifterSetting = 1, "IN"
+        setting.IsocenterToRangeShifterDistance, setting.RangeShifterWaterEquivalentThickness = 180.0, 40.0
+        first.IonControlPointSequence[0].RangeShifterSettingsSequence = [setting]
+        for keyword, value in changes.items():
+            holder = slab if keyword in slab else setting
+            setattr(holder, keyword, value)
+
+    return change
+
+
+def test_a_range_shifter_is_read_with_its_thickness_and_place() -> None:
+    ds = plan()
+    shifted()(ds)
+    first, second = read_ion_plan(ds).beams
+    assert first.range_shifter == RangeShifter("RS_other", 40.0, 180.0)
+    assert second.range_shifter is None
+    shifted(RangeShifterSetting="OUT")(ds)
+    assert read_ion_plan(ds).beams[0].range_shifter is None
+
+
 UNSUPPORTED: dict[str, tuple[Callable[[Dataset], Any], str]] = {
     "photons": (lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.481.5"), "photons"),
-    "range shifters": (beam(lambda b: setattr(b, "NumberOfRangeShifters", 1)), "range shifters"),
+    "two range shifters": (beam(lambda b: setattr(b, "NumberOfRangeShifters", 2)), "2 range shifters"),
+    "an analog range shifter": (shifted(RangeShifterType="ANALOG"), "ANALOG"),
+    "a range shifter without thickness": (shifted(RangeShifterWaterEquivalentThickness=None), "thickness"),
+    "a range shifter somewhere": (shifted(IsocenterToRangeShifterDistance=None), "distance"),
+    "a range shifter half in": (shifted(RangeShifterSetting="A"), "'A'"),
     "wedges": (beam(lambda b: setattr(b, "NumberOfWedges", 1)), "wedges"),
     "compensators": (beam(lambda b: setattr(b, "NumberOfCompensators", 2)), "compensators"),
     "blocks": (beam(lambda b: setattr(b, "NumberOfBlocks", 1)), "blocks"),
@@ -117,6 +150,7 @@ def test_what_cannot_be_computed_truthfully_is_named(name: str) -> None:
 
 
 BROKEN: dict[str, Callable[[Dataset], Any]] = {
+    "a range shifter that nothing describes": beam(lambda b: setattr(b, "NumberOfRangeShifters", 1)),
     "a dose": lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.481.2"),
     "no beams": lambda ds: setattr(ds, "IonBeamSequence", []),
     "no meterset": lambda ds: setattr(ds.FractionGroupSequence[0], "ReferencedBeamSequence", []),

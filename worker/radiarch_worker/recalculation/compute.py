@@ -29,6 +29,8 @@ from radiarch_worker.planning.proton import RBE
 
 from .ion_plan import ReadPlan, unsupported
 
+SHIFTER_TOLERANCE_MM = 0.5
+"""By how much a range shifter's water-equivalent thickness may differ from the machine's: systems round it."""
 _PILOT_PRIMARIES = 80_000
 """Protons that tell where the high dose is, where neither target nor reference does."""
 
@@ -83,6 +85,7 @@ def recompute(
     calibration = mcsquare.load_calibration(parameters.ct_calibration)
     source = _scale_source(plan, reference, machine, parameters)
     _check_energies(plan, machine)
+    plan = _with_known_shifters(plan, machine)
     lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
     grid = lattice.grid(patient.body.mask)
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
@@ -246,6 +249,31 @@ def _check_energies(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> None:
         )
 
 
+def _with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> ReadPlan:
+    """The plan with its range shifters by the names that the machine's data have for them.
+
+    A slab of the same thickness is the same slab, whatever it is called; one that the data do not have is made of
+    nobody knows what.
+    """
+    beams = []
+    for beam in plan.beams:
+        shifter = beam.range_shifter
+        if shifter is not None:
+            known = machine.range_shifters
+            near = [i for i, mm in known.items() if abs(mm - shifter.water_equivalent_mm) <= SHIFTER_TOLERANCE_MM]
+            if not near:
+                has = ", ".join(f"{i} ({mm:g} mm)" for i, mm in known.items()) or "none"
+                raise unsupported(
+                    f"beam {beam.number} has range shifter {shifter.id!r} of {shifter.water_equivalent_mm:g} mm of "
+                    f"water; machine data {machine.name} have {has}",
+                    "Name machine data that have the plan's range shifter.",
+                )
+            chosen = shifter.id if shifter.id in near else near[0]
+            beam = dataclasses.replace(beam, range_shifter=dataclasses.replace(shifter, id=chosen))
+        beams.append(beam)
+    return dataclasses.replace(plan, beams=tuple(beams))
+
+
 def _scale_source(
     plan: ReadPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
 ) -> Source:
@@ -335,6 +363,7 @@ def _spot_plan(plan: ReadPlan) -> mcsquare.SpotPlan:
                 beam.isocenter_mm,
                 tuple(mcsquare.PlannedLayer(x.energy_mev, _plain(x.x_mm), _plain(x.y_mm)) for x in beam.layers),
                 beam.name,
+                beam.range_shifter,
             )
             for beam in plan.beams
         )

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTIonPlanStorage, RTPlanStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
-from radiarch_worker.model import IonBeam, Layer, Vector3
+from radiarch_worker.model import IonBeam, Layer, RangeShifter, Vector3
 from radiarch_worker.patient.attributes import Reader
 from radiarch_worker.patient.limits import MAX_COORDINATE_MM
 
@@ -24,7 +24,6 @@ WEIGHT_TOLERANCE = 1e-3
 ANGLE_TOLERANCE_DEG = 0.01
 
 _MODIFIERS = (
-    ("NumberOfRangeShifters", "range shifters"),
     ("NumberOfWedges", "wedges"),
     ("NumberOfCompensators", "compensators"),
     ("NumberOfBoli", "boli"),
@@ -196,7 +195,8 @@ class _Beam:
         if not 2 <= len(points) <= MAX_CONTROL_POINTS:
             raise self._contradiction(f"has {len(points)} control points, expected 2 to {MAX_CONTROL_POINTS}")
         gantry, couch, isocenter = self._geometry(points)
-        return IonBeam(self.number, self.name, gantry, couch, isocenter, self._layers(points))
+        shifter = self._range_shifter(points)
+        return IonBeam(self.number, self.name, gantry, couch, isocenter, self._layers(points), shifter)
 
     def _check_kind(self) -> None:
         item = self.item
@@ -212,9 +212,62 @@ class _Beam:
         for keyword, name in _MODIFIERS:
             if item.value(keyword) is not None and item.integer(keyword, 0, 1000) > 0:
                 raise self._unsupported(f"has {name} ({item.integer(keyword, 0, 1000)}), which are not computed")
-        for keyword, name in (("RangeShifterSequence", "range shifters"), ("IonWedgeSequence", "wedges")):
-            if item.items(keyword):
-                raise self._unsupported(f"has {name}, which are not computed")
+        if item.items("IonWedgeSequence"):
+            raise self._unsupported("has wedges, which are not computed")
+
+    def _range_shifter(self, points: Sequence[Reader]) -> RangeShifter | None:
+        """The slab in the beam; which slab of the machine that is, is not settled here.
+
+        Raises
+        ------
+        InputRefusedError
+            More than one, one that is not simply in or out, moves, or whose thickness or place is not told.
+        """
+        item, count = self.item, 0
+        if item.value("NumberOfRangeShifters") is not None:
+            count = item.integer("NumberOfRangeShifters", 0, 1000)
+        shifters = _children(item, "RangeShifterSequence")
+        if max(count, len(shifters)) > 1:
+            raise self._unsupported(f"has {max(count, len(shifters))} range shifters; one at most is computed")
+        settings = [_children(p, "RangeShifterSettingsSequence") for p in points]
+        if not shifters:
+            if count or any(settings):
+                raise self._contradiction("has range shifters that its Range Shifter Sequence does not describe")
+            return None
+        kind = shifters[0].text("RangeShifterType")
+        if kind != "BINARY":
+            raise self._unsupported(f"has a range shifter of type {kind[:16] or '(none)'!r}; only BINARY is computed")
+        found: RangeShifter | None = None
+        for k, settings_of_point in enumerate(settings):
+            if len(settings_of_point) > 1:
+                raise self._contradiction(f"has {len(settings_of_point)} range shifter settings at control point {k}")
+            for setting in settings_of_point:
+                at_point = self._setting(setting, shifters[0].text("RangeShifterID"))
+                if k == 0:
+                    found = at_point
+                elif at_point != found:
+                    raise self._unsupported("has a range shifter that moves between control points")
+        if not settings[0]:
+            raise self._unsupported("has a range shifter of which its first control point does not say where it is")
+        return found
+
+    def _setting(self, setting: Reader, shifter_id: str) -> RangeShifter | None:
+        where = setting.text("RangeShifterSetting")
+        if where == "OUT":
+            return None
+        if where != "IN":
+            raise self._unsupported(f"has a range shifter setting {where[:16]!r}; IN and OUT are computed")
+        for keyword, name in (
+            ("RangeShifterWaterEquivalentThickness", "water-equivalent thickness"),
+            ("IsocenterToRangeShifterDistance", "distance from the isocenter"),
+        ):
+            if setting.value(keyword) is None:
+                raise self._unsupported(f"has a range shifter {shifter_id[:16]!r} without {name}")
+        (thickness_mm,) = setting.floats("RangeShifterWaterEquivalentThickness", 1)
+        (distance_mm,) = setting.floats("IsocenterToRangeShifterDistance", 1)
+        if not (0 < thickness_mm < MAX_COORDINATE_MM and abs(distance_mm) < MAX_COORDINATE_MM):
+            raise self._contradiction(f"has a range shifter of {thickness_mm:g} mm at {distance_mm:g} mm")
+        return RangeShifter(shifter_id[:16], thickness_mm, distance_mm)
 
     def _geometry(self, points: Sequence[Reader]) -> tuple[float, float, Vector3]:
         first = points[0]
@@ -234,8 +287,6 @@ class _Beam:
             for keyword, name in _FLAT:
                 if point.value(keyword) is not None and abs(point.floats(keyword, 1)[0]) > ANGLE_TOLERANCE_DEG:
                     raise self._unsupported(f"has {name} of {point.floats(keyword, 1)[0]:g}°, only 0 is computed")
-            if point.items("RangeShifterSettingsSequence"):
-                raise self._unsupported("has range shifter settings, which are not computed")
         return gantry % 360.0, couch % 360.0, (isocenter[0], isocenter[1], isocenter[2])
 
     def _layers(self, points: Sequence[Reader]) -> tuple[Layer, ...]:

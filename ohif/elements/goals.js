@@ -16,11 +16,17 @@ const CSS = `
   caption { text-align: left; padding-bottom: 6px; }
   :host { container-type: inline-size; }
   @container (max-width: 460px) {
+    .several th, .several td { padding-right: 8px; }
+    .several .what { flex-wrap: wrap; row-gap: 0; }
+    .several .what > .muted { flex: 1 0 100%; padding-left: 18px; white-space: normal; }
+    .several .what .link { overflow-wrap: anywhere; }
+    .several .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+  }
+  @container (max-width: 380px) {
     th, td { padding-right: 8px; }
     .what { flex-wrap: wrap; row-gap: 0; }
     .what > .muted { flex: 1 0 100%; padding-left: 18px; white-space: normal; }
     .what .link { overflow-wrap: anywhere; }
-    .several .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
   }
   @container (max-width: 300px) { .word { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; } }
 `;

@@ -25,8 +25,12 @@ function difference() {
   return html`<${Note}>${says} <button class="button quiet accent" onClick=${() => session.subtract(null)}>${session.minus.kind === 'plan' ? 'Only B' : 'No difference'}</button><//>`;
 }
 
+const goals = (planIds) => html`<radiarch-goals theme="dark" plan-ids=${planIds}
+  onradiarch-structure-selected=${(e) => session.toggleStructure(e.detail.structure, true)}></radiarch-goals>`;
+
 class Dvh extends Panel {
-  static css = PANEL_CSS;
+  // on a screen that is high enough the goals stand below their curves as well
+  static css = `${PANEL_CSS} section { display: none; } @media (min-height: 940px) { section { display: block; } } h3 { padding: 8px 0 4px; }`;
 
   view() {
     if (!this.planIds) return nothing('DVH');
@@ -35,6 +39,7 @@ class Dvh extends Panel {
       difference(),
       html`<radiarch-dvh theme="dark" plan-ids=${this.planIds} hidden-structures=${hidden}
         onradiarch-structure-visibility=${(e) => session.toggleStructure(e.detail.structure, e.detail.visible)}></radiarch-dvh>`,
+      html`<section><h3>Goals</h3>${goals(this.planIds)}</section>`,
     ];
   }
 }
@@ -44,11 +49,7 @@ class Goals extends Panel {
 
   view() {
     if (!this.planIds) return nothing('goals');
-    return [
-      difference(),
-      html`<radiarch-goals theme="dark" plan-ids=${this.planIds}
-        onradiarch-structure-selected=${(e) => session.toggleStructure(e.detail.structure, true)}></radiarch-goals>`,
-    ];
+    return [difference(), goals(this.planIds)];
   }
 }
 

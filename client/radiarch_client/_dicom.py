@@ -165,6 +165,24 @@ def _entity(calling_aet: str) -> Any:
     return entity
 
 
+def _give_back_answers(association: Any) -> None:
+    """Keep pynetdicom's reactor from dropping what we wait for.
+
+    It pauses its reactor before a message is sent, but may take it for paused a moment too early, above all on a busy
+    machine (pydicom/pynetdicom#875); the reactor then takes the answer, drops it as unexpected, and the message fails
+    after its whole timeout.
+    """
+    serve = association._serve_request
+
+    def serve_or_give_back(message: Any, context_id: int) -> None:
+        if message.is_valid_request:
+            serve(message, context_id)
+        else:
+            association.dimse.msg_queue.put((context_id, message))
+
+    association._serve_request = serve_or_give_back
+
+
 def _associate(entity: Any, host: str, port: int, called_aet: str) -> Any:
     try:
         # asked first: pynetdicom leaves a socket open where nobody listens
@@ -177,6 +195,7 @@ def _associate(entity: Any, host: str, port: int, called_aet: str) -> Any:
         ) from None
     association = entity.associate(host, port, ae_title=called_aet)
     if association.is_established:
+        _give_back_answers(association)
         return association
     association.abort()
     raise ServiceError(

@@ -12,7 +12,8 @@ import httpx
 import pytest
 import radiarch_client
 from pydantic import BaseModel
-from radiarch_client import AsyncOrthanc, AsyncRadiarch, AsyncSession, Orthanc, Radiarch, Session, models
+from pynetdicom.association import Association
+from radiarch_client import AsyncOrthanc, AsyncRadiarch, AsyncSession, Orthanc, Radiarch, Session, _dicom, models
 from radiarch_contract.errors import (
     ConflictError,
     EngineError,
@@ -310,3 +311,20 @@ def test_sending_by_c_store(client: Radiarch, served: Served, tmp_path: Path) ->
     assert len(report.files) == 3
     (patient,) = client.orthanc.patients(PatientID="C-STORE")
     assert patient.tag("PatientID") == "C-STORE"
+
+
+def test_an_answer_that_the_reactor_takes_is_not_lost(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pynetdicom's race at its worst: the reactor says that it is paused, and never is."""
+    monkeypatch.setattr(Association, "_is_paused", property(lambda _: True, lambda _, __: None), raising=False)
+    associate = _dicom._associate
+
+    def never_pausing(*arguments: Any) -> Any:
+        association = associate(*arguments)
+        association._reactor_checkpoint.clear = lambda: None
+        association.dimse_timeout = 2
+        take = association.dimse.get_msg
+        association.dimse.get_msg = lambda block=False: take(block=True)  # it waits first, so it is served first
+        return association
+
+    monkeypatch.setattr(_dicom, "_associate", never_pausing)
+    assert len(_dicom.echo("127.0.0.1", served.dicom_port, "RADIARCH", repeats=20).times_s) == 20

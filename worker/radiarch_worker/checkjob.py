@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from .context import JobContext
 from .dicom import Made
 from .dicom.enum import DoseSummationTypeValues
 from .evaluation import Compared, Evaluation, ReadDose
-from .model import Dose, FloatVolume, Grid, Patient
+from .model import Dose, FloatVolume, Grid, Machine, Patient, PlanResult
 
 Timed = Callable[[str], AbstractContextManager[None]]
 Store = Callable[[pacs.Orthanc, Mapping[OutputKind, Dataset]], tuple[Output, ...]]
@@ -147,6 +148,16 @@ def _evaluate(job: _Check, parameters: EvaluationParameters) -> tuple[JobResult,
                 summation=DoseSummationTypeValues(dose.summation),
                 rtplan=dose.referenced_plans[0] if dose.referenced_plans else None,
             )
+    # nothing was computed: a dose without a plan, for the report
+    shown = PlanResult(
+        beams=(),
+        dose=Dose(dose.dose_gy, dose.grid, 1.0),
+        uncertainty_percent=0.0,
+        machine=Machine("", (0.0, 0.0), 0.0),
+        provenance=provenance,
+        notes=tuple(notes),
+    )
+    notes += _report(job, shown, judged, comparison, datasets, ())
     result = JobResult(
         plan_id=spec.plan_id,
         attempt=spec.attempt,
@@ -194,6 +205,33 @@ def _comparison(
         goals=judged.goals,
         dvh=judged.dvh,
     )
+
+
+def _report(
+    job: _Check,
+    plan: PlanResult,
+    judged: Evaluation,
+    comparison: DoseComparison | None,
+    datasets: Datasets,
+    reports_on: tuple[OutputKind, ...],
+) -> tuple[str, ...]:
+    """Add the report to the results; notes about it. What cannot be drawn is told, and never costs the check."""
+    from . import report
+
+    with job.timed("report"):
+        try:
+            drawn = report.draw(job.spec, job.subject, plan, judged, comparison)
+            datasets[OutputKind.REPORT] = dicom.write_report(
+                job.spec, job.subject, plan, drawn.pdf, reports_on=reports_on
+            )
+        except Exception as e:
+            for line in traceback.format_exc().splitlines():
+                job.here.link.log(line)
+            return (
+                f"There is no report: it could not be drawn ({type(e).__name__}, see the job's log). Everything else "
+                "is complete.",
+            )
+    return drawn.notes
 
 
 def _recalculate(job: _Check, parameters: RecalculationParameters) -> tuple[JobResult, Datasets]:
@@ -254,6 +292,7 @@ def _recalculate(job: _Check, parameters: RecalculationParameters) -> tuple[JobR
             summation=DoseSummationTypeValues.PLAN,
             rtplan=(plan.sop_class_uid, plan.sop_instance_uid),
         )
+    notes += _report(job, made, judged, comparison, datasets, (OutputKind.RTDOSE,))
     result = JobResult(
         plan_id=spec.plan_id,
         attempt=spec.attempt,

@@ -100,7 +100,8 @@ class _Run:
             if not get_workflow(self.spec.workflow_id).plans:
                 from .checkjob import check  # loads OpenTPS, as below
 
-                return check(self.spec, self.here, self._timed, self._store)
+                checked = check(self.spec, self.here, self._timed, self._store)
+                return checked.model_copy(update={"notes": (*checked.notes, *self.notes)})
             return self._plan()
         except RadiarchError as e:
             if isinstance(e, EngineError) and self._disk_is_full():
@@ -237,7 +238,7 @@ class _Run:
         except RadiarchError as e:
             if e.code is not ErrorCode.STORE_FAILED:
                 raise
-            self.notes.append(f"The plan has no report: {e.info.message}. Plan and dose are complete.")
+            self.notes.append(f"There is no report: {e.info.message}. Everything else is complete.")
             return ()
 
     def _store_pictures(

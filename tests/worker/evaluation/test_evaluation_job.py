@@ -63,10 +63,11 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return run_with
 
 
-def test_a_dose_alone_is_judged_and_nothing_is_stored(run: Run) -> None:
+def test_a_dose_alone_is_judged_and_only_its_report_is_stored(run: Run) -> None:
     ran = run(dose())
     assert ran.result.error is None
-    assert (ran.stored, ran.result.outputs, ran.result.comparison) == ({}, (), None)
+    assert (list(ran.stored), ran.result.comparison) == ([OutputKind.REPORT], None)
+    assert [o.kind for o in ran.result.outputs] == [OutputKind.REPORT]
     assert ran.result.dose is not None
     assert ran.result.dose.dose_type == "PHYSICAL"
     assert [g.status for g in ran.result.goals] == ["met", "met"]

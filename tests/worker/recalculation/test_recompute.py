@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+import pypdf
 import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode
@@ -36,6 +37,11 @@ Run = Callable[..., Ran]
 
 def reread(ds: Dataset) -> Dataset:
     return pydicom.dcmread(BytesIO(encode(ds)))
+
+
+def text_of(report: Dataset) -> str:
+    pages = pypdf.PdfReader(BytesIO(bytes(report.EncapsulatedDocument))).pages
+    return " ".join(" ".join(page.extract_text().split()) for page in pages)
 
 
 @pytest.fixture(scope="module")
@@ -91,11 +97,12 @@ def other_machine(plan: Dataset) -> Dataset:
 
 def test_a_plan_without_a_dose_is_computed_alone(plan: Dataset, first: Ran, tmp_path: Path) -> None:
     assert first.result.error is None, first.result.error
-    assert (first.result.comparison, list(first.stored)) == (None, [OutputKind.RTDOSE])
+    assert (first.result.comparison, list(first.stored)) == (None, [OutputKind.RTDOSE, OutputKind.REPORT])
     written = reread(first.stored[OutputKind.RTDOSE])
     assert written.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID == plan.SOPInstanceUID
     assert (written.DoseType, written.DoseSummationType) == ("EFFECTIVE", "PLAN")
     assert findings(written, tmp_path) == []
+    assert findings(reread(first.stored[OutputKind.REPORT]), tmp_path) == []
     assert [b.meterset_mu for b in first.result.beams] == pytest.approx([72, 72])
     assert first.result.provenance["recalculated_plan"]["fractions"] == FRACTIONS
 
@@ -109,6 +116,9 @@ def test_our_own_plan_gives_its_own_dose(plan: Dataset, first: Ran, run: Run) ->
     assert found.gamma is not None
     assert found.gamma.passed_percent >= 95
     assert abs(found.mean_difference_gy) <= 0.01 * found.reference.max_gy
+    printed = text_of(reread(ran.stored[OutputKind.REPORT]))
+    assert "Radiarch plan recalculation report" in printed
+    assert f"{found.gamma.passed_percent:.2f} % of {found.gamma.points} points pass" in printed
     target = next(m for m in ran.result.metrics if m.structure == "PTV")
     same = next(m for m in found.metrics if m.structure == "PTV")
     assert target.d_mean_gy == pytest.approx(same.d_mean_gy, rel=0.01)

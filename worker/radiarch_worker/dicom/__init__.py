@@ -6,9 +6,11 @@ One folder an IOD, as in highdicom: ``sop`` holds the object, ``content`` its pa
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
 from radiarch_contract.job import DoseDescription, JobSpec
+from radiarch_contract.states import OutputKind
 
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import FloatVolume, Grid, Let, Patient, PlanResult
@@ -85,9 +87,16 @@ def write_let(spec: JobSpec, patient: Patient, made: Made, let: Let) -> LetMap:
     return LetMap(spec, patient, made, let)
 
 
-def write_report(spec: JobSpec, patient: Patient, plan: PlanResult, pdf: bytes) -> EncapsulatedPDF:
-    """A plan's report; see `EncapsulatedPDF`."""
-    return EncapsulatedPDF(spec, patient, plan, pdf)
+def write_report(
+    spec: JobSpec,
+    patient: Patient,
+    plan: PlanResult,
+    pdf: bytes,
+    *,
+    reports_on: Sequence[OutputKind] = (OutputKind.RTPLAN, OutputKind.RTDOSE),
+) -> EncapsulatedPDF:
+    """A plan's report, or a check's; see `EncapsulatedPDF`."""
+    return EncapsulatedPDF(spec, patient, plan, pdf, reports_on=reports_on)
 
 
 def encode(dataset: Dataset) -> bytes:

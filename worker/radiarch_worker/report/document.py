@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 
-from radiarch_contract.job import JobSpec
+from radiarch_contract.job import DoseComparison, JobSpec
 from radiarch_contract.pictures import Plane
 
 from radiarch_worker.evaluation import Evaluation
@@ -37,7 +37,13 @@ class Report:
     notes: tuple[str, ...]
 
 
-def draw(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluation) -> Report:
+def draw(
+    spec: JobSpec,
+    patient: Patient,
+    plan: PlanResult,
+    evaluation: Evaluation,
+    comparison: DoseComparison | None = None,
+) -> Report:
     """Draw a plan's report and pictures.
 
     Parameters
@@ -48,6 +54,8 @@ def draw(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluati
         Its dose: Gy, (Z, Y, X), total over all fractions.
     evaluation
         Of that dose.
+    comparison
+        With a reference dose, where there is one.
     """
     drawn = drawn_structures(spec, patient)
     point = viewpoint(patient, plan)
@@ -55,13 +63,14 @@ def draw(spec: JobSpec, patient: Patient, plan: PlanResult, evaluation: Evaluati
     cuts = {p: cut(patient, plan.dose, whole_gy, drawn, p, point) for p in Plane}
     created = spec.created_at if spec.created_at.tzinfo else spec.created_at.replace(tzinfo=UTC)
     pages = Pages(
-        title=f"Radiarch plan {spec.plan_label} {spec.plan_id}, UNAPPROVED",
+        title=f"Radiarch {sections.subject(spec)} {spec.plan_label} {spec.plan_id}, UNAPPROVED",
         created_at=created,
         decorate=functools.partial(sections.decorate, spec, patient),
     )
     flow = Flow(pages)
     sections.identity(flow, spec, patient)
     sections.prescription(flow, spec, plan)
+    sections.comparison(flow, evaluation, comparison)
     sections.goals(flow, spec, evaluation.goals)
     sections.robustness(flow, plan.robustness)
     sections.beams(flow, plan)

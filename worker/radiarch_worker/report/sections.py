@@ -8,7 +8,7 @@ from datetime import UTC
 
 from radiarch_contract import __version__
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import JobSpec
+from radiarch_contract.job import DoseComparison, JobSpec
 from radiarch_contract.objectives import Objective
 from radiarch_contract.pictures import Plane
 from radiarch_contract.robustness import Robustness
@@ -29,6 +29,15 @@ from .planes import Cut
 
 _WARNING: Rgb = (176, 58, 0)
 _MAX_NOTES = 80
+_HEADINGS = {"recalculation": "plan recalculation", "evaluation": "dose evaluation"}
+_COMPARED = {
+    "d_mean_gy": "Mean",
+    "d98_gy": "D98%",
+    "d95_gy": "D95%",
+    "d50_gy": "D50%",
+    "d2_gy": "D2%",
+    "d_max_gy": "Max",
+}
 _BAND_METRICS = ("D95%", "D2%")
 """Coverage and hot spots; the plan's page has the other metrics over all scenarios."""
 _CAPTION_MM = 8.0
@@ -72,10 +81,16 @@ def date(value: str) -> str:
     return f"{digits[:4]}-{digits[4:6]}-{digits[6:]}" if len(digits) == 8 and digits.isdigit() else digits
 
 
+def subject(spec: JobSpec) -> str:
+    """What is reported on: a plan, or a check of somebody else's."""
+    workflow = WORKFLOWS.get(spec.workflow_id)
+    return "plan" if workflow is None or workflow.plans else spec.workflow_id
+
+
 def decorate(spec: JobSpec, patient: Patient, pages: Pages, number: int, count: int) -> None:
     """Head and foot of a page: whose, which plan, and that it is not approved."""
     study = patient.ct.study
-    pages.text(LEFT_MM, 13, "Radiarch treatment plan report", 9, bold=True)
+    pages.text(LEFT_MM, 13, f"Radiarch {_HEADINGS.get(subject(spec), 'treatment plan')} report", 9, bold=True)
     whose = " · ".join(t for t in (person(study.patient_name), study.patient_id) if t)
     pages.text(LEFT_MM, 17.6, whose, 8, colour=FAINT, width_mm=WIDTH_MM - 40)
     pages.box(RIGHT_MM - 30, 9.3, 30, 6.4, _WARNING, 1)
@@ -83,12 +98,19 @@ def decorate(spec: JobSpec, patient: Patient, pages: Pages, number: int, count: 
     pages.rule(LEFT_MM, 20, RIGHT_MM)
     base = PAGE_HEIGHT_MM - 10
     pages.rule(LEFT_MM, base - 4.2, RIGHT_MM)
-    uid = sop_instance_uid(spec.plan_id, OutputKind.RTPLAN)
-    pages.text(LEFT_MM, base, f"Plan UID {uid}", 7, colour=FAINT)
+    pages.text(LEFT_MM, base, _identified(spec), 7, colour=FAINT)
     pages.text(RIGHT_MM, base, f"Page {number} of {count}", 7.5, align="right")
     pages.text(
         LEFT_MM, base + 3.4, "UNAPPROVED. For research and quality assurance only, not for treatment.", 7, colour=FAINT
     )
+
+
+def _identified(spec: JobSpec) -> str:
+    """The UID of what is reported on: our plan, or what another system's check was made for."""
+    if subject(spec) == "plan":
+        return f"Plan UID {sop_instance_uid(spec.plan_id, OutputKind.RTPLAN)}"
+    checked = next((i for i in spec.inputs if i.kind in ("rtplan", "rtdose")), None)
+    return f"Job {spec.plan_id}" if checked is None else f"Of {checked.kind.upper()} {checked.sop_instance_uid}"
 
 
 def identity(flow: Flow, spec: JobSpec, patient: Patient) -> None:
@@ -184,6 +206,50 @@ def robustness(flow: Flow, found: Robustness | None) -> None:
             ],
             bands,
         )
+
+
+def comparison(flow: Flow, evaluation: Evaluation, found: DoseComparison | None) -> None:
+    """The dose beside its reference: gamma, and what differs in each structure."""
+    if found is None:
+        return
+    quantity = "RBE-weighted" if found.rbe_weighted else "physical"
+    flow.heading("Comparison with the reference dose", aside=f"both {quantity}; differences are dose minus reference")
+    reference = found.reference
+    what = " ".join(t for t in (reference.manufacturer, reference.label) if t) or "unnamed"
+    facts = [("Reference", f"{what}, {reference.sop_instance_uid}")]
+    gamma = found.gamma
+    if gamma is not None:
+        c = gamma.criteria
+        facts.append(
+            (
+                "Gamma",
+                f"{gamma.passed_percent:.2f} % of {gamma.points} points pass {c.dose_percent:g} %/{c.distance_mm:g} "
+                f"mm, {c.normalisation}, above {c.cutoff_percent:g} % of {gamma.reference_max_gy:.2f} Gy; mean "
+                f"{gamma.mean:.2f}",
+            )
+        )
+    if found.gamma_note:
+        facts.append(("", found.gamma_note))
+    facts.append(("Mean difference", f"{found.mean_difference_gy:+.3f} Gy where the reference has half of its maximum"))
+    if found.scale_source != "none":
+        how = "derived from the reference" if found.scale_source == "reference" else "as asked for"
+        facts.append(("Meterset", f"multiplied by {found.scale:.4f}, {how}"))
+    for fact in facts:
+        flow.facts([fact], columns=1, label_mm=30)
+    theirs = {m.roi_number: m for m in found.metrics}
+    rows: list[list[str | Cell]] = [
+        [
+            m.structure,
+            *(
+                f"{getattr(m, name):.2f} ({getattr(m, name) - getattr(theirs[m.roi_number], name):+.2f})"
+                for name in _COMPARED
+            ),
+        ]
+        for m in evaluation.metrics
+        if m.roi_number in theirs
+    ]
+    if rows:
+        flow.table([Column("Structure", 34), *(Column(n, 24, "right") for n in _COMPARED.values())], rows)
 
 
 def _value(value: float | None, unit: str) -> str:
@@ -398,8 +464,12 @@ def provenance(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
         *((key.replace("_", " ").replace(".", " · "), value) for key, value in known.items()),
         ("protocol sha256", spec.protocol_sha256 or "–"),
         ("structure set sha256", spec.rtstruct_sha256),
-        ("plan UID", sop_instance_uid(spec.plan_id, OutputKind.RTPLAN)),
-        ("dose UID", sop_instance_uid(spec.plan_id, OutputKind.RTDOSE)),
+        *(
+            (f"{name} UID", sop_instance_uid(spec.plan_id, kind))
+            for name, kind in (("plan", OutputKind.RTPLAN), ("dose", OutputKind.RTDOSE))
+            if spec.workflow_id not in WORKFLOWS or kind in WORKFLOWS[spec.workflow_id].outputs
+        ),
+        *((f"{i.kind.replace('_', ' ')} UID", i.sop_instance_uid) for i in spec.inputs),
     ]
     flow.heading("Provenance", aside="as in the plan's and the dose's own record", keep_mm=12)
     for pair in pairs:

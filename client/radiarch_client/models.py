@@ -122,7 +122,7 @@ class Protocol(Model):
     priority: int = 0
     enabled: bool = True
     workflow: str
-    prescription: Prescription
+    prescription: Prescription | None = None
     match: dict[str, Any] = Field(default_factory=dict)
     structures: dict[str, Any] = Field(default_factory=dict)
     beams: tuple[dict[str, Any], ...] = ()
@@ -384,6 +384,7 @@ class Arrival(Model):
 
     id: str
     state: str
+    kind: str = "rtstruct"
     sop_instance_uid: str
     orthanc_id: str | None = None
     patient_id: str | None = None

@@ -69,7 +69,7 @@ class PlanForm extends RadiarchElement {
     const [workflows, protocols] = await Promise.all(
       ['/workflows', '/protocols'].map(async (path) => (await this.api.get(path, { signal: scope.signal })).items),
     );
-    this.set(scope, { workflows: workflows.filter((w) => (w.starts_from ?? 'rtstruct') === 'rtstruct'), protocols });
+    this.set(scope, { workflows: workflows.filter((w) => (w.starts_from ?? 'rtstruct') === 'rtstruct'), protocols: protocols.filter((p) => p.prescription) });
     const planId = this.getAttribute('plan-id');
     if (planId) {
       const plan = await this.api.get(`/plans/${planId}`, { signal: scope.signal });

@@ -123,6 +123,24 @@ def test_a_protocol_is_checked_down_to_its_workflow_and_goals() -> None:
             Protocol.model_validate({**good, **bad})
 
 
+def test_a_protocol_that_checks_needs_a_prescription_for_what_is_relative_to_it() -> None:
+    check = {"id": "c", "title": "C", "workflow": "recalculation", "match": {"plan_label": "^FINAL"}}
+    assert not Protocol.model_validate({**check, "goals": ["PTV: Dmean ≥ 50 Gy"]}).plans
+    with pytest.raises(ValidationError, match="relative to a prescription"):
+        Protocol.model_validate({**check, "goals": ["PTV: D95% ≥ 95%"]})
+    prescription = {"target": "PTV", "dose_gy": 60, "fractions": 30}
+    protocol = Protocol.model_validate({**check, "prescription": prescription, "goals": ["PTV: D95% ≥ 95%"]})
+    assert (protocol.structure_names(), protocol.prescribed.dose_gy) == (["PTV"], 60)
+    plans = {**check, "match": {}, "workflow": "proton-impt-basic"}
+    assert Protocol.model_validate({**plans, "prescription": prescription}).plans
+    for wrong, message in (
+        (plans, "needs a prescription"),
+        ({**check, "prescription": prescription, "workflow": "proton-impt-basic"}, "plan_label"),
+    ):
+        with pytest.raises(ValidationError, match=message):
+            Protocol.model_validate(wrong)
+
+
 def test_only_three_states_are_final() -> None:
     assert {s for s in PlanState if s.ended} == {PlanState.SUCCEEDED, PlanState.FAILED, PlanState.CANCELLED}
 

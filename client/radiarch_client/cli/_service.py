@@ -125,7 +125,7 @@ def _protocols(root: RadiarchGroup) -> None:
                 p.priority,
                 "yes" if p.enabled else "no",
                 p.workflow,
-                f"{p.prescription.dose_gy:g} Gy in {p.prescription.fractions} to {p.prescription.target}",
+                f"{rx.dose_gy:g} Gy in {rx.fractions} to {rx.target}" if (rx := p.prescription) else "–",
                 p.title,
             )
             for p in found

@@ -146,6 +146,7 @@ export class Session extends EventTarget {
     return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE' && !ours.has(o.sopUid));
   }
 
+  #content = null;
   #evaluations = new Map();
   #outputs = new Map(); // of plans that were looked at: SOP Instance UID of the dose by plan id
 
@@ -295,7 +296,7 @@ export class Session extends EventTarget {
       const [first, second] = await Promise.all([this.#source(choice, signal), minus ? this.#source(minus, signal) : null]);
       if (signal.aborted) return;
       this.plan = first.plan ?? null;
-      this.#showStructureSet(first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null);
+      this.#showStructureSet(first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null, first.plan?.rtstruct_sha256);
       const unready = [first, second].find((s) => s && !s.object);
       if (unready) {
         this.dose = RUNNING.has(unready.plan.state) ? { status: 'pending', plan: unready.plan } : endless(unready.plan);
@@ -358,10 +359,14 @@ export class Session extends EventTarget {
     return { plan, object, label: planName(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
   }
 
-  async #showStructureSet(sopUid) {
-    if (sopUid === this.structureSetUid) return;
+  /** `content` is the hash of what a plan was made for: under the same UID a structure set may have been replaced meanwhile. */
+  async #showStructureSet(sopUid, content = null) {
+    const replaced = content !== null && this.#content !== null && content !== this.#content;
+    if (content !== null) this.#content = content;
+    if (sopUid === this.structureSetUid && !replaced) return;
     this.#forgetStructures();
     this.structureSetUid = sopUid;
+    this.#content = content;
     const object = (this.objects.items ?? []).find((o) => o.sopUid === sopUid);
     if (!object) return;
     this.structures = { status: 'loading' };
@@ -388,6 +393,7 @@ export class Session extends EventTarget {
     this.#structures = new AbortController();
     this.structures = NOTHING;
     this.structureSetUid = null;
+    this.#content = null;
   }
 
   #tell() {

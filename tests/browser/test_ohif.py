@@ -422,6 +422,34 @@ def test_a_queued_plan_shows_no_dose_of_another_one(viewer: Viewer, doses: Doses
     wait_for(lambda: viewer.status() == "error", "the cancelled plan is told", within_s=SHOWN_S)
 
 
+def test_contours_are_read_anew_where_the_structure_set_was_replaced(
+    viewer: Viewer, service: Service, tmp_path: Path
+) -> None:
+    """Under the same UID: the newer plan is not shown with the contours of the older one."""
+    study = box(shape=(8, 40, 40), target_mm=12)  # the description that a protocol plans
+    files = study.save(tmp_path)
+    uid = str(study.rtstruct.SOPInstanceUID)
+    service.send(files)
+    first = service.wait_for_plan(uid)["id"]
+    viewer.open(str(study.rtstruct.StudyInstanceUID))
+    wait_for(lambda: viewer.session("session.structures.status") == "ready", "structures are read", within_s=SHOWN_S)
+    viewer.session("session.choose({kind: 'plan', id: given[0]})", first)
+    viewer.wait_status("pending")
+    service.delete("instances", *service.instances({"SOPInstanceUID": uid}))
+    study.rtstruct.StructureSetROISequence[2].ROIName = "Replaced"
+    study.rtstruct.save_as(files[-1], enforce_file_format=True)
+    service.send([files[-1]])
+    second = service.wait(
+        lambda: next((p["id"] for p in service.plans(uid) if p["id"] != first), None), "a new plan is made"
+    )
+    wait_for(lambda: viewer.session("session.plan?.superseded_by") == second, "it is superseded", within_s=SHOWN_S)
+    viewer.browser.wait_text("This plan is superseded", "radiarch-viewer-dose")
+    viewer.session("session.choose({kind: 'plan', id: given[0]})", second)
+    names = "(session.structures.items ?? []).map((s) => s.name)"
+    wait_for(lambda: "Replaced" in viewer.session(names), "the new contours are there", within_s=SHOWN_S)
+    service.cancel(second)
+
+
 def test_contours_lie_on_the_structures(viewer: Viewer, doses: Doses) -> None:
     """The target's outline is a square of its size, on the plane across and on those along the body."""
     viewer.open(doses.study_uid)

@@ -1,12 +1,12 @@
 // <radiarch-viewer-dose>: which dose is drawn on the images, and how; the structures that are drawn with it.
 import { html } from '/radiarch/elements/core/dom.js';
 import { fixed } from '/radiarch/elements/core/format.js';
-import { Bones, Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
+import { Bones, Empty, Problem } from '/radiarch/elements/core/parts.js';
 import { planName, structureColour } from '/radiarch/elements/index.js';
 
 import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
 import { doseLabel, session } from '../session.js';
-import { PANEL_CSS, Panel } from './panel.js';
+import { PANEL_CSS, Panel, superseded } from './panel.js';
 
 const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
 const encode = (choice) => (choice ? `${choice.kind}:${choice.id}` : '');
@@ -65,8 +65,7 @@ class Dose extends Panel {
   state_() {
     const { dose, plan } = session;
     return [
-      plan?.superseded_by && html`<${Note} tone="warn">This plan is superseded: its structure set has changed since.
-        <button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`,
+      superseded(plan),
       (dose.status === 'refused' || dose.status === 'error') && html`<${Problem} error=${dose} tone=${dose.status === 'refused' ? 'warn' : 'bad'} />`,
       dose.status === 'loading' && html`<div role="status"><p class="muted small">Loading the dose…</p><${Bones} lines="3" /></div>`,
       dose.status === 'pending' && html`<radiarch-progress theme="dark" plan-id=${dose.plan.id}></radiarch-progress>`,

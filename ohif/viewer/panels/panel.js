@@ -1,6 +1,8 @@
 // The base of the viewer's panels: custom elements that follow the session; OHIF mounts them as React elements.
 import '/radiarch/elements/index.js';
+import { html } from '/radiarch/elements/core/dom.js';
 import { RadiarchElement } from '/radiarch/elements/core/element.js';
+import { Note } from '/radiarch/elements/core/parts.js';
 
 import { session } from '../session.js';
 
@@ -24,6 +26,12 @@ export class Panel extends RadiarchElement {
     return ids[1] === null ? '' : ids.filter(Boolean).join(',');
   }
 }
+
+/** Said wherever a superseded plan's results are. */
+export const superseded = (plan) =>
+  plan?.superseded_by &&
+  html`<${Note} tone="warn">This plan is superseded: its structure set has changed since. Curves and goals are of the contours that it was made for, the images have those of now.
+    <button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`;
 
 export const PANEL_CSS = `
   :host { height: 100%; overflow: auto; background: var(--surface); }

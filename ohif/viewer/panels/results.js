@@ -4,7 +4,7 @@ import { Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
 import { api } from '/radiarch/elements/index.js';
 
 import { session } from '../session.js';
-import { PANEL_CSS, Panel } from './panel.js';
+import { PANEL_CSS, Panel, superseded } from './panel.js';
 
 /** Why there is nothing to show for the present choice. */
 function nothing(what) {
@@ -36,6 +36,7 @@ class Dvh extends Panel {
     if (!this.planIds) return nothing('DVH');
     const hidden = [...session.hidden].map(encodeURIComponent).join(',');
     return [
+      superseded(session.plan),
       difference(),
       html`<radiarch-dvh theme="dark" plan-ids=${this.planIds} hidden-structures=${hidden}
         onradiarch-structure-visibility=${(e) => session.toggleStructure(e.detail.structure, e.detail.visible)}></radiarch-dvh>`,
@@ -49,7 +50,7 @@ class Goals extends Panel {
 
   view() {
     if (!this.planIds) return nothing('goals');
-    return [difference(), goals(this.planIds)];
+    return [superseded(session.plan), difference(), goals(this.planIds)];
   }
 }
 

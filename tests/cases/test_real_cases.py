@@ -20,6 +20,8 @@ from tests.worker.dicom.dciodvfy import findings
 
 CASES = Path(os.environ.get("RADIARCH_CASES") or CHECKOUT.parent / "shared" / "cases")
 PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
+RECALCULATED_PERCENT = 2.5
+"""Statistical uncertainty of the clinical plan computed anew: less than what gamma tolerates."""
 PLAN_S = 1500.0
 """A bound, not an expectation."""
 
@@ -171,3 +173,33 @@ def _mask(dose: pydicom.Dataset, rtstruct: Path, name: str) -> npt.NDArray[np.bo
             mask[k] ^= Polygon(xyz[:, :2]).contains_points(points).reshape(mask.shape[1:])
     assert mask.any()
     return mask
+
+
+def test_the_clinical_plan_computed_anew_passes_gamma(service: Service, prostate: Planned, tmp_path: Path) -> None:
+    """RayStation's own plan and dose: the second check that the service is for."""
+    rtplan, rtdose = prostate.folder / "RTPLAN.dcm", prostate.folder / "RTDOSE.dcm"
+    service.send([rtplan, rtdose])
+    uid = pydicom.dcmread(rtplan, specific_tags=["SOPInstanceUID"]).SOPInstanceUID
+    asked = service.http.post(
+        "/radiarch/api/v1/recalculations",
+        json={"rtplan_sop_instance_uid": uid, "parameters": {"uncertainty_percent": RECALCULATED_PERCENT}},
+    )
+    assert asked.status_code == 201, asked.text
+    plan = service.wait_for_end(asked.json()["id"], within_s=PLAN_S)
+    assert plan["state"] == "succeeded", f"{plan['error']}\n{service.log_of(plan['id'])}"
+    found = plan["comparison"]
+    assert found["gamma"]["criteria"] == {
+        "dose_percent": 3.0,
+        "distance_mm": 3.0,
+        "normalisation": "global",
+        "cutoff_percent": 10.0,
+    }
+    assert found["gamma"]["points"] > 50_000
+    assert found["gamma"]["passed_percent"] >= 95.0
+    assert (found["rbe_weighted"], found["scale_source"]) == (False, "reference")
+    assert 0.85 <= found["scale"] <= 1.0
+    assert any("absolute level is not" in note for note in plan["notes"])
+    stored = {o["kind"]: service.instance(o["orthanc_id"]) for o in plan["outputs"] if o["orthanc_id"]}
+    assert stored["rtdose"].DoseType == "PHYSICAL"
+    assert stored["dose_difference"].DoseType == "ERROR"
+    assert not [line for line in findings(stored["rtdose"], tmp_path) if "Error" in line]

@@ -26,6 +26,14 @@ class ScoredLet:
     provenance: Mapping[str, Any]
     engine_s: float
 
+    @property
+    def note(self) -> str:
+        return (
+            f"Dose-averaged LET of the protons, in water, stands beside the dose as a Parametric Map "
+            f"({self.let.uncertainty_percent:.1f} % uncertain; not told below {100 * self.let.dose_floor:g} % of the "
+            "highest dose)."
+        )
+
 
 def score_let(
     ct: mcsquare.EngineCt,

@@ -425,6 +425,8 @@ def conclude(
     plan, meterset, result = final.plan, final.meterset_mu, final.result
     all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
     let = _let(setup, final)
+    if let is not None:
+        all_notes.append(let.note)
     left = {beam.name for beam in plan.beams}
     all_notes += [
         f"Beam {b.name} has no spot left and is not in the plan." for b in setup.plan.beams if b.name not in left

@@ -176,6 +176,7 @@ def recompute(
                 "The dose is RBE-weighted (factor 1.1)."
                 if weighted
                 else "The dose is physical, as the plan's RTDOSE is.",
+                *(() if let is None else (let.note,)),
             ),
             let=None if let is None else let.let,
             timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},

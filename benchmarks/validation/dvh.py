@@ -79,6 +79,7 @@ def analytic_dvhs() -> Section:
                 worst <= TOLERANCE_PERCENT,
             )
         ],
+        workflows=("evaluation",),
     )
 
 
@@ -138,4 +139,5 @@ def clinical_dvhs(case: Path) -> Section:
         demands=[
             (f"within {TOLERANCE_PERCENT} % of the prescription", f"at most {worst:.2f} %", worst <= TOLERANCE_PERCENT)
         ],
+        workflows=("evaluation",),
     )

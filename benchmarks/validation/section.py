@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -14,6 +18,7 @@ class Section:
     ----------
     how : what was compared with what, one paragraph
     demands : each as (what is demanded, what was found, whether it holds)
+    workflows : ids of the workflows that it says something about
     """
 
     title: str
@@ -22,6 +27,7 @@ class Section:
     rows: Sequence[Sequence[str]]
     demands: Sequence[tuple[str, str, bool]]
     note: str = ""
+    workflows: Sequence[str] = ()
 
     @property
     def holds(self) -> bool:
@@ -32,6 +38,19 @@ class Section:
         lines += [_row(self.header), _row(["---"] * len(self.header)), *map(_row, self.rows), ""]
         lines += [f"- {what}: {found}; {'holds' if ok else '**does not hold**'}." for what, found, ok in self.demands]
         return "\n".join([*lines, *(["", self.note] if self.note else []), ""])
+
+
+def store(section: Section, file: Path) -> None:
+    """Keep a result, so that the document is made without running it again."""
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(json.dumps(dataclasses.asdict(section), indent=1, ensure_ascii=False) + "\n")
+
+
+def stored(file: Path) -> Section:
+    """A result that was kept."""
+    values: dict[str, Any] = json.loads(file.read_text())
+    values["demands"] = [(str(what), str(found), bool(ok)) for what, found, ok in values["demands"]]
+    return Section(**values)
 
 
 def _row(cells: Sequence[str]) -> str:

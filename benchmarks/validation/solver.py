@@ -67,6 +67,7 @@ def same_optimum(case: Path, protocol_file: Path) -> Section:
                 ours <= general * TOLERANCE,
             )
         ],
+        workflows=("proton-impt-optimized",),
     )
 
 

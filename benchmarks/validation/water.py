@@ -50,7 +50,7 @@ def water_ranges() -> Section:
     with tempfile.TemporaryDirectory(prefix="radiarch-validation-") as name:
         folder = Path(name)
         result = mcsquare.compute_beamlets(
-            ct, spots, grid, np.ones(grid.shape, dtype=bool), PROTONS, _settings(folder, machine)
+            ct, spots, grid, np.ones(grid.shape, dtype=bool), PROTONS, settings_in_water(folder, machine)
         )
     rows, differences = [], []
     for column, nominal in enumerate(ENERGIES_MEV):
@@ -70,10 +70,11 @@ def water_ranges() -> Section:
         header=("nominal energy, MeV", "mean energy, MeV", "PSTAR, mm", "MCsquare R80, mm", "difference, mm"),
         rows=rows,
         demands=[(f"within {TOLERANCE_MM:g} mm", f"at most {worst:.2f} mm", worst <= TOLERANCE_MM)],
+        workflows=("proton-impt-basic", "proton-impt-optimized", "proton-robust", "recalculation"),
     )
 
 
-def _settings(folder: Path, machine: mcsquare.ProtonMachine) -> RunSettings:
+def settings_in_water(folder: Path, machine: mcsquare.ProtonMachine) -> RunSettings:
     density, material = folder / "HU_Density_Conversion.txt", folder / "HU_Material_Conversion.txt"
     density.write_text("-2000 1.0\n2000 1.0\n")
     material.write_text(f"-2000 {_WATER_LABEL}\n")

@@ -9,13 +9,14 @@ import signal
 import sys
 import time
 from io import BytesIO
+from itertools import islice
 from pathlib import Path
 from types import FrameType
 
 from pydicom import dcmread
 from radiarch_client import Radiarch, RadiarchError
 from radiarch_client.models import Plan
-from radiarch_contract.states import OutputKind
+from radiarch_contract.states import OutputKind, PlanState
 from rich.console import Console
 
 from scripts._service.errors import ScriptError
@@ -29,6 +30,7 @@ from .cases import Case, make_phantom, read_folder
 from .session import AET, Session, Stopped
 
 _INTERRUPTED = 130
+_KEPT_SHOWN = 100
 # whoever sends from this machine with the usual tools; other machines are refused
 _LOCAL_AETS = (AET, "DCMSEND", "STORESCU", "ECHOSCU", "PYNETDICOM")
 
@@ -61,7 +63,8 @@ class _Demo:
         adopt_orphans()
         self._say_installed()
         state = self._folder / "service"
-        self._clear(state)
+        if not self._options.keep:
+            self._clear(state)
         settings = ServiceSettings(
             state=state,
             http_port=free_port(),
@@ -92,6 +95,7 @@ class _Demo:
         case = self._case()
         with session.timed("start"):
             session.wait_until_ready()
+        self._say_kept(client)
         self._say(f"sending {len(case.files)} DICOM files ({case.title}) by C-STORE")
         with session.timed("send"):
             session.send(case)
@@ -177,6 +181,13 @@ Ctrl-C ends everything{"" if self._options.keep else " and removes what was stor
         for name in ("orthanc", "redis"):
             shutil.rmtree(state / name, ignore_errors=True)
 
+    def _say_kept(self, client: Radiarch) -> None:
+        """What an earlier run with --keep left here."""
+        kept = [plan.state for plan in islice(client.list_plans(), _KEPT_SHOWN)]
+        if kept:
+            count = f"{len(kept)} or more" if len(kept) == _KEPT_SHOWN else str(len(kept))
+            self._say(f"kept from earlier runs: {count} plans, {kept.count(PlanState.SUCCEEDED)} of them with results")
+
     def _say_installed(self) -> None:
         since = float(os.environ.get("RADIARCH_DEMO_SINCE") or time.time())
         if time.time() - since > 5:
@@ -205,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--folder", type=Path, default=CHECKOUT / ".state" / "demo", help="where everything is (default: %(default)s)"
     )
-    parser.add_argument("--keep", action="store_true", help="keep what Orthanc stored")
+    parser.add_argument("--keep", action="store_true", help="keep what is stored, for the next run with --keep")
     stay = parser.add_mutually_exclusive_group()
     stay.add_argument("--no-wait", action="store_true", help="end after the result, also on a terminal")
     stay.add_argument("--wait", action="store_true", help="stay until Ctrl-C, also without a terminal")

@@ -265,13 +265,14 @@ def structure_set_of(thing: ObjectFacts, orthanc: StoredObjects) -> str:
 
 
 def dose_of_plan(plan: ObjectFacts, orthanc: StoredObjects, recalculated: Callable[[str], bool]) -> ObjectFacts | None:
-    """The newest dose in a plan's study that names it; None where there is none."""
+    """The newest dose of the whole plan in its study; None where there is none."""
     for orthanc_id in reversed(orthanc.find_doses(plan.study_instance_uid)[-MAX_CANDIDATES:]):
         try:
             dose = read_object(orthanc.instance_file(orthanc_id), "rtdose")
         except (InputRefusedError, NotFoundError):
             continue
-        if dose.referenced_plans == (plan.sop_instance_uid,) and not recalculated(dose.sop_instance_uid):
+        of_plan = dose.referenced_plans == (plan.sop_instance_uid,) and dose.is_whole_dose
+        if of_plan and not recalculated(dose.sop_instance_uid):
             return dose
     return None
 

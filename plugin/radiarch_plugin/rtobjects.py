@@ -17,6 +17,8 @@ from .rtstruct import MAX_BYTES, MAX_TEXT, refuse_inflating
 
 Kind = Literal["rtplan", "rtdose"]
 MAX_REFERENCES = 1_000
+WHOLE = ("PLAN", "MULTI_PLAN", "PLAN_OVERVIEW")
+"""Dose Summation Types (3004,000A) of whole plans."""
 _CLASSES: dict[str, Kind] = {RTDoseStorage: "rtdose", RTIonPlanStorage: "rtplan", RTPlanStorage: "rtplan"}
 _NAMES = {"rtplan": "RT plan", "rtdose": "RTDOSE"}
 KIND_OF_CLASS: dict[str, Kind] = {str(k): v for k, v in _CLASSES.items()}
@@ -45,7 +47,14 @@ class ObjectFacts:
     series_description: str = ""
     referenced_plans: tuple[str, ...] = ()
     referenced_structure_sets: tuple[str, ...] = ()
+    dose_type: str = ""
+    dose_summation: str = ""
     calling_ae: str | None = None
+
+    @property
+    def is_whole_dose(self) -> bool:
+        """Whether it is the dose of whole plans: none of a beam or a fraction, and no difference of doses."""
+        return self.dose_summation in WHOLE and self.dose_type != "ERROR"
 
     @property
     def is_photon_plan(self) -> bool:
@@ -95,6 +104,8 @@ def _facts(ds: Dataset, kind: Kind, calling_ae: str | None) -> ObjectFacts:
         series_description=_text(ds, "SeriesDescription"),
         referenced_plans=_references(ds, "ReferencedRTPlanSequence", kind),
         referenced_structure_sets=_references(ds, "ReferencedStructureSetSequence", kind),
+        dose_type=_text(ds, "DoseType")[:16],
+        dose_summation=_text(ds, "DoseSummationType")[:16],
         calling_ae=calling_ae,
     )
 

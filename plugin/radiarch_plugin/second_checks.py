@@ -205,6 +205,13 @@ class SecondChecks:
 
     def _job(self, thing: ObjectFacts, dose: ObjectFacts | None, facts: RtstructFacts) -> NewPlan | ErrorInfo:
         require_plannable(facts)
+        if thing.kind == "rtdose" and not thing.is_whole_dose:
+            raise InputRefusedError(
+                f"the dose has Dose Summation Type {thing.dose_summation or '(none)'} and Dose Type "
+                f"{thing.dose_type or '(none)'}; only doses of whole plans are judged without being asked",
+                remedy="Ask for its evaluation with POST /evaluations, if it is wanted.",
+                code=ErrorCode.UNSUPPORTED_DOSE,
+            )
         things = [thing, *([dose] if dose else [])]
         check_structure_set(facts, things)
         if dose is not None:

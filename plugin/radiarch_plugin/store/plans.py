@@ -243,14 +243,14 @@ class Plans:
             )
 
     def is_recalculated(self, sop_instance_uid: str) -> bool:
-        """Whether this is a result of a recalculation: no dose to compare another one with."""
+        """Whether this is a result of a check, such as a recalculation: no dose to compare another one with."""
         with self._database.read() as session:
             found = session.scalar(
                 select(PlanRow.workflow_id)
                 .join(OutputRow, OutputRow.plan_seq == PlanRow.seq)
                 .where(OutputRow.sop_instance_uid == sop_instance_uid)
             )
-        return found == "recalculation"
+        return found is not None and not get_workflow(found).plans
 
     def own_outputs(self, sop_instance_uids: Iterable[str]) -> frozenset[str]:
         """Those of the UIDs that are results of ours."""

@@ -172,6 +172,21 @@ def test_a_dose_is_judged_where_a_protocol_says_so(world: World, study: PhantomS
     assert {j.inputs[0].sop_instance_uid for j in world.plans()} == {whole.SOPInstanceUID, bare.SOPInstanceUID}
 
 
+def test_a_beams_dose_is_neither_judged_nor_taken_for_the_plans(world: World, study: PhantomStudy) -> None:
+    world.protocols = loaded(CHECK, JUDGE)
+    plan = plan_of(study)
+    whole, beam = dose_of(study, plan), dose_of(study, plan, DoseSummationType="BEAM")
+    world.send(*study.datasets, whole, plan, beam)  # the beam's is the newest
+    world.turn()
+    settle(world)
+    checked, judged = sorted(world.plans(), key=lambda p: p.workflow_id, reverse=True)
+    assert [i.sop_instance_uid for i in checked.inputs] == [plan.SOPInstanceUID, whole.SOPInstanceUID]
+    assert [i.sop_instance_uid for i in judged.inputs] == [whole.SOPInstanceUID]
+    refused = arrival(world, beam)
+    assert refused.error is not None
+    assert (refused.state, refused.error.code) == (ArrivalState.NOT_PLANNED, ErrorCode.UNSUPPORTED_DOSE)
+
+
 def test_a_structure_set_is_not_planned_with_a_protocol_that_checks(world: World, study: PhantomStudy) -> None:
     world.send(*study.datasets)
     world.turn()

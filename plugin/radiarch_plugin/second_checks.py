@@ -3,6 +3,7 @@
 What waits is in the database (arrivals of kind rtplan and rtdose in state waiting): nothing is lost by a restart. What
 an arriving plan is computed on is named by itself: its structure set, and by that one its images. Its dose names the
 plan, not the other way round; so for a while a dose is waited for, and where none comes the plan is computed alone.
+Where it comes later still, the plan is computed once more.
 """
 
 from __future__ import annotations
@@ -122,6 +123,27 @@ class SecondChecks:
                 calling_ae=calling_ae,
             )
         )
+        self._anything, self._looked_at = True, float("-inf")
+
+    def dose_stored(self, data: bytes) -> None:
+        """A dose came: where its plan was computed without it, that is done once more."""
+        try:
+            dose = read_object(data, "rtdose")
+        except InputRefusedError:
+            return
+        if not dose.is_whole_dose or len(dose.referenced_plans) != 1:
+            return
+        plan = self._store.arrivals.find(dose.referenced_plans[0])
+        if plan is None or plan.kind != "rtplan" or plan.plan_id is None:
+            return
+        if any(i.kind == "reference_rtdose" for i in self._store.plans.get(plan.plan_id).inputs):
+            return
+        error = ErrorInfo(
+            code=ErrorCode.INPUT_CHANGED,
+            message="the plan's dose came after it was taken up without one",
+            remedy="See the check that takes its place (superseded_by).",
+        )
+        self._store.arrivals.reopen(plan.sop_instance_uid, error)
         self._anything, self._looked_at = True, float("-inf")
 
     def look(self, stored: bool) -> bool:

@@ -171,7 +171,7 @@ class Trigger(Loop):
             sop_class, calling_ae = metadata.get("SopClassUid", ""), metadata.get("RemoteAET") or None
             if sop_class == RTStructureSetStorage:
                 self._rtstruct(orthanc_id, calling_ae)
-            elif (kind := KIND_OF_CLASS.get(sop_class)) and self._checks.wanted(kind):
+            elif (kind := KIND_OF_CLASS.get(sop_class)) and (self._checks.wanted(kind) or self._dose_wanted(kind)):
                 self._plan_or_dose(orthanc_id, kind, calling_ae)
         except NotFoundError:
             return  # deleted since
@@ -222,7 +222,14 @@ class Trigger(Loop):
             return  # a result of ours
         large = int(tags.get("FileSize", 0)) > MAX_BYTES
         data = None if large else self._orthanc.instance_file(orthanc_id)
-        self._checks.arrived(data, kind, orthanc_id, uid, calling_ae)
+        if self._checks.wanted(kind):
+            self._checks.arrived(data, kind, orthanc_id, uid, calling_ae)
+        if data is not None and self._dose_wanted(kind):
+            self._checks.dose_stored(data)
+
+    def _dose_wanted(self, kind: Kind) -> bool:
+        """Whether a dose is looked at for the plan that it is of."""
+        return kind == "rtdose" and self._checks.wanted("rtplan")
 
     def _give_up(self, seq: int) -> bool:
         """True where Orthanc answers, but will not give this one instance: the others cannot wait for it for ever."""

@@ -139,6 +139,17 @@ class Arrivals:
             contents[0].plan_id = plan_id
             return plan_id
 
+    def reopen(self, sop_instance_uid: str, error: ErrorInfo) -> None:
+        """A check is to be made once more; its job is superseded, and cancelled with ``error`` if it has not ended."""
+        with self._database.write() as session:
+            row = _by_uid(session, sop_instance_uid, lock=True)
+            if row is None or row.kind == "rtstruct" or row.plan_id is None:
+                return
+            now = self._now()
+            supersede_check(session, row.plan_id, now, error=error)
+            row.state, row.plan_id, row.waits_for, row.waits_until = ArrivalState.WAITING.value, None, None, None
+            row.updated_at = now
+
     def mark_deleted(self, sop_instance_uid: str) -> None:
         """It was deleted from Orthanc before it was planned; sent again, it is new."""
         with self._database.write() as session:

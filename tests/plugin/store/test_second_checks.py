@@ -131,6 +131,23 @@ def test_without_a_dose_it_begins_after_a_while(world: World, study: PhantomStud
     assert [i.kind for i in job.inputs] == ["rtplan"]
 
 
+def test_a_dose_that_comes_late_has_the_check_made_once_more(world: World, study: PhantomStudy) -> None:
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    plan = plan_of(study)
+    world.send(*study.datasets, plan)
+    world.turn()
+    (alone,) = world.plans()
+    dose = dose_of(study, plan)
+    for _ in range(2):
+        world.send(dose)
+        world.turn()
+        settle(world)
+    before, again = world.plans()
+    assert (before.id, before.state, before.superseded_by) == (alone.id, PlanState.CANCELLED, again.id)
+    assert [i.kind for i in again.inputs] == ["rtplan", "reference_rtdose"]
+    assert (again.supersedes, arrival(world, plan).plan_id) == (alone.id, again.id)
+
+
 def test_nothing_is_lost_by_a_restart(world: World, study: PhantomStudy) -> None:
     plan = plan_of(study)
     world.send(plan, study.rtstruct)

@@ -293,6 +293,44 @@ class DoseComparison(Model):
     goals: tuple[GoalResult, ...] = ()
 
 
+class MetricBand(Model):
+    """A dose metric of a structure over all scenarios of a robust evaluation."""
+
+    structure: str
+    metric: str
+    nominal_gy: float
+    low_gy: float
+    high_gy: float
+    low_scenario: str = ""
+    high_scenario: str = ""
+
+
+class GoalBand(Model):
+    """A goal over all scenarios; ``met`` counts those in which it is met."""
+
+    text: str
+    unit: str = ""
+    nominal: float | None = None
+    worst: float | None = None
+    worst_scenario: str | None = None
+    worst_status: str | None = None
+    met: int = 0
+    scenarios: int = 0
+
+
+class Robustness(Model):
+    """A plan under errors of setup and range."""
+
+    strategy: str = ""
+    setup_systematic_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    setup_random_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    range_percent: float = 0.0
+    scenarios: tuple[dict[str, Any], ...] = ()
+    bands: tuple[dict[str, Any], ...] = ()
+    metrics: tuple[MetricBand, ...] = ()
+    goals: tuple[GoalBand, ...] = ()
+
+
 class Plan(PlanSummary):
     """Everything about a plan; goals have no value before it ended."""
 
@@ -313,6 +351,7 @@ class Plan(PlanSummary):
     beams: tuple[Beam, ...] = ()
     metrics: tuple[StructureMetrics, ...] = ()
     uncertainty_percent: float | None = None
+    robustness: Robustness | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from radiarch_client import Radiarch, Retry
+from radiarch_client.cli._base import run
+from radiarch_client.cli._main import root
+from radiarch_contract.states import PlanState
 
 from tests.phantoms import PhantomStudy, box
 from tests.system.service import BOX_PROTOCOLS, Service
@@ -74,3 +80,84 @@ def served(real: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def client(served: Served) -> Iterator[Radiarch]:
     with Radiarch(served.url, retry=QUICK) as one:
         yield one
+
+
+@pytest.fixture
+def worker(served: Served, stored: Stored) -> Iterator[None]:
+    """Plans everything that is queued."""
+    ended = threading.Event()
+
+    def queued(one: Served) -> list[str]:
+        return [p.id for p in one.store.plans.page().items if p.state == PlanState.QUEUED]
+
+    def work() -> None:
+        while not ended.wait(0.05):
+            served.sessions.turn()
+            for plan in queued(served):
+                served.start(plan)
+                served.succeed(plan, dose_orthanc_id=stored.rtstruct_orthanc_id)
+            for session in served.live_sessions():
+                for plan in queued(served.within(session)):
+                    served.plan_in(session, plan)
+
+    def work_or_cancel() -> None:
+        try:
+            work()
+        except BaseException:
+            for one in (served, *map(served.within, served.live_sessions())):
+                for plan in one.store.plans.page().items:
+                    one.store.plans.cancel(plan.id)  # whoever waits for it is told
+            raise
+
+    thread = threading.Thread(target=work_or_cancel)
+    thread.start()
+    yield
+    ended.set()
+    thread.join()
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> PhantomStudy:
+    made = box(shape=(6, 16, 16), spacing_mm=(8.0, 8.0, 8.0), patient_id="SESSION-BOX")
+    made.save(tmp_path / "case")
+    (tmp_path / "case" / "notes.txt").write_text("no DICOM")
+    return made
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run the command in this process."""
+
+    def call(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["radiarch", *arguments])
+        capsys.readouterr()
+        code = run(root)
+        captured = capsys.readouterr()
+        return Result(code, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def radiarch(bare: Command, served: Served, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run the command in this process, with the served app's address in the environment."""
+    monkeypatch.setenv("RADIARCH_URL", served.url)
+    return bare

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pydicom
 import redis
 import uvicorn
 from pydicom.uid import RTDoseStorage
@@ -22,6 +24,7 @@ from radiarch_contract import __version__, transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve, JobResult, Output, StructureMetrics, WorkerStatus
+from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import GoalStatus, OutputKind, Stage
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_plugin.app import create_app
@@ -30,6 +33,7 @@ from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.sessions import Session, Sessions, SessionSettings
+from radiarch_plugin.sessions.header import read_header
 from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -59,6 +63,24 @@ class Served:
     def live_sessions(self) -> list[Session]:
         return list(self.sessions._live.values())
 
+    def plan_in(self, session: Session, plan_id: str) -> bytes:
+        """Play the worker in a session; the dose that it has stored."""
+        self.sessions.turn()
+        inside = self.within(session)
+        inside.start(plan_id)
+        source = next(f for f in session.catalog.files() if f.header.modality == "CT")
+        dose = pydicom.dcmread(BytesIO(session.catalog.read(source)))
+        dose.SOPClassUID = dose.file_meta.MediaStorageSOPClassUID = RTDoseStorage
+        dose.SOPInstanceUID = dose.file_meta.MediaStorageSOPInstanceUID = sop_instance_uid(plan_id, "rtdose")
+        dose.SeriesInstanceUID, dose.Modality = series_instance_uid(plan_id, "rtdose"), "RTDOSE"
+        buffer = BytesIO()
+        dose.save_as(buffer, enforce_file_format=True)
+        with session.catalog.adding(plan_id) as batch:
+            header = read_header(buffer.getvalue())
+            batch.add(header, buffer.getvalue())
+        inside.succeed(plan_id, dose_orthanc_id=header.orthanc_id)
+        return buffer.getvalue()
+
     def start(self, plan_id: str, *, progress: float = 0.25, lines: tuple[str, ...] = ()) -> None:
         """A worker has begun."""
         if self.store.attempts.current([plan_id]).get(plan_id) is None:  # else a session's loop has begun it
@@ -81,7 +103,9 @@ class Served:
     def log(self, plan_id: str, *lines: str) -> None:
         self.store.journal.append_log(plan_id, 1, LogPosition(), lines)
 
-    def succeed(self, plan_id: str, *, scale: float = 1.0, dose_orthanc_id: str = "") -> None:
+    def succeed(
+        self, plan_id: str, *, scale: float = 1.0, dose_orthanc_id: str = "", robustness: Robustness | None = None
+    ) -> None:
         """A worker has ended with results; doses are 60 Gy times ``scale``."""
         dose = Output(
             kind=OutputKind.RTDOSE,
@@ -104,6 +128,7 @@ class Served:
                     ),
                 ),
                 uncertainty_percent=1.5,
+                robustness=robustness,
                 notes=("BODY was found from the CT",),
                 timings_s={"optimizing": 12.5},
                 worker="w1",

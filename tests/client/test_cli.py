@@ -8,61 +8,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from radiarch_client import Radiarch
-from radiarch_client.cli._base import Exit, run
-from radiarch_client.cli._main import root
+from radiarch_client.cli._base import Exit
 from radiarch_client.models import Plan
 
-from .conftest import Stored
+from .conftest import Command, Stored
 from .faults import Answer, faulty_server, json_answer
 from .served import Served, forget_workers
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-    @property
-    def lines(self) -> list[Any]:
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-Command = Callable[..., Result]
-
-
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run the command in this process."""
-
-    def call(*arguments: str) -> Result:
-        monkeypatch.setattr(sys, "argv", ["radiarch", *arguments])
-        capsys.readouterr()
-        code = run(root)
-        captured = capsys.readouterr()
-        return Result(code, captured.out, captured.err)
-
-    return call
-
-
-@pytest.fixture
-def radiarch(bare: Command, served: Served, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run the command in this process, with the served app's address in the environment."""
-    monkeypatch.setenv("RADIARCH_URL", served.url)
-    return bare
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,6 @@ import yaml
 from radiarch_client import Orthanc, Radiarch, Session
 from radiarch_client.cli._base import Exit
 from radiarch_client.cli._main import root
-from radiarch_contract.states import PlanState
 
 from .conftest import Stored
 from .served import Served
@@ -30,36 +27,6 @@ def blocks(language: str) -> list[str]:
 def command_lines() -> list[list[str]]:
     lines = [line for block in blocks("console") for line in block.splitlines()]
     return [words for line in lines if (words := shlex.split(line, comments=True))[:1] == ["radiarch"]]
-
-
-@pytest.fixture
-def worker(served: Served, stored: Stored) -> Iterator[None]:
-    """Plans everything that is queued."""
-    ended = threading.Event()
-
-    def work() -> None:
-        while not ended.wait(0.05):
-            served.sessions.turn()
-            for one in (served, *map(served.within, served.live_sessions())):
-                for plan in one.store.plans.page().items:
-                    if plan.state == PlanState.QUEUED:
-                        one.start(plan.id)
-                        one.succeed(plan.id, dose_orthanc_id=stored.rtstruct_orthanc_id if one is served else "")
-
-    def work_or_cancel() -> None:
-        try:
-            work()
-        except BaseException:
-            for one in (served, *map(served.within, served.live_sessions())):
-                for plan in one.store.plans.page().items:
-                    one.store.plans.cancel(plan.id)  # whoever waits for it is told
-            raise
-
-    thread = threading.Thread(target=work_or_cancel)
-    thread.start()
-    yield
-    ended.set()
-    thread.join()
 
 
 def test_the_examples_run(
@@ -99,8 +66,9 @@ def test_a_command_line_is_one(words: list[str], tmp_path: Path, monkeypatch: py
 
 def test_every_command_is_told() -> None:
     names = list(root.commands)
-    names += [f"protocols {n}" for n in root.commands["protocols"].commands]  # type: ignore[attr-defined]
-    names.remove("protocols")
+    for group in ("protocols", "session"):
+        names += [f"{group} {n}" for n in root.commands[group].commands]  # type: ignore[attr-defined]
+        names.remove(group)
     assert [n for n in names if f"`{n} " not in PAGE and f"`{n}`" not in PAGE] == []
 
 

@@ -9,47 +9,18 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from pydicom.uid import UID
 from radiarch_client import AsyncRadiarch, ConflictError, InvalidRequestError, NotFoundError, Radiarch, RadiarchError
-from radiarch_contract.states import OutputKind, PlanState
-from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
-from radiarch_plugin.sessions.header import read_header
+from radiarch_contract.uids import sop_instance_uid
 
-from tests.phantoms import PhantomStudy, box
+from tests.phantoms import PhantomStudy
 
 from .served import Served
 
 
-@pytest.fixture
-def study(tmp_path: Path) -> PhantomStudy:
-    made = box(shape=(6, 16, 16), spacing_mm=(8.0, 8.0, 8.0), patient_id="SESSION-BOX")
-    made.save(tmp_path / "case")
-    (tmp_path / "case" / "notes.txt").write_text("no DICOM")
-    return made
-
-
-def dose_of(plan_id: str, study: PhantomStudy) -> bytes:
-    """An object with the identity of a plan's dose."""
-    made = study.images[0].copy()
-    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = UID(SOP_CLASS_UIDS[OutputKind.RTDOSE])
-    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid(plan_id, "rtdose"))
-    made.SeriesInstanceUID, made.Modality = series_instance_uid(plan_id, "rtdose"), "RTDOSE"
-    buffer = BytesIO()
-    made.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-def play_worker(served: Served, session_id: str, plan_id: str, study: PhantomStudy) -> None:
-    """Plan it, with one result."""
+def play_worker(served: Served, session_id: str, plan_id: str) -> bytes:
+    """Plan it; its dose."""
     session = next(s for s in served.live_sessions() if s.record.id == session_id)
-    served.sessions.turn()
-    assert session.store.plans.get(plan_id).state == PlanState.QUEUED
-    inside = served.within(session)
-    inside.start(plan_id)
-    data = dose_of(plan_id, study)
-    with session.catalog.adding(plan_id) as batch:
-        batch.add(read_header(data), data)
-    inside.succeed(plan_id, dose_orthanc_id=read_header(data).orthanc_id)
+    return served.plan_in(session, plan_id)
 
 
 def uids_in_orthanc(client: Radiarch, study: PhantomStudy) -> set[str | None]:
@@ -69,7 +40,7 @@ def test_a_session_from_folder_to_result(client: Radiarch, served: Served, study
         assert session.structure_set() == str(study.rtstruct.SOPInstanceUID)
         made = session.create_plan(session.structure_set(), protocol="test-box", idempotency_key="once")
         assert session.create_plan(session.structure_set(), protocol="test-box", idempotency_key="once").id == made.id
-        play_worker(served, session.access.id, made.id, study)
+        dose = play_worker(served, session.access.id, made.id)
         done = session.poll_until_done(made.id, interval_s=0.01)
         assert done.succeeded
         assert [p.id for p in session.list_plans()] == [done.id]
@@ -77,7 +48,7 @@ def test_a_session_from_folder_to_result(client: Radiarch, served: Served, study
         (result,) = session.results()
         assert (result.plan_id, result.kind) == (done.id, "rtdose")
         (path,) = session.download_outputs(done.id, tmp_path / "out")
-        assert path.read_bytes() == session.get_artifact(result.sop_instance_uid) == dose_of(done.id, study)
+        assert path.read_bytes() == session.get_artifact(result.sop_instance_uid) == dose
         assert session.info().plans == {"succeeded": 1}
         with pytest.raises(NotFoundError):
             client.get_plan(done.id)
@@ -95,7 +66,7 @@ def test_what_is_kept_stays(client: Radiarch, served: Served, study: PhantomStud
         made = session.create_plan(session.structure_set(), protocol="test-box")
         with pytest.raises(ConflictError):
             session.keep()
-        play_worker(served, session.access.id, made.id, study)
+        play_worker(served, session.access.id, made.id)
         kept = session.keep()
         assert kept.plans == (made.id,)
         assert [(k.sop_instance_uid, k.new) for k in kept.objects] == [(sop_instance_uid(made.id, "rtdose"), True)]
@@ -166,11 +137,11 @@ def test_the_async_client_does_the_same(served: Served, study: PhantomStudy, tmp
             async with await client.session() as session:
                 await session.upload_folder(tmp_path / "case", progress=note)
                 made = await session.create_plan(await session.structure_set(), protocol="test-box")
-                await anyio.to_thread.run_sync(play_worker, served, session.access.id, made.id, study)
+                dose = await anyio.to_thread.run_sync(play_worker, served, session.access.id, made.id)
                 assert (await session.poll_until_done(made.id, interval_s=0.01)).succeeded
                 assert [p.id async for p in session.list_plans()] == [made.id]
                 (path,) = await session.download_outputs(made.id, tmp_path / "out")
-                assert path.read_bytes() == dose_of(made.id, study)
+                assert path.read_bytes() == dose
                 assert (await session.prolong(60)).expires_at < (session.opened or await session.info()).expires_at
             with pytest.raises(NotFoundError):
                 await client.resume_session(session.access.id, session.access.secret).info()

@@ -29,10 +29,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from radiarch_client import Radiarch, Retry
+from radiarch_client import Radiarch, Retry, Session
 from radiarch_client._config import Settings, load_settings
 
 F = TypeVar("F", bound=Callable[..., Any])
+Plans = Radiarch | Session
+SESSION_VARIABLE = "RADIARCH_SESSION"
+"""Holds a session's id and secret; there is no option for it, as others can read a command's options."""
 
 _NOTHING = "–"
 _PIPE_WIDTH = 200
@@ -110,6 +113,22 @@ class Cli:
             self._client = Radiarch(settings=self.settings, timeout_s=self.timeout_s)
             click.get_current_context().find_root().call_on_close(self._client.close)
         return self._client
+
+    @cached_property
+    def session(self) -> Session | None:
+        """The session that the environment names."""
+        given = os.environ.get(SESSION_VARIABLE)
+        if not given:
+            return None
+        identifier, colon, secret = given.partition(":")
+        if not (identifier and colon and secret):
+            raise ConfigurationError(f"{SESSION_VARIABLE} is not ID:SECRET\nUse what 'radiarch session open' prints.")
+        return self.client.resume_session(identifier, secret)
+
+    @property
+    def plans(self) -> Plans:
+        """Where plans are asked for and looked for: in the environment's session if there is one, else in Orthanc."""
+        return self.session or self.client
 
     def emit(self, value: Any) -> None:
         """A value as JSON on stdout."""
@@ -220,9 +239,13 @@ def connection_options(command: F) -> F:
         (("--timeout",), {"help": "Longest wait for one answer, seconds.", "type": click.FloatRange(min=0.1)}),
         (("--json",), {"help": "Answer as JSON on stdout; messages stay on stderr.", "is_flag": True, "default": None}),
     ]
+    own = list(getattr(command, "__click_params__", ()))
     for names, settings in reversed(options):
         key = names[0].removeprefix("--").replace("-", "_")
         command = click.option(*names, expose_value=False, callback=_store(key), **settings)(command)
+    listed: list[click.Parameter] = getattr(command, "__click_params__", [])  # the last is shown first
+    if own:
+        listed[:] = listed[len(own) :] + own
     return command
 
 

@@ -22,7 +22,7 @@ def plan_id(cli: Cli, given: str) -> str:
     """The id itself, or the newest plan's for ``last``."""
     if given != "last":
         return given
-    newest = next(iter(cli.client.list_plans(page_size=1)), None)
+    newest = next(iter(cli.plans.list_plans(page_size=1)), None)
     if newest is None:
         raise NotFoundError("there is no plan yet", remedy="Ask for one with 'radiarch plan', or send an RTSTRUCT.")
     return newest.id

@@ -43,7 +43,7 @@ def register(root: RadiarchGroup) -> None:
     ) -> None:
         """Metrics and cumulative DVH of every structure on the final dose."""
         identifier = plan_id(cli, plan)
-        answer = cli.client.dvh(identifier)
+        answer = cli.plans.dvh(identifier)
         curves = _chosen(answer.curves, structures)
         if png is not None:
             _plot.to_png([(identifier[:8], curves)], png)
@@ -56,7 +56,7 @@ def register(root: RadiarchGroup) -> None:
             return
         if table_file == "-":
             return
-        whole = cli.client.get_plan(identifier)
+        whole = cli.plans.get_plan(identifier)
         names = {c.structure for c in curves}
         cli.show(_tables.metrics([m for m in whole.metrics if m.structure in names]))
         if plot:
@@ -71,7 +71,7 @@ def register(root: RadiarchGroup) -> None:
         """Metrics and goals of plans side by side, as differences from the first."""
         if len(plans) < 2:
             raise click.UsageError("name two plans or more")
-        answer = cli.client.compare(*(plan_id(cli, p) for p in plans))
+        answer = cli.plans.compare(*(plan_id(cli, p) for p in plans))
         if png is not None:
             _plot.to_png([(d.plan_id[:8], d.curves) for d in answer.dvh], png)
             cli.say(f"wrote {png}")

@@ -7,7 +7,7 @@ import sys
 import click
 from radiarch_contract import __version__
 
-from . import _data, _doctor, _dvh, _plans, _service
+from . import _checks, _data, _doctor, _dvh, _plans, _service, _session
 from ._base import Exit, RadiarchGroup, connection_options, run
 
 _CODES = ", ".join(f"{int(e)} {e.name.lower().replace('_', ' ')}" for e in Exit)
@@ -30,6 +30,8 @@ def root() -> None:
 
 _plans.register(root)
 _dvh.register(root)
+_checks.register(root)
+_session.register(root)
 _service.register(root)
 _data.register(root)
 _doctor.register(root)

@@ -10,7 +10,16 @@ from radiarch_contract.states import GoalStatus, PlanState
 from rich.table import Table
 from rich.text import Text
 
-from radiarch_client.models import Failure, GoalResult, Plan, PlanSummary, StructureMetrics
+from radiarch_client.models import (
+    Approval,
+    DoseComparison,
+    Failure,
+    GoalResult,
+    Plan,
+    PlanSummary,
+    Robustness,
+    StructureMetrics,
+)
 
 from ._base import cell, clean, table
 
@@ -152,6 +161,7 @@ def whole_plan(plan: Plan) -> list[Any]:
                 ("protocol", plan.protocol_id),
                 ("workflow", plan.workflow_id),
                 ("prescription", f"{rx.dose_gy:g} Gy in {rx.fractions} fractions to {rx.target}" if rx else None),
+                ("decision", _decision(plan.approval)),
                 ("uncertainty", f"{plan.uncertainty_percent:.2f} %" if plan.uncertainty_percent is not None else None),
                 ("worker", plan.worker),
                 ("attempts", plan.attempt),
@@ -162,6 +172,10 @@ def whole_plan(plan: Plan) -> list[Any]:
         parts += ["", goals(plan.goals)]
     if plan.metrics:
         parts += ["", metrics(plan.metrics)]
+    if plan.comparison is not None:
+        parts += ["", *_comparison(plan.comparison)]
+    if plan.robustness is not None:
+        parts += ["", *_robustness(plan.robustness)]
     if plan.beams:
         parts += ["", _beams(plan)]
     if plan.outputs:
@@ -193,6 +207,74 @@ def _beams(plan: Plan) -> Table:
     )
     columns = ("beam", "name", "gantry °", "couch °", "layers", "spots", "energy MeV", "MU/fraction")
     return table(*columns, rows=rows, right=columns[2:])
+
+
+def _decision(approval: Approval | None) -> str | None:
+    if approval is None:
+        return None
+    comment = f": {approval.comment}" if approval.comment else ""
+    return f"{approval.decision} by {approval.by or 'somebody'}, {moment(approval.at)}{comment}"
+
+
+def _comparison(found: DoseComparison) -> list[Any]:
+    """A dose beside its reference: gamma, and the reference's metrics below the dose's own."""
+    reference, gamma = found.reference, found.gamma
+    c = gamma.criteria if gamma else {}
+    judged = (
+        f"{gamma.passed_percent:.1f} % of {gamma.points} points pass {c.get('dose_percent', 0):g} % / "
+        f"{c.get('distance_mm', 0):g} mm, {c.get('normalisation')}, above {c.get('cutoff_percent', 0):g} %"
+        if gamma
+        else found.gamma_note
+    )
+    scale = f"{found.scale:.4f} ({found.scale_source})" if found.scale_source != "none" else None
+    mean = found.mean_difference_gy
+    parts: list[Any] = [
+        facts(
+            [
+                ("compared with", f"{reference.sop_instance_uid} ({reference.label or reference.dose_type})"),
+                ("gamma", judged),
+                ("mean difference", None if mean is None else f"{mean:+.3f} Gy where the dose is high"),
+                ("scaled by", scale),
+            ]
+        )
+    ]
+    if found.metrics:
+        parts += ["", "Of the reference:", metrics(found.metrics)]
+    return parts
+
+
+def _robustness(found: Robustness) -> list[Any]:
+    """What the plan is worth under errors: the range of each metric, and each goal's worst case."""
+    systematic, random = ("/".join(f"{v:g}" for v in mm) for mm in (found.setup_systematic_mm, found.setup_random_mm))
+    parts: list[Any] = [
+        facts(
+            [
+                (
+                    "robustness",
+                    f"{len(found.scenarios)} scenarios: setup {systematic} mm, random {random} mm, "
+                    f"range {found.range_percent:g} %",
+                )
+            ]
+        )
+    ]
+    if found.metrics:
+        rows = (
+            (m.structure, m.metric, number(m.low_gy), number(m.nominal_gy), number(m.high_gy)) for m in found.metrics
+        )
+        columns = ("structure", "metric", "lowest Gy", "nominal Gy", "highest Gy")
+        parts += ["", table(*columns, rows=rows, right=columns[2:])]
+    if found.goals:
+        goals_of = (
+            (
+                g.text,
+                f"{g.met} of {g.scenarios}",
+                goal_value(GoalResult(text=g.text, value=g.worst, unit=g.unit, status=g.worst_status)),
+                g.worst_scenario,
+            )
+            for g in found.goals
+        )
+        parts += ["", table("goal", "met in", "worst", "scenario", rows=goals_of)]
+    return parts
 
 
 def _took(plan: PlanSummary) -> str | None:

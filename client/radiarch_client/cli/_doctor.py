@@ -15,7 +15,7 @@ from enum import StrEnum
 import click
 import httpx
 from radiarch_contract import __version__
-from radiarch_contract.errors import RadiarchError
+from radiarch_contract.errors import ConflictError, ErrorCode, RadiarchError
 from radiarch_contract.transport import LOST_AFTER_S
 from rich.table import Table
 from rich.text import Text
@@ -34,6 +34,7 @@ class Level(StrEnum):
 
 
 _STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}
+_OLDEST_ORTHANC = (1, 10)
 _SLOW_ECHO_S = 0.03
 """A C-ECHO takes 5 ms on one machine, and 40 ms more where Nagle's algorithm waits for a delayed acknowledgement."""
 
@@ -87,8 +88,10 @@ def examine(cli: Cli, dicom_host: str | None = None, dicom_port: int | None = No
             return
         info = yield from _service(client)
         if info is not None:
+            yield from _parts(info)
             yield from _workers(client, info)
             yield from _protocols(client)
+            yield from _sessions(client)
         host = dicom_host or httpx.URL(cli.settings.url).host
         yield from _dicom_port(host, dicom_port or system.dicom_port, system.dicom_aet)
 
@@ -124,7 +127,16 @@ def _orthanc(client: Radiarch) -> Generator[Finding, None, OrthancSystem | None]
     except RadiarchError as e:
         yield _failed("Orthanc", e)
         return None
-    yield Finding("Orthanc", Level.OK, f"version {system.version}, AE title {system.dicom_aet}")
+    if _version(system.version) < _OLDEST_ORTHANC:
+        oldest = ".".join(map(str, _OLDEST_ORTHANC))
+        yield Finding(
+            "Orthanc",
+            Level.PROBLEM,
+            f"version {system.version} is too old: the plugin needs {oldest} or newer",
+            "Update Orthanc (Debian 12 and later have it).",
+        )
+    else:
+        yield Finding("Orthanc", Level.OK, f"version {system.version}, AE title {system.dicom_aet}")
     if "dicom-web" not in loaded:
         yield Finding(
             "Orthanc",
@@ -186,10 +198,19 @@ def _service(client: Radiarch) -> Generator[Finding, None, Info | None]:
         yield Finding("Radiarch", Level.PROBLEM, f"{problem.code}: {problem.message}", problem.remedy)
     if not info.ready and not info.problems:
         yield Finding("Radiarch", Level.PROBLEM, "not ready, without a reason", "Look into Orthanc's log.")
+    return info
+
+
+def _parts(info: Info) -> Iterator[Finding]:
+    """What the service stands on; what is wrong with it is among its problems."""
     if info.queue is not None:
         q = info.queue
-        yield Finding("queue", Level.OK, f"{q.waiting} waiting, {q.queued} queued, {q.running} running")
-    return info
+        plans = f"{q.waiting} plans waiting, {q.queued} queued, {q.running} running"
+        yield Finding("database", Level.OK, f"answers: {plans}")
+        if q.running + q.queued and info.workers is not None and not info.workers.total:
+            yield Finding("queue", Level.WARNING, f"{plans}, and nobody to run them", "Start a worker.")
+    if not any(p.code == ErrorCode.QUEUE_UNAVAILABLE for p in info.problems):
+        yield Finding("Redis", Level.OK, "answers")
 
 
 def _workers(client: Radiarch, info: Info) -> Iterator[Finding]:
@@ -253,6 +274,18 @@ def _protocols(client: Radiarch) -> Iterator[Finding]:
         )
 
 
+def _sessions(client: Radiarch) -> Iterator[Finding]:
+    try:
+        client.session(ttl_s=60, label="radiarch doctor").end()
+    except ConflictError as e:
+        yield Finding("sessions", Level.WARNING, str(e), e.info.remedy)
+    except RadiarchError as e:
+        off = e.code in (ErrorCode.NOT_FOUND, ErrorCode.NOT_READY)
+        yield Finding("sessions", Level.WARNING if off else Level.PROBLEM, str(e), e.info.remedy)
+    else:
+        yield Finding("sessions", Level.OK, "can be opened: plan --folder works")
+
+
 def _dicom_port(host: str, port: int | None, aet: str | None) -> Iterator[Finding]:
     if port is None or aet is None:
         yield Finding("DICOM", Level.UNKNOWN, "Orthanc does not tell its DICOM port")
@@ -280,7 +313,14 @@ def _dicom_port(host: str, port: int | None, aet: str | None) -> Iterator[Findin
 
 
 def _failed(check: str, error: RadiarchError) -> Finding:
-    return Finding(check, Level.PROBLEM, str(error), error.info.remedy)
+    remedy = error.info.remedy.replace(" 'radiarch doctor' looks further.", "").replace(" ('radiarch doctor')", "")
+    return Finding(check, Level.PROBLEM, str(error), remedy)
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """1.12.4 as numbers; what is no number ("mainline") is newer than any."""
+    parts = text.split(".")
+    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else (1_000,)
 
 
 def _line(finding: Finding) -> Table:

@@ -313,6 +313,11 @@ class RecalculationParameters(WorkflowParameters):
         description="Protons per MU of the plan's machine over those of `machine`; null: 1 where the plan was made for "
         "`machine`, else derived from the plan's RTDOSE.",
     )
+    spot_size: Literal["plan", "machine"] = Field(
+        default="plan",
+        description="plan: spots as wide as a plan of another machine says they are (Scanning Spot Size), where it "
+        "does; machine: always as wide as the beam data have them.",
+    )
     scoring_spacing_mm: float = Field(
         default=3.0, ge=1, le=6, description="Wanted spacing of the dose grid; a whole multiple of the CT's."
     )

@@ -172,3 +172,15 @@ def test_what_contradicts_itself_is_refused(name: str) -> None:
     ds = plan()
     BROKEN[name](ds)
     assert refusal(ds).code is ErrorCode.UNREADABLE_RTPLAN
+
+
+def test_spot_sizes_are_read_where_they_are_told() -> None:
+    ds = plan()
+    for a_beam in ds.IonBeamSequence:
+        for a_point in a_beam.IonControlPointSequence:
+            a_point.ScanningSpotSize = [8.5, 9.0]
+    assert {layer.spot_fwhm_mm for b in read_ion_plan(ds).beams for layer in b.layers} == {(8.5, 9.0)}
+    for a_beam in ds.IonBeamSequence:
+        for a_point in a_beam.IonControlPointSequence:
+            a_point.ScanningSpotSize = [0.0, 9.0]
+    assert {layer.spot_fwhm_mm for b in read_ion_plan(ds).beams for layer in b.layers} == {None}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pydicom
@@ -16,10 +17,13 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.states import OutputKind
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import Prescription
+from radiarch_contract.workflows import Prescription, RecalculationParameters
 from radiarch_worker.dicom import encode, write_rtplan
+from radiarch_worker.engines.mcsquare import load_machine
 from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
 from radiarch_worker.patient import load_patient
+from radiarch_worker.recalculation import read_ion_plan
+from radiarch_worker.recalculation.compute import _with_the_plans_spots
 
 from tests.phantoms import box
 from tests.worker.dicom.dciodvfy import findings
@@ -137,6 +141,27 @@ def test_another_machines_meterset_is_scaled_to_its_physical_dose(plan: Dataset,
     assert found.scale == pytest.approx(1.2, rel=0.01)
     assert ran.stored[OutputKind.RTDOSE].DoseType == "PHYSICAL"
     assert any("absolute level is not" in note for note in ran.result.notes)
+    assert any("does not say how wide" in note for note in ran.result.notes)
+
+
+def test_spots_are_as_wide_as_a_plan_of_another_machine_says(plan: Dataset) -> None:
+    machine = load_machine(MACHINE)
+
+    def widths(size: list[float], **given: Any) -> tuple[tuple[float, float], str]:
+        changed = other_machine(plan)
+        for n, beam in enumerate(changed.IonBeamSequence):
+            for point in beam.IonControlPointSequence:
+                point.ScanningSpotSize = [size[n], size[n]]
+        found, notes = _with_the_plans_spots(read_ion_plan(changed), machine, RecalculationParameters(**given))
+        return found.spot_fwhm_mm(100.0), " ".join(notes)
+
+    own = machine.spot_fwhm_mm(100.0)
+    assert widths([9.0, 9.0]) == (pytest.approx((9.0, 9.0)), ANY)
+    assert "9.0 to 9.0 mm" in widths([9.0, 9.0])[1]
+    assert widths([9.0, 9.0], spot_size="machine") == (own, "")
+    assert widths([9.0, 12.0])[0] == own
+    assert "different widths" in widths([9.0, 12.0])[1]
+    assert _with_the_plans_spots(read_ion_plan(plan), machine, RecalculationParameters()) == (machine, ())
 
 
 def test_a_meterset_that_nothing_translates_is_refused(plan: Dataset, run: Run) -> None:

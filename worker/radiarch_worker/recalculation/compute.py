@@ -19,6 +19,7 @@ from radiarch_contract.workflows import Prescription, RecalculationParameters
 from scipy import ndimage
 
 from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.mcsquare import variations
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
@@ -29,6 +30,8 @@ from radiarch_worker.planning.proton import RBE
 
 from .ion_plan import ReadPlan, unsupported
 
+SPOT_SPREAD_MM = 0.5
+"""By how much spots of one energy may differ in width between beams: one set of beam data has one width."""
 SHIFTER_TOLERANCE_MM = 0.5
 """By how much a range shifter's water-equivalent thickness may differ from the machine's: systems round it."""
 _PILOT_PRIMARIES = 80_000
@@ -86,6 +89,7 @@ def recompute(
     source = _scale_source(plan, reference, machine, parameters)
     _check_energies(plan, machine)
     plan = _with_known_shifters(plan, machine)
+    machine, spot_note = _with_the_plans_spots(plan, machine, parameters)
     lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
     grid = lattice.grid(patient.body.mask)
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
@@ -156,6 +160,7 @@ def recompute(
                 "uncertainty_percent": result.uncertainty_percent,
                 "uncertainty_in": where,
                 "dose_grid_mm": list(grid.spacing_mm),
+                "spot_size": parameters.spot_size,
                 "meterset_scale": scale,
                 "meterset_scale_source": source,
                 "recalculated_plan": {
@@ -173,6 +178,7 @@ def recompute(
                 *plan.notes,
                 *ct.notes,
                 note,
+                *spot_note,
                 "The dose is RBE-weighted (factor 1.1)."
                 if weighted
                 else "The dose is physical, as the plan's RTDOSE is.",
@@ -273,6 +279,40 @@ def _with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> Rea
             beam = dataclasses.replace(beam, range_shifter=dataclasses.replace(shifter, id=chosen))
         beams.append(beam)
     return dataclasses.replace(plan, beams=tuple(beams))
+
+
+def _with_the_plans_spots(
+    plan: ReadPlan, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
+) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
+    """The machine with spots as wide as the plan says, and what is to be said of it.
+
+    A plan of the very beam data that are used has their spots already.
+    """
+    if parameters.spot_size == "machine" or all(model == machine.name for _, model in plan.machines):
+        return machine, ()
+    told: dict[float, set[tuple[float, float]]] = {}
+    for beam in plan.beams:
+        for layer in beam.layers:
+            if layer.spot_fwhm_mm is not None:
+                told.setdefault(layer.energy_mev, set()).add(layer.spot_fwhm_mm)
+    own = f"Spots are as wide as the beam data {machine.name} have them"
+    if not told:
+        return machine, (f"{own}: the plan does not say how wide its machine's are.",)
+    spread = max(max(s[i] for s in sizes) - min(s[i] for s in sizes) for sizes in told.values() for i in (0, 1))
+    if spread > SPOT_SPREAD_MM:
+        return machine, (f"{own}: the plan's beams have spots of different widths at one energy.",)
+    sizes = [(e, _mean(told[e], 0), _mean(told[e], 1)) for e in sorted(told)]
+    wanted, had = [x for _, x, _ in sizes], [machine.spot_fwhm_mm(e)[0] for e, _, _ in sizes]
+    note = (
+        f"Spots are as wide as the plan says its machine's are: {min(wanted):.1f} to {max(wanted):.1f} mm (full width "
+        f"at half maximum in air at the isocenter); the beam data {machine.name} have {min(had):.1f} to "
+        f"{max(had):.1f} mm. Their halo is that of the beam data."
+    )
+    return variations.with_spot_sizes(machine, sizes), (note,)
+
+
+def _mean(sizes: set[tuple[float, float]], axis: int) -> float:
+    return float(np.mean([s[axis] for s in sorted(sizes)]))
 
 
 def _scale_source(

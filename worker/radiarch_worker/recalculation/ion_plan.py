@@ -22,6 +22,7 @@ MAX_MU = 1e7
 WEIGHT_TOLERANCE = 1e-3
 """Of a beam's meterset: by how much spot weights and cumulative weights may differ (both are rounded)."""
 ANGLE_TOLERANCE_DEG = 0.01
+MAX_SPOT_FWHM_MM = 100.0
 
 _MODIFIERS = (
     ("NumberOfWedges", "wedges"),
@@ -313,7 +314,7 @@ class _Beam:
             kept = weights > 0
             if kept.any():
                 mu = weights[kept] * (self.meterset_mu / final)
-                layers.append(Layer(energy, xy[kept, 0], xy[kept, 1], mu))
+                layers.append(Layer(energy, xy[kept, 0], xy[kept, 1], mu, _spot_fwhm_mm(point)))
         total = float(sum(layer.meterset_mu.sum() for layer in layers))
         if not layers or abs(total - self.meterset_mu) > WEIGHT_TOLERANCE * self.meterset_mu:
             raise self._contradiction(f"has spots of {total:g} MU, its meterset is {self.meterset_mu:g} MU")
@@ -338,6 +339,14 @@ class _Beam:
             remedy="Export the plan again.",
             code=ErrorCode.UNREADABLE_RTPLAN,
         )
+
+
+def _spot_fwhm_mm(point: Reader) -> tuple[float, float] | None:
+    """Scanning Spot Size (300A,0398): full width at half maximum in air at the isocenter, where it is told."""
+    if point.value("ScanningSpotSize") is None:
+        return None
+    x_mm, y_mm = point.floats("ScanningSpotSize", 2)
+    return (x_mm, y_mm) if 0 < x_mm <= MAX_SPOT_FWHM_MM and 0 < y_mm <= MAX_SPOT_FWHM_MM else None
 
 
 def unsupported(message: str, remedy: str) -> InputRefusedError:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from .files import invalid_output
 from .machine import Calibration, ProtonMachine
@@ -30,6 +33,42 @@ def denser(calibration: Calibration, percent: float, folder: Path) -> Calibratio
     file = folder / f"density{percent:+.6f}.txt"
     file.write_text("\n".join(lines) + "\n")
     return replace(calibration, density_file=file)
+
+
+def with_spot_sizes(machine: ProtonMachine, sizes: Sequence[tuple[float, float, float]]) -> ProtonMachine:
+    """A machine whose spots are as wide as another one's: size and divergence of the core are scaled alike.
+
+    So the beam's shape along its way stays, and its width is the wanted one at the isocenter. The halo stays as it is:
+    plans say nothing of it.
+
+    Parameters
+    ----------
+    sizes : (energy in MeV, full width at half maximum in air at the isocenter along x and y in mm), rising energies
+    """
+    energies = [e for e, _, _ in sizes]
+    ratios = []
+    for axis in (0, 1):
+        own = [machine.spot_fwhm_mm(e)[axis] for e in energies]
+        wanted = [s[1 + axis] for s in sizes]
+        found = np.array(wanted) / np.array(own)
+        ratios.append(np.interp(machine.energies_mev, energies, found))
+    head, title, table = machine.bdl_text.partition("NominalEnergy")
+    if not title:
+        raise invalid_output("the beam data library has no table of energies")
+    names, *rows = table.splitlines()
+    written = []
+    for row in rows:
+        values = row.split()
+        if len(values) == _SPOT_COLUMNS:
+            for ratio, (size, correlation) in zip(ratios, _SIZES[:2], strict=True):
+                factor = float(np.interp(float(values[0]), machine.energies_mev, ratio))
+                for column in range(size, correlation):  # size and divergence
+                    values[column] = f"{float(values[column]) * factor:.9g}"
+        elif values:
+            raise invalid_output(f"a row of the beam data library has {len(values)} columns, expected {_SPOT_COLUMNS}")
+        written.append(" ".join(values))
+    text = head + title + names + "\n" + "\n".join(written) + "\n"
+    return replace(machine, bdl_text=text, spot_sigma_mm=machine.spot_sigma_mm * np.stack(ratios, axis=1))
 
 
 def blurred(machine: ProtonMachine, sigma_x_mm: float, sigma_y_mm: float) -> ProtonMachine:

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from unittest.mock import ANY
 
 import numpy as np
 import pydicom
@@ -156,7 +155,7 @@ def test_spots_are_as_wide_as_a_plan_of_another_machine_says(plan: Dataset) -> N
         return found.spot_fwhm_mm(100.0), " ".join(notes)
 
     own = machine.spot_fwhm_mm(100.0)
-    assert widths([9.0, 9.0]) == (pytest.approx((9.0, 9.0)), ANY)
+    assert widths([9.0, 9.0])[0] == pytest.approx((9.0, 9.0))
     assert "9.0 to 9.0 mm" in widths([9.0, 9.0])[1]
     assert widths([9.0, 9.0], spot_size="machine") == (own, "")
     assert widths([9.0, 12.0])[0] == own

@@ -362,8 +362,7 @@ class Dvh extends PlanList {
 
   /** Where the scenarios of a robust plan have a structure's curve; null where it was not evaluated. */
   #band({ plan, curve }) {
-    const bands = this.state.curves[plan.id]?.bands ?? plan.robustness?.bands ?? [];
-    return bands.find((b) => b.structure === curve.structure) ?? null;
+    return (this.state.curves[plan.id]?.bands ?? []).find((b) => b.structure === curve.structure) ?? null;
   }
 
   /** D98, D95 and D2 of the targets, and of the structure that is pointed at. */

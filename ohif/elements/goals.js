@@ -4,7 +4,7 @@ import { RadiarchElement, define } from './core/element.js';
 import { fixed, shortId, signed, withUnit } from './core/format.js';
 import { followPlan } from './core/live.js';
 import { PLAN_LETTERS, structureColour } from './core/palette.js';
-import { Bones, Empty, GoalStatus, NoResult, Problem } from './core/parts.js';
+import { Bones, Empty, GOALS, GoalStatus, NoResult, Problem } from './core/parts.js';
 
 const CSS = `
   td.name { max-width: 22em; }
@@ -88,6 +88,15 @@ class Goals extends PlanList {
     </table></div>`;
   }
 
+  /** How a goal of a robust plan fares over its scenarios. */
+  worst(text, plan, letter) {
+    const found = plan.robustness?.goals.find((g) => g.text === text);
+    if (!found || found.worst === null) return null;
+    const [, tone, word] = GOALS[found.worst_status] ?? [];
+    return html`<div class="note" title=${`Worst in the scenario ${found.worst_scenario}`}>${letter}worst scenario ${withUnit(found.worst, found.unit)}${
+      word && html` <span class=${tone}>${word.toLowerCase()}</span>`}, met in ${found.met} of ${found.scenarios}</div>`;
+  }
+
   row(text, plans) {
     const found = plans.map((p) => p.goals.find((g) => g.text === text));
     const { structure, note } = found.find(Boolean);
@@ -97,7 +106,7 @@ class Goals extends PlanList {
         <span class="swatch" style=${{ background: structureColour(structure) }}></span>
         <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure })}>${structure}</button>
         <span class="muted nowrap">${rest}</span>
-      </div>${note && html`<div class="note">${note}</div>`}</td>
+      </div>${note && html`<div class="note">${note}</div>`}${plans.map((p, i) => this.worst(text, p, plans.length > 1 ? `${PLAN_LETTERS[i]}: ` : ''))}</td>
       ${found.map((g) => html`<td class="num">${g ? withUnit(g.value, g.unit) : '–'}</td><td><${GoalStatus} status=${g?.status} /></td>`)}
       ${plans.length === 2 && html`<td class="num">${difference(found)}</td>`}
     </tr>`;

@@ -67,6 +67,7 @@ class PlanPage extends RadiarchElement {
           ${done && html`<div class="card"><h2>Dose</h2><radiarch-pictures plan-id=${id} theme=${theme}></radiarch-pictures></div>`}
           ${done && html`<div class="card flush"><h2>Metrics</h2><radiarch-metrics plan-id=${id} theme=${theme}></radiarch-metrics></div>`}
           ${plan.objectives.length > 0 && html`<div class="card flush"><h2>Objectives</h2>${this.#objectives(plan)}</div>`}
+          ${plan.robustness && html`<div class="card flush"><h2>Robustness</h2>${this.#robustness(plan.robustness)}</div>`}
           <div class="card"><h2>Solver</h2><radiarch-trace plan-id=${id} theme=${theme}></radiarch-trace></div>
           <div class="card"><details open=${plan.state === 'failed' || null}><summary>Log</summary><radiarch-log plan-id=${id} theme=${theme}></radiarch-log></details></div>
         </div>
@@ -144,6 +145,15 @@ class PlanPage extends RadiarchElement {
       <dt>Compared as</dt><dd>${c.rbe_weighted ? 'RBE-weighted dose' : 'physical dose'}</dd>
       <dt>Scale</dt><dd>${fixed(c.scale, 4)} (${c.scale_source})</dd>
       <dt>Reference</dt><dd>${c.reference.label || c.reference.manufacturer || shortUid(c.reference.sop_instance_uid)}</dd></dl>`;
+  }
+
+  /** Dose metrics over all scenarios, each a Monte Carlo dose of the final meterset. */
+  #robustness(r) {
+    const mm = (v) => (v.every((x) => x === v[0]) ? fixed(v[0], 1) : v.map((x) => fixed(x, 1)).join(' / '));
+    return html`<p class="muted">${r.scenarios.length} scenarios: setup ${mm(r.setup_systematic_mm)} mm systematic, ${mm(r.setup_random_mm)} mm random; range ${fixed(r.range_percent, 1)} %.</p>
+      <div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Metric</th><th scope="col" class="num">Nominal, Gy</th><th scope="col" class="num">Lowest</th><th scope="col">in</th><th scope="col" class="num">Highest</th><th scope="col">in</th></tr></thead>
+        <tbody>${r.metrics.map((m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>${m.structure}</div></td><td>${m.metric}</td>
+          <td class="num">${fixed(m.nominal_gy, 1)}</td><td class="num">${fixed(m.low_gy, 1)}</td><td class="muted small">${m.low_scenario}</td><td class="num">${fixed(m.high_gy, 1)}</td><td class="muted small">${m.high_scenario}</td></tr>`)}</tbody></table></div>`;
   }
 
   #timings(plan) {

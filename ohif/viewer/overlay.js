@@ -209,7 +209,7 @@ export class Overlay {
     } else if (shown) {
       line(dose.label, null, 600);
       if (plan && plan.workflow_id !== 'evaluation') line('UNAPPROVED', '#ffd9a8');
-      if (plan?.superseded_by) line('Superseded by a newer plan', '#ffb86b', 600);
+      if (plan?.superseded_by) line('Superseded', '#ffb86b', 600);
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
       if (roomy && session.display.lines) {
         const reference = session.reference;

@@ -19,6 +19,7 @@ from radiarch_contract.job import (
 )
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
+from radiarch_contract.robustness import DvhBand, Robustness
 from radiarch_contract.states import ArrivalState, GoalStatus, Origin, PlanState, Stage
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
@@ -177,6 +178,9 @@ class PlanAnswer(PlanSummary):
     comparison: DoseComparison | None = Field(
         default=None, description="With the reference dose, where there is one; its curves are at /plans/{id}/dvh."
     )
+    robustness: Robustness | None = Field(
+        default=None, description="Of a robust plan, over its scenarios; its bands are at /plans/{id}/dvh."
+    )
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
@@ -193,6 +197,9 @@ class DvhAnswer(View):
     curves: tuple[DvhCurve, ...]
     reference_curves: tuple[DvhCurve, ...] = Field(
         default=(), description="Of the reference dose, where the plan was compared with one."
+    )
+    bands: tuple[DvhBand, ...] = Field(
+        default=(), description="Of a robust plan: between which volumes each curve lies over all scenarios."
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.goals import Goal
-from radiarch_contract.states import Stage
+from radiarch_contract.robustness import DvhBand, GoalBand, MetricBand, Robustness
+from radiarch_contract.states import GoalStatus, Stage
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
 from radiarch_plugin.store import ProgressUpdate
 from selenium.webdriver.common.keys import Keys
@@ -83,6 +84,38 @@ def test_a_plan_is_followed_from_the_queue_to_its_curves_without_reloading(
 
 def _dvh(browser: Browser) -> Any:
     return browser.find("radiarch-dvh")
+
+
+def test_a_robust_plan_shows_what_its_scenarios_span(
+    browser: Browser, served: Served, make: Callable[..., str]
+) -> None:
+    plan_id = make()
+    served.start(plan_id)
+    band = DvhBand(
+        structure="PTV", roi_number=1, dose_gy=(0, 50, 65), low_percent=(100, 90, 0), high_percent=(100, 100, 5)
+    )
+    goal = GoalBand(
+        text="PTV: D95% ≥ 95%", structure="PTV", unit="%", nominal=96.5, worst=91.25, worst_scenario="range +3 %",
+        worst_status=GoalStatus.MISSED, met=7, scenarios=9,
+    )  # fmt: skip
+    metric = MetricBand(
+        structure="PTV", roi_number=1, metric="D95%", nominal_gy=57.9, low_gy=54.75, high_gy=58.2,
+        low_scenario="range +3 %", high_scenario="nominal",
+    )  # fmt: skip
+    robustness = Robustness(
+        strategy="REDUCED_SET", setup_systematic_mm=(5, 5, 5), setup_random_mm=(0, 0, 0), range_percent=3,
+        scenarios=(), bands=(band,), goals=(goal,), metrics=(metric,),
+    )  # fmt: skip
+    served.succeed(plan_id, robustness=robustness)
+    browser.open(f"{served.url}/radiarch/ui/#/plans/{plan_id}")
+    browser.wait_text("worst scenario 91.3 % missed", "radiarch-goals")
+    browser.wait_text("met in 7 of 9", "radiarch-goals")
+    browser.wait_text("all scenarios", "radiarch-dvh")
+    browser.wait_text("54.8 range +3 %", "radiarch-plan-page")
+    bands = browser.script(
+        "return given[0].data.curves[given[1]].bands.map((b) => b.high_percent)", _dvh(browser), plan_id
+    )
+    assert bands == [[100, 100, 5]]
 
 
 def test_another_plan_leaves_nothing_of_the_last_one(

@@ -190,7 +190,9 @@ def test_what_the_server_does_not_offer_is_said(client: Radiarch, name: str, arg
 
 
 def _openapi(client: Radiarch) -> dict[str, Any]:
-    found: dict[str, Any] = httpx.get(f"{client.settings.url}/radiarch/api/openapi.json", trust_env=False).json()
+    found: dict[str, Any] = httpx.get(
+        f"{client.settings.url}/radiarch/api/openapi.json", trust_env=False, timeout=60
+    ).json()
     return found
 
 
@@ -198,9 +200,9 @@ def test_every_answer_of_the_schema_fits_a_model(client: Radiarch) -> None:
     """No field that the server documents for a plan is unknown to the client."""
     import httpx
 
-    schemas = httpx.get(f"{client.settings.url}/radiarch/api/openapi.json", trust_env=False).json()["components"][
-        "schemas"
-    ]
+    schemas = httpx.get(f"{client.settings.url}/radiarch/api/openapi.json", trust_env=False, timeout=60).json()[
+        "components"
+    ]["schemas"]
     pairs: list[tuple[str, type[BaseModel]]] = [
         ("InfoAnswer", models.Info),
         ("WorkflowAnswer", models.Workflow),

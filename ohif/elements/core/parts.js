@@ -43,7 +43,7 @@ export function State({ state, short = false }) {
   return html`<span class="status ${tone}"><${Icon} name=${icon} />${short && state === 'waiting' ? 'Waiting' : text}</span>`;
 }
 
-const GOALS = { met: ['check', 'good', 'Met'], near: ['half', 'warn', 'Near'], missed: ['cross', 'bad', 'Missed'] };
+export const GOALS = { met: ['check', 'good', 'Met'], near: ['half', 'warn', 'Near'], missed: ['cross', 'bad', 'Missed'] };
 
 export function GoalStatus({ status }) {
   const [icon, tone, text] = GOALS[status] ?? ['dash', 'muted', 'Open'];

@@ -151,9 +151,8 @@ def dvh(
     if format == "csv" or (format is None and "text/csv" in accept):
         name = {"Content-Disposition": f'attachment; filename="dvh-{plan_id}.csv"'}
         return Response(dvh_csv(curves), media_type="text/csv; charset=utf-8", headers=name)
-    return JsonResponse(
-        DvhAnswer(plan_id=plan_id, curves=curves, reference_curves=found.reference_dvh).model_dump(mode="json")
-    )
+    answer = DvhAnswer(plan_id=plan_id, curves=curves, reference_curves=found.reference_dvh, bands=found.bands)
+    return JsonResponse(answer.model_dump(mode="json"))
 
 
 @router.get("/{plan_id}/trace")
@@ -232,6 +231,7 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         uncertainty_percent=plan.uncertainty_percent,
         dose=plan.dose,
         comparison=plan.comparison,
+        robustness=plan.robustness,
         notes=plan.notes,
         provenance=plan.provenance,
         timings_s=plan.timings_s,

@@ -23,6 +23,7 @@ _RESULT = (
     "uncertainty_percent",
     "dose",
     "comparison",
+    "robustness",
     "notes",
     "provenance",
     "timings_s",
@@ -51,7 +52,8 @@ def result_texts(result: JobResult) -> tuple[str, str]:
     """A result in two parts: without curves, and the curves alone."""
     whole = result.model_dump(mode="json")
     reference = [] if whole["comparison"] is None else whole["comparison"].pop("dvh")
-    curves = {**{k: whole[k] for k in CURVES}, "reference_dvh": reference}
+    bands = [] if whole["robustness"] is None else whole["robustness"].pop("bands")
+    curves = {**{k: whole[k] for k in CURVES}, "reference_dvh": reference, "bands": bands}
     return dumps({k: whole[k] for k in _RESULT}), dumps(curves)
 
 

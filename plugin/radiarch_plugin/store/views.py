@@ -17,6 +17,7 @@ from radiarch_contract.job import (
     JobInput,
     StructureMetrics,
 )
+from radiarch_contract.robustness import DvhBand, Robustness
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
@@ -144,6 +145,7 @@ class PlanView(_View):
     uncertainty_percent: float | None = None
     dose: DoseDescription | None = None
     comparison: DoseComparison | None = None
+    robustness: Robustness | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
@@ -166,6 +168,7 @@ class Curves(_View):
 
     dvh: tuple[DvhCurve, ...] = ()
     reference_dvh: tuple[DvhCurve, ...] = ()
+    bands: tuple[DvhBand, ...] = ()
     solver_trace: tuple[dict[str, Any], ...] = ()
 
 

@@ -21,7 +21,7 @@ from .section import Section
 PRESCRIBED = Prescription(target="PTV", dose_gy=76.0, fractions=35)
 PASSED_PERCENT = 95.0
 CRITERIA = (GammaCriteria(), GammaCriteria(dose_percent=2, distance_mm=2))
-UNCERTAINTY_PERCENT = 1.5
+UNCERTAINTY_PERCENT = 2.0
 _METRICS = ("d_mean_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy")
 
 
@@ -75,7 +75,7 @@ def recomputed(case: Path) -> Section:
         demands=demands,
         note=f"The plan's machine is not in the beam data: its protons per MU were derived from the RTDOSE (scale "
         f"{found.scale:.4f}, mean dose where the RTDOSE has at least half of its maximum). So the shape of the dose is "
-        "compared, not its absolute level.",
+        "compared, not its absolute level. " + " ".join(n for n in found.plan.notes if n.startswith("Spots are")),
         workflows=("recalculation",),
     )
 

@@ -32,7 +32,7 @@ from tests.worker.runtime.conftest import make_spec
 
 from .section import Section
 
-UNCERTAINTY_PERCENT = 1.2
+UNCERTAINTY_PERCENT = 1.5
 TOLERANCE_PERCENT = 1.0
 GAMMA_PERCENT = 99.0
 CRITERIA = GammaCriteria()

@@ -79,7 +79,12 @@ def settings_in_water(folder: Path, machine: mcsquare.ProtonMachine) -> RunSetti
     density.write_text("-2000 1.0\n2000 1.0\n")
     material.write_text(f"-2000 {_WATER_LABEL}\n")
     water = replace(
-        mcsquare.load_calibration("UCL_Toshiba"), name="water", density_file=density, material_file=material
+        mcsquare.load_calibration("UCL_Toshiba"),
+        name="water",
+        density_file=density,
+        material_file=material,
+        rsp_hu=np.array([0.0, 1.0]),
+        rsp=np.ones(2, dtype=np.float32),
     )
     cores = len(os.sched_getaffinity(0))
     return RunSettings(machine, water, seed=1, threads=cores, job_dir=folder, reporter=Recorder(), timeout_s=900.0)

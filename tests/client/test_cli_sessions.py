@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from radiarch_client import Radiarch
+from radiarch_client import Radiarch, Session
 from radiarch_client.cli._base import Exit
+from radiarch_client.models import SessionInfo
 
 from tests.phantoms import PhantomStudy
+from tests.system.processes import wait_for
+from tests.system.service import CHECKOUT
 
 from .conftest import Command, Stored
 from .served import Served
@@ -65,6 +72,38 @@ def test_a_folder_that_is_refused_leaves_no_session(
     assert result.code in (Exit.REFUSED, Exit.NOT_FOUND)
     assert result.json["error"]["code"] == "unknown_protocol"
     assert served.live_sessions() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_stopped_leaves_no_session(served: Served, case: Path, number: int) -> None:
+    command = [sys.executable, "-m", "radiarch_client", "plan", "--folder", str(case), "--protocol", "test-box"]
+    path = os.pathsep.join(str(CHECKOUT / p) for p in ("contract", "client"))
+    env = {**os.environ, "PYTHONPATH": path, "RADIARCH_URL": served.url}
+    with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        wait_for(lambda: any(s.store.plans.page().items for s in served.live_sessions()), "it is planned", within_s=60)
+        running.send_signal(number)
+        assert running.wait(60) == Exit.INTERRUPTED
+    assert served.live_sessions() == []
+
+
+def test_a_command_that_is_killed_leaves_a_session_for_minutes(
+    radiarch: Command, served: Served, worker: None, case: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its session is prolonged while it waits, by far less than a session lives otherwise."""
+    asked: list[float] = []
+    prolong = Session.prolong
+
+    def noting(self: Session, ttl_s: float) -> SessionInfo:
+        asked.append(ttl_s)
+        return prolong(self, ttl_s)
+
+    monkeypatch.setattr(Session, "prolong", noting)
+    monkeypatch.setattr("radiarch_client.cli._session._LEASE_S", 6.0)
+    plan_in = served.plan_in
+    monkeypatch.setattr(type(served), "plan_in", lambda _, s, p: plan_in(s, p) if len(asked) > 1 else b"")
+    assert radiarch("plan", "--folder", str(case), "--protocol", "test-box").code == Exit.OK
+    assert len(asked) > 1
+    assert set(asked) == {6.0}
 
 
 def test_a_session_of_ones_own(

@@ -225,6 +225,8 @@ def _workers(client: Radiarch, info: Info) -> Iterator[Finding]:
                 f"{name} does not run: {engine.reason or 'no reason given'}",
                 "Mend it on the worker's machine and restart the worker.",
             )
+    if any(p.code == ErrorCode.QUEUE_UNAVAILABLE for p in info.problems):
+        return  # workers are known through Redis
     try:
         workers = client.list_workers()
     except RadiarchError as e:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -39,4 +40,11 @@ _doctor.register(root)
 
 def main() -> None:
     """Entry point."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     sys.exit(run(root))
+
+
+def _interrupt(*_: object) -> None:
+    """End as with Ctrl-C, so that what was begun for this command alone is taken back (a session)."""
+    raise KeyboardInterrupt

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from radiarch_contract.errors import NotFoundError
+from radiarch_contract.errors import ErrorCode, NotFoundError, ServiceError
 from radiarch_contract.states import OutputKind
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
@@ -21,13 +21,16 @@ from ._base import SESSION_VARIABLE, Cli, Exit, RadiarchGroup, count, jsonable, 
 from ._complete import plan_id
 from ._watch import wait
 
+_LEASE_S = 900.0
+"""How long the session of a folder goes on when nobody hears of the command any more."""
+
 
 def plan_folder(cli: Cli, folder: Path, request: dict[str, Any], *, to: Path | None, keep: str | None) -> int:
     """Plan a folder's RTSTRUCT in a session of its own, which ends with this command, whatever happens."""
     with cli.client.session(label="radiarch plan --folder") as session:
         _upload(cli, session, folder)
         made = session.create_plan(session.structure_set(), **request)
-        ended = wait(cli, session, made.id)
+        ended = _wait(cli, session, made.id)
         files: list[Path] = []
         kept: Kept | None = None
         if ended.succeeded:
@@ -47,6 +50,20 @@ def plan_folder(cli: Cli, folder: Path, request: dict[str, Any], *, to: Path | N
         stays = "Nothing of it is" if kept is None else f"{count(len(kept.objects), 'object')} of it are"
         cli.say(f"{stays} in Orthanc.")
     return Exit.OK if ended.succeeded else Exit.PLAN_FAILED
+
+
+def _wait(cli: Cli, session: Session, plan_id: str) -> Plan:
+    """Wait with a session that lives a little longer than this command, even where it is killed."""
+    lease_s = _LEASE_S
+    if session.opened is not None:
+        lease_s = min(lease_s, (session.opened.expires_at - session.opened.created_at).total_seconds())
+    while True:
+        session.prolong(lease_s)
+        try:
+            return wait(cli, session, plan_id, timeout_s=lease_s / 3)
+        except ServiceError as e:
+            if e.code is not ErrorCode.TIME_LIMIT:
+                raise
 
 
 def register(root: RadiarchGroup) -> None:

@@ -20,13 +20,13 @@ def watch(cli: Cli, identifier: str) -> int:
     return Exit.OK if ended.succeeded else Exit.PLAN_FAILED
 
 
-def wait(cli: Cli, plans: Plans, identifier: str) -> Plan:
-    """Show the progress until the end."""
+def wait(cli: Cli, plans: Plans, identifier: str, *, timeout_s: float | None = None) -> Plan:
+    """Show the progress until the end. Raises `ServiceError`, ``time_limit``, after ``timeout_s``."""
     if cli.as_json:
-        return plans.poll_until_done(identifier, progress=cli.emit_line)
+        return plans.poll_until_done(identifier, progress=cli.emit_line, timeout_s=timeout_s)
     if cli.err.is_terminal:
-        return _with_bar(cli, plans, identifier)
-    return plans.poll_until_done(identifier, progress=_by_lines(cli))
+        return _with_bar(cli, plans, identifier, timeout_s)
+    return plans.poll_until_done(identifier, progress=_by_lines(cli), timeout_s=timeout_s)
 
 
 def _by_lines(cli: Cli) -> Callable[[Plan], None]:
@@ -42,7 +42,7 @@ def _by_lines(cli: Cli) -> Callable[[Plan], None]:
     return tell
 
 
-def _with_bar(cli: Cli, plans: Plans, identifier: str) -> Plan:
+def _with_bar(cli: Cli, plans: Plans, identifier: str, timeout_s: float | None) -> Plan:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -60,4 +60,4 @@ def _with_bar(cli: Cli, plans: Plans, identifier: str) -> Plan:
                 eta=f"{_tables.duration(plan.eta_s)} left" if plan.eta_s is not None else "",
             )
 
-        return plans.poll_until_done(identifier, progress=update)
+        return plans.poll_until_done(identifier, progress=update, timeout_s=timeout_s)

@@ -410,6 +410,22 @@ def test_a_queued_plan_shows_no_dose_of_another_one(viewer: Viewer, doses: Doses
     wait_for(lambda: viewer.status() == "error", "the cancelled plan is told", within_s=SHOWN_S)
 
 
+def test_a_dose_of_another_system_is_evaluated_on_demand(viewer: Viewer, doses: Doses, service: Service) -> None:
+    """With the structure set that is shown; its curves stand beside no other dose."""
+    viewer.open(doses.study_uid)
+    viewer.show(doses.uid("relative"))
+    viewer.browser.click(viewer.browser.button("Evaluate this dose"))
+    expression = "session.evaluationOf(session.choice.id).planId ?? null"
+    plan_id = wait_for(lambda: viewer.session(expression), "an evaluation is made", within_s=SHOWN_S)
+    plan = service.plan(plan_id)
+    assert [i["sop_instance_uid"] for i in plan["inputs"]] == [doses.uid("relative")]
+    assert plan["rtstruct_sop_instance_uid"] == str(doses.study.rtstruct.SOPInstanceUID)
+    viewer.browser.wait_text("No dose-volume histogram yet", "radiarch-viewer-dvh")
+    viewer.choose(doses.uid("absolute"))
+    viewer.browser.wait_text("Evaluate this dose", "radiarch-viewer-dvh")
+    service.cancel(plan_id)
+
+
 def test_contours_lie_on_the_structures(viewer: Viewer, doses: Doses) -> None:
     """The target's outline is a square of its size, on the plane across and on those along the body."""
     viewer.open(doses.study_uid)

@@ -1,12 +1,14 @@
-"""Adapted plans: objectives tuned on the beamlets, checked by the final dose, corrected by it; rules are `tuning`'s.
+"""Adapted plans: objectives tuned on the beamlets, corrected by a dose, tuned on, delivered; rules are `tuning`'s.
 
-Beamlets are noisy and the optimiser finds their noise: the dose that is computed in the end is less even. Where it
-misses goals, what it differs by from the beamlets' dose is added to them, as far as that is not the final dose's own
-noise, and tuning goes on from there.
+Beamlets are noisy and a little blurred, and the optimiser finds what is wrong with them: the dose that is computed in
+the end is less even. So the tuned plan's dose is computed with few protons, what it differs by from the beamlets'
+dose is added to them, as far as that is not its own noise, and tuning goes on from there. Then comes the final dose,
+and the same once more where it tells that goals are missed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,50 +20,51 @@ from radiarch_contract.objectives import Objective
 from radiarch_contract.states import GoalStatus, Stage
 from radiarch_contract.workflows import Adaptation
 
+from radiarch_worker.engines.mcsquare.runs import part_seed
 from radiarch_worker.evaluation.goals import Judged, judge
 from radiarch_worker.evaluation.sampling import covers, sample
 from radiarch_worker.model import Dose, PlanResult, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, make_problem, optimize
 
 from . import normalise
-from .proton import RBE, Beamlets, FinalDose, Setup, conclude, deliver, uniform_start
+from .correction import CorrectedTerm, correction
+from .preview import preview_dvh
+from .proton import (
+    RBE,
+    Beamlets,
+    FinalDose,
+    Setup,
+    beamlet_dose,
+    conclude,
+    deliver,
+    final_dose,
+    uniform_start,
+)
 from .structures import find_structure
-from .tuning import Aim, Round, Tuned, better, made_from, score, serves, tune
+from .tuning import Aim, Round, asks_the_same, better, made_from, score, serves, tune
 
 Terms = Callable[[Setup, Beamlets, Sequence[Objective]], tuple[list[DoseTerm], list[str]]]
 
-_CHECKS = 2
-"""Final doses that are computed at most; each after the first follows tuning with what the one before corrected."""
+_FINALS = 2
+"""Final doses that are computed at most; the second follows tuning with what the first corrected."""
+_CHECK_PERCENT = 3.0
+"""Uncertainty of the dose that corrects the beamlets before the final one, where that is more certain."""
+_FIRST_SHARE = 0.6
+"""Of the rounds, at most, before the beamlets are corrected."""
 _HELD = 0.99
 """Share of a structure that another has to have in it to hold it."""
 _WORSE_POINTS = 0.2
 
 
 @dataclass(frozen=True)
-class CorrectedTerm:
-    """A penalty on a dose to which something is added.
+class _Delivered:
+    """A final dose, what was done to it, and how its goals are met."""
 
-    Attributes
-    ----------
-    added_gy : for each of the term's rows
-    """
-
-    term: DoseTerm
-    added_gy: npt.NDArray[np.float32]
-
-    @property
-    def name(self) -> str:
-        return self.term.name
-
-    @property
-    def rows(self) -> npt.NDArray[np.intp]:
-        return self.term.rows
-
-    def value_and_gradient(self, dose_gy: npt.NDArray[Any]) -> tuple[float, npt.NDArray[Any]]:
-        return self.term.value_and_gradient(dose_gy + self.added_gy)
-
-    def with_rows(self, rows: npt.NDArray[np.intp]) -> CorrectedTerm:
-        return replace(self, term=self.term.with_rows(rows))
+    final: FinalDose
+    normalised: Mapping[str, Any]
+    said: tuple[str, ...]
+    results: tuple[GoalResult, ...]
+    round: Round
 
 
 class GoalJudge:
@@ -103,42 +106,84 @@ class Adapter:
         self.notes: list[str] = []
         self._written: tuple[Objective, ...] = ()
         self._aims: tuple[Aim, ...] = ()
+        self._rounds: list[Round] = []
+        self._best: Round | None = None
 
     def run(self, objectives: Sequence[Objective]) -> PlanResult:
-        """Tune, check, correct, tune; the plan whose final dose is best by priorities."""
+        """Tune, correct, tune, deliver; the plan whose final dose is best by priorities."""
         self._begin(objectives)
-        reporter = self._setup.job.reporter
-        state, weights = self._written, None
-        delivered: list[tuple[FinalDose, dict[str, Any], list[str], tuple[GoalResult, ...], Round]] = []
-        rounds_left = self._limits.max_rounds
-        first: Round | None = None
-        for check in range(1, _CHECKS + 1):
-            reporter.stage(Stage.OPTIMIZING, f"adapting, at most {rounds_left} rounds")
-            with self._setup.clock.stage(Stage.OPTIMIZING):
-                tuned = tune(
-                    self._solve,
-                    lambda w: self._judge(self._dose(w)),
-                    state,
-                    self._written,
-                    self._aims,
-                    self._limits,
-                    rounds=rounds_left,
-                    start=weights,
-                    on_round=self._record,
-                )
-            best = _best(tuned)
-            first = first or tuned.rounds[0]
-            final, normalised, said = deliver(self._setup, best.weights)
-            results = self._judge(final.dose)
-            delivered.append((final, normalised, said, results, best))
-            self._record_check(check, results)
-            rounds_left -= len(tuned.rounds)
-            if not any(score(self._aims, results, 0.0)) or rounds_left < 1 or check == _CHECKS:
+        limit = self._limits.max_rounds
+        self._tune(math.ceil(_FIRST_SHARE * limit))
+        if len(self._rounds) < limit:
+            self._check()
+        delivered: list[_Delivered] = []
+        for number in range(_FINALS):
+            if len(self._rounds) < limit:
+                self._tune(limit - len(self._rounds))
+            delivered.append(self._deliver(number))
+            if not any(self._estimated(delivered[-1])) or len(self._rounds) >= limit:
                 break
-            self._correct(best.weights, final)
-            state, weights = best.objectives, best.weights
-        assert first is not None  # a round is always made
-        return self._conclude(delivered, first)
+        return self._conclude(delivered)
+
+    def _tune(self, rounds: int) -> None:
+        """From the best round so far on."""
+        best, number = self._best, len(self._rounds) + 1
+        self._setup.job.reporter.stage(Stage.OPTIMIZING, f"adapting, at most {rounds} rounds")
+        with self._setup.clock.stage(Stage.OPTIMIZING):
+            tuned = tune(
+                self._solve,
+                lambda w: self._judge(self._dose(w)),
+                self._written if best is None else best.objectives,
+                self._written,
+                self._aims,
+                self._limits,
+                rounds=rounds,
+                first=number,
+                start=None if best is None else best.weights,
+                on_round=self._record,
+            )
+        self._rounds += tuned.rounds
+        self._best = tuned.best
+        if len(self._rounds) == len(tuned.rounds):
+            weights = self._latest.weights
+            dose = beamlet_dose(self._setup, self._beamlets, weights)
+            self._setup.job.reporter.preview(preview_dvh(self._setup.job.patient, dose))
+            self._setup.clock.reached("to_preview")
+
+    @property
+    def _latest(self) -> Round:
+        assert self._best is not None  # a round is always made
+        return self._best
+
+    def _check(self) -> None:
+        """Correct the beamlets by a dose with few protons."""
+        parameters, setup = self._setup.job.parameters, self._setup
+        percent = max(_CHECK_PERCENT, parameters.uncertainty_percent)
+        primaries = parameters.final_primaries
+        setup.job.reporter.stage(Stage.FINAL_DOSE, "checking the beamlets")
+        with setup.clock.stage(Stage.FINAL_DOSE):
+            final = final_dose(
+                _with_own_noise(setup, "check"),
+                self._latest.weights,
+                uncertainty_percent=percent,
+                primaries=None if primaries is None else max(10_000, primaries // 4),
+            )
+        self._record_check("check", self._judge(final.dose), final.result.uncertainty_percent)
+        self._correct(final)
+
+    def _deliver(self, number: int) -> _Delivered:
+        setup = self._setup if number == 0 else _with_own_noise(self._setup, f"final dose {number + 1}")
+        setup.job.reporter.stage(Stage.FINAL_DOSE)
+        with setup.clock.stage(Stage.FINAL_DOSE):
+            final, normalised, said = deliver(setup, self._latest.weights)
+        results = self._judge(final.dose)
+        self._record_check("final dose", results, final.result.uncertainty_percent)
+        return _Delivered(final, normalised, tuple(said), results, self._latest)
+
+    def _estimated(self, delivered: _Delivered) -> tuple[float, ...]:
+        """What is missed when the final dose's noise, which makes any dose look less even, is told from the rest."""
+        self._correct(delivered.final)
+        return score(self._aims, self._judge(self._dose(delivered.final.weights_mu)), 0.0)
 
     def _begin(self, objectives: Sequence[Objective]) -> None:
         setup = self._setup
@@ -147,23 +192,22 @@ class Adapter:
         weight = float(np.median([o.weight for o in objectives]))
         parsed = [Goal.parse(g) for g in setup.job.goals]
         for goal in parsed:
+            if any(asks_the_same(o, goal) for o in written) or self._mask(goal.structure) is None:
+                continue
             prescribed_gy = prescription.dose_of_gy(goal.structure)
-            if any(serves(o, goal, prescribed_gy, self._holds) for o in written):
-                continue
-            if self._mask(goal.structure) is None:
-                continue
             made = made_from(goal, prescribed_gy, weight)
-            if made is None:
-                self.notes.append(f"No objective serves {goal.text}, and none can be made from it: it is not tuned to.")
-            else:
+            if made is not None:
                 written.append(made)
-                self.notes.append(f"No objective served {goal.text}: {_described(made)} was added.")
+                self.notes.append(f"For {goal.text} the objective {_described(made)} was added.")
+            elif not any(serves(o, goal, prescribed_gy, self._holds) for o in written):
+                self.notes.append(f"No objective serves {goal.text}, and none can be made from it: it is not tuned to.")
         self._written = tuple(written)
         self._aims = tuple(
             Aim(
                 goal,
                 gy := prescription.dose_of_gy(goal.structure),
                 frozenset(i for i, o in enumerate(written) if serves(o, goal, gy, self._holds)),
+                frozenset(i for i, o in enumerate(written) if asks_the_same(o, goal)),
             )
             for goal in parsed
         )
@@ -213,20 +257,15 @@ class Adapter:
         dose_gy.ravel()[self._beamlets.result.voxels] = np.maximum(self._rows_gy(weights) + self._added, 0)
         return Dose(dose_gy, grid, RBE)
 
-    def _correct(self, weights: npt.NDArray[np.float64], final: FinalDose) -> None:
-        """What the final dose has more than the beamlets, weighed by how much of it is not its own noise."""
+    def _correct(self, final: FinalDose) -> None:
         setup = self._setup
-        difference = final.dose.dose_gy.ravel()[self._beamlets.result.voxels] - self._rows_gy(final.weights_mu)
+        voxels = self._beamlets.result.voxels
+        found = final.dose.dose_gy.ravel()[voxels]
         rows = self._beamlets.rows(setup.on(setup.target.mask, setup.dose_grid))
-        level_gy = float(final.dose.dose_gy.ravel()[self._beamlets.result.voxels][rows].mean())
-        noise_gy = final.result.uncertainty_percent / 100 * level_gy
-        spread_gy = float(difference[rows].std())
-        share = min(max(1 - (noise_gy / max(spread_gy, 1e-9)) ** 2, 0.1), 1.0)
-        self._added = (share * difference).astype(np.float32)
-        setup.job.reporter.log(
-            f"final dose differs from the beamlets by {spread_gy:.2f} Gy in the target (its own noise {noise_gy:.2f} "
-            f"Gy): {100 * share:.0f} % of the difference is taken into account"
-        )
+        noise_gy = final.result.uncertainty_percent / 100 * float(found[rows].mean())
+        difference = found - self._rows_gy(final.weights_mu)
+        self._added, said = correction(difference, voxels, setup.dose_grid, rows, noise_gy)
+        setup.job.reporter.log(said)
 
     def _record(self, here: Round, won: bool) -> None:
         record = {
@@ -242,40 +281,36 @@ class Adapter:
         line = f"round {here.number}: {met} of {len(here.results)} goals met, missed by priority {missed}"
         self._setup.job.reporter.log(line + (", best so far" if won else ""))
 
-    def _record_check(self, check: int, results: Sequence[GoalResult]) -> None:
-        self._attach({"check": check, "of": "final dose", "goals": _values(results)})
+    def _record_check(self, of: str, results: Sequence[GoalResult], uncertainty_percent: float) -> None:
+        self._attach({"of": of, "uncertainty_percent": round(uncertainty_percent, 3), "goals": _values(results)})
         met = sum(r.status is GoalStatus.MET for r in results)
-        self._setup.job.reporter.log(f"final dose {check}: {met} of {len(results)} goals met")
+        self._setup.job.reporter.log(f"{of} ({uncertainty_percent:.1f} %): {met} of {len(results)} goals met")
 
     def _attach(self, record: Mapping[str, Any]) -> None:
         """A step is told with the solver's last iteration before it."""
         last = self.trace[-1]
         self.trace[-1] = {**last, "adapt": [*last.get("adapt", ()), dict(record)]}
 
-    def _conclude(
-        self,
-        delivered: Sequence[tuple[FinalDose, dict[str, Any], list[str], tuple[GoalResult, ...], Round]],
-        first: Round,
-    ) -> PlanResult:
+    def _conclude(self, delivered: Sequence[_Delivered]) -> PlanResult:
         chosen = delivered[0]
         for other in delivered[1:]:
-            if better(score(self._aims, other[3], 0.0), score(self._aims, chosen[3], 0.0)):
+            if better(score(self._aims, other.results, 0.0), score(self._aims, chosen.results, 0.0)):
                 chosen = other
-        final, normalised, said, results, best = chosen
+        final, best = chosen.final, chosen.round
         parameters = self._setup.job.parameters
         return conclude(
             self._setup,
             final,
             provenance={
                 **self._beamlets.provenance,
-                **normalised,
+                **chosen.normalised,
                 "method": parameters.method,
                 "iterations": len(self.trace),
-                "adapt_rounds": sum(1 for t in self.trace for a in t.get("adapt", ()) if "round" in a),
-                "adapt_checks": len(delivered),
+                "adapt_rounds": len(self._rounds),
+                "adapt_final_doses": len(delivered),
                 "objectives": [_described(o) for o in best.objectives],
             },
-            notes=[*self.notes, *self._told(first, best, results), *said],
+            notes=[*self.notes, *self._told(self._rounds[0], best, chosen.results), *chosen.said],
             solver_trace=self.trace,
         )
 
@@ -307,9 +342,9 @@ class Adapter:
         return told
 
 
-def _best(tuned: Tuned) -> Round:
-    assert tuned.best is not None  # a round is always made
-    return tuned.best
+def _with_own_noise(setup: Setup, purpose: str) -> Setup:
+    """Other random numbers: a plan that was fitted to a dose's noise must not be judged by the same noise."""
+    return replace(setup, run=replace(setup.run, seed=part_seed(setup.run.seed, purpose, 0)))
 
 
 def _described(objective: Objective) -> str:

@@ -313,8 +313,14 @@ class FinalDose:
     dose: Dose
 
 
-def final_dose(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> FinalDose:
-    """Reported dose of a meterset over the whole BODY."""
+def final_dose(
+    setup: Setup,
+    weights_mu: npt.NDArray[np.float64],
+    *,
+    uncertainty_percent: float | None = None,
+    primaries: int | None = None,
+) -> FinalDose:
+    """Reported dose of a meterset over the whole BODY, with the certainty that is given, else the one asked for."""
     job, grid = setup.job, setup.dose_grid
     keep = weights_mu > 0
     plan = setup.plan.select(keep)
@@ -327,8 +333,8 @@ def final_dose(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> FinalDose:
         grid,
         setup.on(setup.target.mask, grid),
         setup.run,
-        uncertainty_percent=job.parameters.uncertainty_percent,
-        primaries=job.parameters.final_primaries,
+        uncertainty_percent=uncertainty_percent or job.parameters.uncertainty_percent,
+        primaries=job.parameters.final_primaries if uncertainty_percent is None else primaries,
     )
     setup.clock.engine(result.engine_s)
     return FinalDose(weights_mu, plan, meterset, result, reported_dose(setup, result))

@@ -24,12 +24,17 @@ Judge = Callable[[Weights], "tuple[GoalResult, ...]"]
 
 AIM = 0.3
 """Points beyond a limit that tuning aims for: the final dose is not quite the beamlets'."""
-_WORTH = 0.05
+_WORTH = 0.2
 """Points by which a priority's goals must get better to outweigh later ones."""
 _ROOM = 0.7
 """Points beyond the aim from which a met goal has room to spare."""
 _GIVE_WAY = 0.25
+_INDIRECT = 0.3
+"""Growth of what only helps a goal, as a share of what asks for the very same."""
+_FURTHEST = 4.0
+"""Percent of the prescription by which an objective's dose may go beyond its goal's limit."""
 _STALE_ROUNDS = 5
+_LEAST_SHARE = 0.02
 _LOWER = frozenset({ObjectiveMetric.DMIN, ObjectiveMetric.DUNIFORM, ObjectiveMetric.DVH_MIN, ObjectiveMetric.DMEAN})
 _UPPER = frozenset(
     {
@@ -50,11 +55,13 @@ class Aim:
     ----------
     prescribed_gy : what its percentages are of
     serving : the objectives, by number, that push towards it
+    direct : those of them that ask for the very same; only their doses are moved
     """
 
     goal: Goal
     prescribed_gy: float
     serving: frozenset[int]
+    direct: frozenset[int] = frozenset()
 
     def shortfall(self, value: float | None) -> float:
         """By how much it is missed, negative where there is room: percent of dose or volume, or 100 times an index.
@@ -122,6 +129,7 @@ def tune(
     limits: Adaptation,
     *,
     rounds: int,
+    first: int = 1,
     start: Weights | None = None,
     on_round: Callable[[Round, bool], None],
 ) -> Tuned:
@@ -130,12 +138,13 @@ def tune(
     Parameters
     ----------
     written : what ``objectives`` were before any tuning; limits are factors of it
+    rounds, first : at most how many, and the first one's number
     """
     tuned = Tuned()
     state, weights = tuple(objectives), start
     changed: tuple[Mapping[str, Any], ...] = ()
     eagerness, stale = 1.0, 0
-    for number in range(1, rounds + 1):
+    for number in range(first, first + rounds):
         weights = solve(state, weights, number)
         results = judge(weights)
         here = Round(number, state, weights, results, score(aims, results), changed)
@@ -173,28 +182,32 @@ def step(
     for i, (objective, base) in enumerate(zip(objectives, written, strict=True)):
         served = [(a, m) for a, m in zip(aims, missed, strict=True) if i in a.serving]
         urgent = [(a, m) for a, m in served if m > 0 and a.goal.rank <= rank]
+        direct = [(a, m) for a, m in urgent if i in a.direct]
         factor, shift_gy = 1.0, 0.0
         if urgent:
-            factor = math.exp(eagerness * min(1.2, 0.3 + 0.5 * max(m for _, m in urgent)))
-            shift_gy = eagerness * 0.5 * sum(_shift_gy(objective, a, m) for a, m in urgent) / len(urgent)
+            growth = eagerness * min(1.2, 0.3 + 0.5 * max(m for _, m in urgent))
+            factor = math.exp(growth if direct else _INDIRECT * growth)
         elif served and all(m > 0 or m < -_ROOM for _, m in served):
             factor = math.exp(-eagerness * _GIVE_WAY)
         low, high = (base.weight * f for f in limits.weight_limits)
-        least, most = (base.dose_gy * f for f in limits.dose_limits)
         weight = min(max(objective.weight * factor, low), high, 1e6)
-        dose_gy = min(max(objective.dose_gy + shift_gy, least), most, 200.0)
+        dose_gy = objective.dose_gy
+        if direct:
+            shift_gy = eagerness * 0.5 * sum(_shift_gy(a, m) for a, m in direct) / len(direct)
+            # further beyond the limit than this, it would ask for another plan, not for the goal
+            furthest = _FURTHEST * min(a.prescribed_gy for a, _ in direct) / 100
+            dose_gy = min(max(dose_gy + shift_gy, base.dose_gy - furthest), base.dose_gy + furthest)
+        least, most = (base.dose_gy * f for f in limits.dose_limits)
+        dose_gy = min(max(dose_gy, least), most, 200.0)
         moved.append(objective.model_copy(update={"weight": weight, "dose_gy": dose_gy}))
     return tuple(moved)
 
 
-def _shift_gy(objective: Objective, aim: Aim, missed: float) -> float:
+def _shift_gy(aim: Aim, missed: float) -> float:
     if aim.goal.metric.kind in ("CI", "HI", "V"):
         return 0.0
     by_gy = aim.shortfall_gy(min(missed, 5.0))
-    if aim.goal.at_least:
-        return by_gy
-    # A uniform dose is not lowered for a maximum: weight makes it more even.
-    return 0.0 if objective.metric is ObjectiveMetric.DUNIFORM else -by_gy
+    return by_gy if aim.goal.at_least else -by_gy
 
 
 def changes(before: Sequence[Objective], after: Sequence[Objective]) -> tuple[Mapping[str, Any], ...]:
@@ -237,6 +250,16 @@ def serves(objective: Objective, goal: Goal, prescribed_gy: float, holds: Callab
     return near and holds(objective.structure, goal.structure)
 
 
+def asks_the_same(objective: Objective, goal: Goal) -> bool:
+    """Whether an objective is a goal in other words, whatever its dose."""
+    same = made_from(goal, 60.0, 1.0)
+    return (
+        same is not None
+        and (objective.structure, objective.metric) == (same.structure, same.metric)
+        and objective.volume_percent == same.volume_percent
+    )
+
+
 def _level_gy(goal: Goal, prescribed_gy: float) -> float:
     """The dose that a goal is about."""
     if goal.metric.kind == "V":
@@ -246,7 +269,10 @@ def _level_gy(goal: Goal, prescribed_gy: float) -> float:
 
 
 def made_from(goal: Goal, prescribed_gy: float, weight: float) -> Objective | None:
-    """An objective for a goal that none serves; None for indices, which no single objective pushes."""
+    """The objective that asks for what a goal asks for; None for indices, which no single objective pushes.
+
+    One on a part of a structure's voxels weighs as much more as they are fewer.
+    """
     metric, argument = goal.metric, goal.metric.argument
     volume: float | None = None
     if metric.kind in ("CI", "HI"):
@@ -260,6 +286,8 @@ def made_from(goal: Goal, prescribed_gy: float, weight: float) -> Objective | No
     else:
         kind = ObjectiveMetric.DMIN if goal.at_least else ObjectiveMetric.DMAX
     dose_gy = min(_level_gy(goal, prescribed_gy), 200.0)
+    if volume is not None:
+        weight /= max(_LEAST_SHARE, (100 - volume if goal.at_least else volume) / 100)
     return Objective(
         structure=goal.structure,
         metric=kind,

@@ -15,6 +15,7 @@ from radiarch_worker.planning.geometry import (
     grow_mask,
     nearest_multiple,
     sample_mask,
+    sample_share,
 )
 
 from tests.worker.engines.water import Box, box_mask
@@ -76,6 +77,25 @@ def test_sampled_masks_are_the_masks_at_the_centres(box: Box, k: int) -> None:
         (max(low, CT.axis_mm(a)[0] - 0.1), min(high, CT.axis_mm(a)[-1] + 0.1)) for a, (low, high) in enumerate(box)
     )
     assert np.array_equal(sample_mask(mask, CT, grid), box_mask(grid, (clipped[0], clipped[1], clipped[2])))
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_shares_of_voxels_add_up_to_the_volume_and_tell_the_edge(step: int) -> None:
+    mask = box_mask(CT, ((-20.0, 0.0), (30.0, 50.0), (-260.0, -200.0)))
+    grid = ScoringLattice.of(CT, 0.1, np.ones(CT.shape, dtype=bool))
+    coarse = ScoringLattice(CT, (step,) * 3, grid.first).grid(np.ones(CT.shape, dtype=bool), 20.0)
+    share = sample_share(mask, CT, coarse)
+    assert share.shape == coarse.shape
+    assert share.min() >= 0
+    assert share.max() <= 1 + 1e-5
+    assert share.sum() * coarse.voxel_cc == pytest.approx(mask.sum() * CT.voxel_cc, rel=1e-4)
+    whole = sample_mask(mask, CT, coarse)
+    assert (share[whole] > 0.1).all()
+    assert (share >= 0.999)[whole].any()
+    if step == 1:
+        assert np.array_equal(share > 0.5, whole)
+    else:
+        assert (share[~whole] > 0.2).any()
 
 
 def test_margins_are_millimetres_whatever_the_voxels() -> None:

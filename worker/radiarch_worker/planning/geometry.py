@@ -130,6 +130,22 @@ def sample_mask(mask: BoolVolume, source: Grid, wanted: Grid) -> BoolVolume:
     return result & valid
 
 
+def sample_share(mask: BoolVolume, source: Grid, wanted: Grid) -> npt.NDArray[np.float32]:
+    """Of each voxel of a grid, the share that a mask's voxels take."""
+    share = mask.astype(np.float32)
+    for numpy_axis, axis in enumerate((2, 1, 0)):
+        (low, high), (start, stop) = (_edges_mm(g, axis) for g in (wanted, source))
+        common = np.minimum(high[:, None], stop[None, :]) - np.maximum(low[:, None], start[None, :])
+        part = (np.clip(common, 0, None) / wanted.spacing_mm[axis]).astype(np.float32)
+        share = np.moveaxis(np.tensordot(part, share, axes=(1, numpy_axis)), 0, numpy_axis)
+    return np.ascontiguousarray(share)
+
+
+def _edges_mm(grid: Grid, axis: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    centre, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
+    return centre - half, centre + half
+
+
 def grow_mask(mask: BoolVolume, spacing_mm: Vector3, margin_mm: float) -> BoolVolume:
     """Voxels within a Euclidean distance (mm) of a mask's voxels."""
     if margin_mm <= 0:

@@ -13,13 +13,15 @@ from radiarch_worker.model import BoolVolume, Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
 
 from .adapt import Adapter
-from .geometry import distance_mm
+from .geometry import distance_mm, sample_share
 from .proton import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
 from .structures import find_structure
 
 FALL_OFF_MM = 30.0
 """Dose outside the target falls from the prescription to `FALL_OFF_FRACTION` of it over this distance."""
 FALL_OFF_FRACTION = 0.4
+PARTLY = 0.2
+"""Share of a dose voxel that has to lie in a target."""
 _UNIFORM_WEIGHT = 100.0
 _FALL_OFF_WEIGHT = 30.0
 
@@ -82,7 +84,7 @@ def objective_terms(
     for objective in objectives:
         if objective.structure not in masks:
             continue
-        rows = beamlets.rows(setup.on(masks[objective.structure], setup.dose_grid))
+        rows = beamlets.rows(_voxels(setup, objective, masks[objective.structure]))
         if not len(rows):
             notes.append(f"{objective.structure} holds no voxel of the dose grid: its objectives were left out.")
             continue
@@ -97,6 +99,19 @@ def objective_terms(
             )
         )
     return terms, notes
+
+
+def _voxels(setup: Setup, objective: Objective, mask: BoolVolume) -> BoolVolume:
+    """The dose voxels that an objective looks at: those whose centre is in the structure.
+
+    For a target's least dose also those that are partly in it: its DVH is the structure's, and dose falls at its end.
+    """
+    grid = setup.dose_grid
+    inside = setup.on(mask, grid)
+    least = objective.metric in (ObjectiveMetric.DMIN, ObjectiveMetric.DVH_MIN)
+    if not least or objective.structure not in {t.target for t in setup.job.prescription.targets}:
+        return inside
+    return inside | (sample_share(mask, setup.job.patient.ct.grid, grid) >= PARTLY)
 
 
 def _objective_masks(job: ProtonJob, objectives: Sequence[Objective]) -> tuple[dict[str, BoolVolume], list[str]]:

@@ -22,7 +22,9 @@ from .sparse import RowMap, SparseColumns, read_sparse
 from .spots import SpotPlan
 
 PART_PRIMARIES = 400_000
-"""Protons in one part: some 20 s, so that the engine's start (0.6 s) stays small."""
+"""Protons in one part at most: some 20 s, so that the engine's start (0.6 s) stays small."""
+_PARTS_MULTIPLE = 4
+"""So many parts, or twice, three times as many, so that two or four cores end together."""
 
 _ENGINE_EXTRA = {
     "Beamlet_Mode": True,
@@ -77,7 +79,9 @@ def compute_beamlets(
     EngineError
     """
     per_part = max(1, PART_PRIMARIES // primaries)
-    count = max(1, math.ceil(plan.spot_count / per_part))
+    count = math.ceil(plan.spot_count / per_part)
+    if count > 1:
+        count = min(_PARTS_MULTIPLE * math.ceil(count / _PARTS_MULTIPLE), plan.spot_count)
     edges = np.linspace(0, plan.spot_count, count + 1).round().astype(int)
     parts = []
     for i in range(count):

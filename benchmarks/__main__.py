@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,12 @@ _SAMPLE_S = 0.2
 class Measured:
     """What a program printed, and the most memory that it and its children held."""
 
-    answer: dict[str, Any]
+    lines: list[dict[str, Any]]
     peak_mb: float
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        return self.lines[-1]
 
 
 def main() -> None:
@@ -35,15 +40,31 @@ def main() -> None:
     arguments.add_argument("--case", choices=sorted(CASES), default="prostate")
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--without-stock", action="store_true", help="only our own plan")
+    arguments.add_argument(
+        "--stock-beamlet-primaries", type=int, help="protons a spot for stock OpenTPS; default: as in our plan"
+    )
+    arguments.add_argument("--uncertainty", type=float, default=1.0, help="percent, of the dose that judges both plans")
     arguments.add_argument("--table", type=Path, default=None, help="also written to this file")
     options = arguments.parse_args()
     case, protocol = Path(options.cases) / options.case, PROTOCOLS / f"{CASES[options.case]}.yaml"
-    ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads)
-    stock = None
-    if not options.without_stock:
-        extra = ["--final-primaries", ours.answer["final_primaries"], "--grid-mm", *ours.answer["grid_mm"]]
-        stock = measure("benchmarks.stock", case, protocol, *extra)
-    text = table(options.case, options.threads, ours, stock)
+    quality: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
+        plans = [Path(folder) / "ours.npz", Path(folder) / "stock.npz"]
+        ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads, "--plan", plans[0])
+        stock = None
+        if not options.without_stock:
+            extra = ["--final-primaries", ours.answer["final_primaries"], "--grid-mm", *ours.answer["grid_mm"]]
+            if options.stock_beamlet_primaries:
+                extra += ["--beamlet-primaries", options.stock_beamlet_primaries]
+            stock = measure("benchmarks.stock", case, protocol, *extra, "--plan", plans[1])
+            # stock OpenTPS knows no RBE: its objectives are of physical dose
+            said = measure(
+                "benchmarks.quality",
+                *(case, protocol, *plans, "--weighting", 1.1, 1.0),
+                *("--threads", options.threads, "--uncertainty", options.uncertainty),
+            )
+            quality = said.lines
+    text = table(options.case, options.threads, ours, stock, quality)
     print(text)
     if options.table is not None:
         options.table.write_text(text + "\n")
@@ -65,7 +86,8 @@ def measure(module: str, *arguments: object) -> Measured:
                 time.sleep(_SAMPLE_S)
         if process.returncode != 0:
             sys.exit(f"{module} ended with exit code {process.returncode}")
-        return Measured(json.loads(output.read_text().splitlines()[-1]), peak_kb / 1024)
+        answers = [json.loads(line) for line in output.read_text().splitlines() if line.startswith("{")]
+        return Measured(answers, peak_kb / 1024)
 
 
 def _python_path() -> str:
@@ -83,15 +105,16 @@ def _tree_kb(pid: int) -> int:
     return own + sum(_tree_kb(int(child)) for child in children)
 
 
-def table(case: str, threads: int, ours: Measured, stock: Measured | None) -> str:
+def table(case: str, threads: int, ours: Measured, stock: Measured | None, quality: Sequence[Mapping[str, Any]]) -> str:
     """The measurements as Markdown."""
     a = ours.answer
     engine_s = a["timings_s"]["engine"]
     rows = [
         ("case, cores", f"{case}, {threads}"),
         ("total, s", f"{a['total_s']:.0f}"),
+        ("total, processor seconds", f"{a['cpu_s']:.0f}"),
         ("MCsquare's own time in it, s", f"{engine_s:.0f}"),
-        ("total ÷ MCsquare's own time", f"{a['total_s'] / engine_s:.3f} (wanted: at most 1.15)"),
+        ("total ÷ MCsquare's own time", f"{a['total_s'] / engine_s:.3f} (wanted: at most 1.10)"),
         ("peak memory, engines included, MB", f"{ours.peak_mb:.0f} (wanted: below 4096)"),
         ("statistical uncertainty, %", f"{a['uncertainty_percent']:.2f}"),
         ("protons of the final dose", f"{a['final_primaries']}"),
@@ -107,13 +130,24 @@ def table(case: str, threads: int, ours: Measured, stock: Measured | None) -> st
             ("stock OpenTPS, total, s", f"{s['total_s']:.0f}"),
             ("stock OpenTPS, MCsquare's own time in it, s", f"{s['engine_s']:.0f}"),
             ("stock OpenTPS, peak memory, MB", f"{stock.peak_mb:.0f}"),
-            ("total ÷ stock total", f"{a['total_s'] / s['total_s']:.2f} (wanted: at most 0.7)"),
+            ("stock OpenTPS, processor seconds", f"{s['cpu_s']:.0f}"),
+            ("**total ÷ stock total**", f"**{a['total_s'] / s['total_s']:.2f}** (wanted: at most 0.25)"),
+            ("the same in processor seconds", f"{a['cpu_s'] / s['cpu_s']:.2f}"),
         ]
-    rows += [
-        (f"{name}: mean, D98, D95, D2, Gy", ", ".join(f"{d[k]:.1f}" for k in ("mean_gy", "d98_gy", "d95_gy", "d2_gy")))
-        for name, d in a["doses"].items()
-    ]
+    rows += _dose_rows("", a["doses"])
+    for found, name in zip(quality, ("ours", "stock OpenTPS"), strict=False):
+        rows += _dose_rows(f"{name}, recomputed ({found['uncertainty_percent']:.1f} %): ", found["doses"])
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+
+
+def _dose_rows(before: str, doses: Mapping[str, Mapping[str, float]]) -> list[tuple[str, str]]:
+    return [
+        (
+            f"{before}{name}: mean, D98, D95, D2, Gy",
+            ", ".join(f"{d[k]:.1f}" for k in ("mean_gy", "d98_gy", "d95_gy", "d2_gy")),
+        )
+        for name, d in doses.items()
+    ]
 
 
 if __name__ == "__main__":

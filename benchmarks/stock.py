@@ -27,6 +27,9 @@ from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
 from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameters
 
+from .ours import cpu_s
+from .quality import save_spots
+
 _METRICS = {"DMin": "DMIN", "DMax": "DMAX", "DUniform": "DUNIFORM", "DMean": "DMEAN", "DMeanMax": "DMEAN"}
 
 
@@ -51,6 +54,8 @@ def main() -> None:
     arguments.add_argument("case", type=Path)
     arguments.add_argument("protocol", type=Path)
     arguments.add_argument("--final-primaries", type=float, required=True)
+    arguments.add_argument("--beamlet-primaries", type=float, help="default: the protocol's")
+    arguments.add_argument("--plan", type=Path, help="the plan's spots are written to this file")
     arguments.add_argument("--grid-mm", type=float, nargs=3, required=True)
     options = arguments.parse_args()
     logging.disable(logging.INFO)
@@ -76,7 +81,7 @@ def main() -> None:
     calculator.beamModel = readBDL(str(Path(DoseCalculationConfig().bdlFile).with_name(f"{parameters.machine}.txt")))
     calculator.ctCalibration = design.calibration
     calculator.overwriteOutsideROI = body  # a contour: OpenTPS asks it for its mask
-    calculator.nbPrimaries = parameters.beamlet_primaries
+    calculator.nbPrimaries = options.beamlet_primaries or parameters.beamlet_primaries
     plan.planDesign.beamlets = calculator.computeBeamlets(ct, plan)
     for objective in parameters.objectives:
         metric = FidObjective.Metrics[_METRICS[objective.metric]]
@@ -89,7 +94,19 @@ def main() -> None:
     dose = calculator.computeDose(ct, plan)
     assert np.isfinite(dose.imageArray).all()
     total_s = time.monotonic() - started
-    print(json.dumps({"total_s": total_s, "engine_s": Calculator.engine_s, "spots": int(plan.numberOfSpots)}))
+    if options.plan is not None:
+        save_spots(
+            options.plan,
+            [(b.gantryAngle, b.couchAngle, b.isocenterPosition) for b in plan.beams],
+            (
+                (i, layer.nominalEnergy, x, y, mu)
+                for i, beam in enumerate(plan.beams)
+                for layer in beam.layers
+                for x, y, mu in zip(layer.spotX, layer.spotY, layer.spotMUs, strict=True)
+            ),
+        )
+    answer = {"total_s": total_s, **cpu_s(), "engine_s": Calculator.engine_s, "spots": int(plan.numberOfSpots)}
+    print(json.dumps(answer))
 
 
 def _read(case: Path, protocol: Protocol) -> tuple[Any, dict[str, Any], Any]:

@@ -1,0 +1,126 @@
+"""Plans of any origin recomputed alike with many protons, so that their quality can be compared.
+
+``python -m benchmarks.quality CASE PROTOCOL PLAN.npz …`` prints one line of JSON for each plan. A plan is a file of
+spots: beams' angles and isocenters, and of each spot its beam, energy, position and MU of one fraction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pydicom
+import yaml
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.structures import Roi, resolve
+from radiarch_contract.workflows import ProtonParameters, parse_parameters
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.model import Patient
+from radiarch_worker.patient import load_patient
+from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
+from radiarch_worker.planning.structures import find_structure
+
+SEED = 20_260_101
+"""Not a seed that plans are made with: a plan that was fitted to noise must not be judged by the same noise."""
+
+
+def save_spots(
+    path: Path, beams: Sequence[tuple[float, float, Sequence[float]]], spots: Iterable[Sequence[float]]
+) -> None:
+    """Beams as (gantry, couch, isocenter in patient LPS), spots as (beam, MeV, x, y, MU of one fraction)."""
+    rows = np.array(list(spots), dtype=np.float64)
+    angles = np.array([(gantry, couch, *isocenter) for gantry, couch, isocenter in beams], dtype=np.float64)
+    np.savez(path, beams=angles, spots=rows)
+
+
+def load_spots(path: Path) -> tuple[mcsquare.SpotPlan, npt.NDArray[np.float64]]:
+    """The plan and its meterset; spots without meterset are left out."""
+    with np.load(path) as stored:
+        angles, rows = stored["beams"], stored["spots"]
+    beams, meterset = [], []
+    for number, (gantry, couch, *isocenter) in enumerate(angles):
+        mine = rows[(rows[:, 0] == number) & (rows[:, 4] > 0)]
+        layers = []
+        for energy in sorted(set(mine[:, 1]), reverse=True):
+            on = mine[mine[:, 1] == energy]
+            layers.append(mcsquare.PlannedLayer(float(energy), on[:, 2], on[:, 3]))
+            meterset.append(on[:, 4])
+        centre = (float(isocenter[0]), float(isocenter[1]), float(isocenter[2]))
+        beams.append(mcsquare.PlannedBeam(float(gantry), float(couch), centre, tuple(layers), f"B{number}"))
+    return mcsquare.SpotPlan(tuple(beams)), np.concatenate(meterset)
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("case", type=Path)
+    arguments.add_argument("protocol", type=Path)
+    arguments.add_argument("plans", type=Path, nargs="+")
+    arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--uncertainty", type=float, default=1.0, help="percent in the target, 1 sigma")
+    arguments.add_argument(
+        "--weighting", type=float, nargs="+", help="of each plan: 1.1 where its objectives are of RBE-weighted dose"
+    )
+    options = arguments.parse_args()
+    protocol = Protocol.model_validate(yaml.safe_load(options.protocol.read_text()))
+    images = [pydicom.dcmread(path) for path in sorted((options.case / "CT").iterdir())]
+    patient = load_patient(pydicom.dcmread(options.case / "RTSTRUCT.dcm"), images)
+    for path, weighting in zip(options.plans, options.weighting, strict=True):
+        print(json.dumps(judged(patient, protocol, path, weighting, options.uncertainty, options.threads)), flush=True)
+
+
+def judged(
+    patient: Patient, protocol: Protocol, path: Path, weighting: float, uncertainty_percent: float, threads: int
+) -> dict[str, Any]:
+    """Doses of the protocol's structures, from a recalculation that is as certain as asked for."""
+    from .ours import Silent
+
+    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    prescription = protocol.prescribed
+    assert isinstance(parameters, ProtonParameters)
+    rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
+    structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
+    machine = mcsquare.load_machine(parameters.machine)
+    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    grid = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask).grid(patient.body.mask)
+    masks = {}
+    for name in structures:
+        found = find_structure(patient, structures, name)
+        assert found is not None
+        masks[name] = sample_mask(found.mask, patient.ct.grid, grid)
+    plan, meterset = load_spots(path)
+    with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
+        dose = mcsquare.compute_dose(
+            mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid),
+            plan,
+            meterset,
+            grid,
+            masks[prescription.target],
+            mcsquare.RunSettings(machine, calibration, SEED, threads, Path(folder), Silent()),
+            uncertainty_percent=uncertainty_percent,
+        )
+    dose_gy = dose.dose_gy * (weighting * prescription.fractions)
+    return {
+        "plan": path.stem,
+        "spots": plan.spot_count,
+        "primaries": dose.primaries,
+        "uncertainty_percent": dose.uncertainty_percent,
+        "doses": {name: doses_of(dose_gy[mask]) for name, mask in masks.items()},
+    }
+
+
+def doses_of(dose_gy: npt.NDArray[Any]) -> dict[str, float]:
+    """Mean and dose metrics of a structure's voxels."""
+    return {
+        "mean_gy": float(dose_gy.mean()),
+        **{f"d{p}_gy": float(np.percentile(dose_gy, 100 - p)) for p in (98, 95, 50, 10, 2)},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -79,6 +79,13 @@ class OrthancInfo(Model):
     dicom_port: int | None = None
 
 
+class Disk(Model):
+    """The disk that has Orthanc's storage folder."""
+
+    free_bytes: int
+    total_bytes: int
+
+
 class Info(Model):
     """The service; ``ready``: a structure set that arrives now is planned; ``problems`` says why not."""
 
@@ -92,6 +99,7 @@ class Info(Model):
     workers: WorkerCounts | None = None
     queue: Queue | None = None
     orthanc: OrthancInfo | None = None
+    disk: Disk | None = None
 
 
 class Workflow(Model):

@@ -76,6 +76,13 @@ class OrthancAnswer(View):
     dicom_port: int
 
 
+class DiskAnswer(View):
+    """The disk that has Orthanc's storage folder."""
+
+    free_bytes: int
+    total_bytes: int
+
+
 class InfoAnswer(View):
     """The service; ``ready`` means that a structure set that arrives now is planned. ``problems`` says why not."""
 
@@ -89,6 +96,7 @@ class InfoAnswer(View):
     workers: WorkerCounts
     queue: QueueAnswer | None
     orthanc: OrthancAnswer | None
+    disk: DiskAnswer | None = None
 
 
 class WorkflowAnswer(View):

@@ -56,6 +56,7 @@ class Plugin:
         self.settings: Settings | None = None
         try:
             self.settings = read_settings(configuration, checkout=checkout)
+            self.runtime.storage = self.settings.storage_directory
             self.runtime.protocols = load_protocols(self.settings.protocols_folder)
         except InvalidProtocolsError as e:
             for problem in e.problems:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -73,6 +74,8 @@ class Runtime:
         self.services: Services | None = None
         self.authenticates = False
         """Whether Orthanc knows its users: only then a user's name in a request is one."""
+        self.storage: Path | None = None
+        """Orthanc's storage folder."""
         self.problems: tuple[ErrorInfo, ...] = (
             ErrorInfo(
                 code=ErrorCode.NOT_READY, message="the service is starting", remedy="Ask again in a few seconds."

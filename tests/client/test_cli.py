@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from radiarch_client import Radiarch
 from radiarch_client.cli._base import Exit
-from radiarch_client.models import Plan
+from radiarch_client.cli._doctor import _parts
+from radiarch_client.models import Info, Plan
 
 from .conftest import Command, Stored
 from .faults import Answer, faulty_server, json_answer
@@ -271,6 +272,13 @@ def test_the_doctor_names_what_is_wrong(radiarch: Command, served: Served) -> No
     assert "no worker gives a sign of life" in result.out
     assert "python -m radiarch_worker" in result.out
     assert "DicomPort" in result.out
+
+
+@pytest.mark.parametrize(("free_gb", "level"), [(1, "warning"), (100, "ok")])
+def test_the_doctor_looks_at_the_disk(free_gb: int, level: str) -> None:
+    info = {"name": "r", "version": "0.1.0", "ready": True, "disk": {"free_bytes": free_gb * 1e9, "total_bytes": 1e12}}
+    (found,) = [f for f in _parts(Info.model_validate(info)) if f.check == "disk"]
+    assert (found.level, bool(found.remedy)) == (level, level != "ok")
 
 
 def test_the_doctor_without_a_server(bare: Command) -> None:

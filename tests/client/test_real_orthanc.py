@@ -86,3 +86,5 @@ def test_what_the_doctor_sees(real: Service) -> None:
     assert "no worker" in problems[0]
     (dicom,) = [f for f in findings if f.check == "DICOM"]
     assert "C-ECHO" in dicom.found
+    assert {"database", "Redis", "sessions"} <= {f.check for f in findings if f.level == Level.OK}
+    assert "disk" in {f.check for f in findings}

@@ -35,6 +35,7 @@ class Level(StrEnum):
 
 _STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}
 _OLDEST_ORTHANC = (1, 10)
+_LOW_DISK_GB = 5.0
 _SLOW_ECHO_S = 0.03
 """A C-ECHO takes 5 ms on one machine, and 40 ms more where Nagle's algorithm waits for a delayed acknowledgement."""
 
@@ -211,6 +212,17 @@ def _parts(info: Info) -> Iterator[Finding]:
             yield Finding("queue", Level.WARNING, f"{plans}, and nobody to run them", "Start a worker.")
     if not any(p.code == ErrorCode.QUEUE_UNAVAILABLE for p in info.problems):
         yield Finding("Redis", Level.OK, "answers")
+    if info.disk is not None:
+        free_gb = info.disk.free_bytes / 1e9
+        low = free_gb < _LOW_DISK_GB
+        yield Finding(
+            "disk",
+            Level.WARNING if low else Level.OK,
+            f"{free_gb:.1f} GB of {info.disk.total_bytes / 1e9:.0f} GB free for Orthanc's storage",
+            "Make room: Orthanc cannot store any more when it is full, and plans then fail with disk_full."
+            if low
+            else "",
+        )
 
 
 def _workers(client: Radiarch, info: Info) -> Iterator[Finding]:

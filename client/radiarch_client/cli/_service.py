@@ -192,6 +192,7 @@ def _info(info: Info) -> list[Any]:
                     "queue",
                     f"{q.waiting} waiting, {q.queued} queued, {q.running} running" if q else None,
                 ),
+                ("disk", f"{info.disk.free_bytes / 1e9:.1f} GB free" if info.disk else None),
                 ("protocols", info.protocols),
                 ("workflows", ", ".join(info.workflows)),
             ]

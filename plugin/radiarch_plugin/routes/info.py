@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 
 from fastapi import APIRouter
 from radiarch_contract import __version__
@@ -12,7 +14,7 @@ from radiarch_contract.states import PlanState
 from radiarch_contract.workflows import WORKFLOWS
 from sqlalchemy.exc import DBAPIError
 
-from radiarch_plugin.answers import EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
+from radiarch_plugin.answers import DiskAnswer, EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.outages import database_outage
 from radiarch_plugin.services import RuntimeDep, Services
@@ -49,6 +51,7 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         ),
         queue=queue,
         orthanc=orthanc,
+        disk=_disk(runtime.storage),
     )
 
 
@@ -66,6 +69,14 @@ def engines_of(workers: Sequence[WorkerStatus]) -> dict[str, EngineAnswer]:
             workers=len(running),
         )
     return found
+
+
+def _disk(folder: Path | None) -> DiskAnswer | None:
+    try:
+        usage = shutil.disk_usage(folder) if folder is not None else None
+    except OSError:
+        return None
+    return None if usage is None else DiskAnswer(free_bytes=usage.free, total_bytes=usage.total)
 
 
 def _text(value: object) -> str | None:

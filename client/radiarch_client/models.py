@@ -334,7 +334,6 @@ class Robustness(Model):
     setup_random_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
     range_percent: float = 0.0
     scenarios: tuple[dict[str, Any], ...] = ()
-    bands: tuple[dict[str, Any], ...] = ()
     metrics: tuple[MetricBand, ...] = ()
     goals: tuple[GoalBand, ...] = ()
 
@@ -399,12 +398,23 @@ class DvhCurve(Model):
     volume_percent: tuple[float, ...]
 
 
+class DvhBand(Model):
+    """Between which volumes a structure's DVH lies over all scenarios of a robust plan."""
+
+    structure: str
+    roi_number: int | None = None
+    dose_gy: tuple[float, ...]
+    low_percent: tuple[float, ...]
+    high_percent: tuple[float, ...]
+
+
 class Dvh(Model):
     """The curves of one plan on its final dose."""
 
     plan_id: str
     curves: tuple[DvhCurve, ...]
     reference_curves: tuple[DvhCurve, ...] = ()
+    bands: tuple[DvhBand, ...] = ()
 
 
 class LogChunk(Model):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import image
 from radiarch_client.cli import _plot
-from radiarch_client.models import DvhCurve
+from radiarch_client.models import DvhBand, DvhCurve
 
 DOSES = tuple(float(d) for d in np.linspace(0, 100, 401))
 
@@ -55,3 +58,17 @@ def test_nothing_to_draw() -> None:
     empty = DvhCurve(structure="empty", dose_gy=(), volume_percent=())
     assert "empty" in _plot.in_terminal([empty]).plain
     assert _plot.in_terminal([]).plain
+
+
+def test_a_band_is_shaded_in_its_structures_place(tmp_path: Path) -> None:
+    curve = DvhCurve(structure="x", dose_gy=(0, 50, 60, 70), volume_percent=(100, 100, 50, 0))
+    band = DvhBand(structure="x", dose_gy=(0, 50, 60, 70), low_percent=(100, 90, 30, 0), high_percent=(100, 100, 70, 0))
+    other = band.model_copy(update={"structure": "not drawn"})
+
+    def coloured(*bands: DvhBand) -> int:
+        _plot.to_png([("a", [curve])], tmp_path / "dvh.png", bands=bands)
+        pixels = image.imread(tmp_path / "dvh.png")[:, :, :3]
+        return int((np.ptp(pixels, axis=2) > 0.05).sum())
+
+    assert coloured(band) > coloured() + 1000
+    assert coloured(other) == coloured()

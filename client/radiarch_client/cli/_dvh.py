@@ -46,7 +46,7 @@ def register(root: RadiarchGroup) -> None:
         answer = cli.plans.dvh(identifier)
         curves = _chosen(answer.curves, structures)
         if png is not None:
-            _plot.to_png([(identifier[:8], curves)], png)
+            _plot.to_png([(identifier[:8], curves)], png, bands=answer.bands)
             cli.say(f"wrote {png}")
         if table_file is not None:
             with click.open_file(table_file, "w", encoding="utf-8") as f:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.text import Text
 
-from radiarch_client.models import DvhCurve
+from radiarch_client.models import DvhBand, DvhCurve
 
 from ._base import clean
 
@@ -94,8 +94,8 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
     return text
 
 
-def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path) -> None:
-    """One picture of one or more plans' curves: a colour a structure, a dash a plan."""
+def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path, *, bands: Sequence[DvhBand] = ()) -> None:
+    """One picture of one or more plans' curves: a colour a structure, a dash a plan, bands of a robust one shaded."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -114,6 +114,16 @@ def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path) -> None:
                     color=colour(structures.index(curve.structure)),
                     linestyle=_DASHES[i % len(_DASHES)],
                     label=clean(curve.structure if len(plans) == 1 else f"{curve.structure}, {label}"),
+                )
+        for band in bands:
+            if band.structure in structures:
+                axes.fill_between(
+                    band.dose_gy,
+                    band.low_percent,
+                    band.high_percent,
+                    color=colour(structures.index(band.structure)),
+                    alpha=0.2,
+                    linewidth=0,
                 )
         axes.set(xlabel="Dose in Gy", ylabel="Volume in %", xlim=(0, None), ylim=(0, 101))
         axes.grid(alpha=0.3)

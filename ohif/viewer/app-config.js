@@ -5,12 +5,21 @@ if (location.pathname === '/ohif/viewer') {
   history.replaceState(null, '', '/ohif/radiarch' + location.search + location.hash);
 }
 
+// while the browser still reads OHIF's 17 MB: our modules are fetched, and the study's plans and dose after them
+import('/ohif/extension/extension.js').catch(() => {}); // OHIF imports it as well, and says what went wrong
+
+/** Images first, in the order of their series; what is drawn over them comes after them. */
+function imagesFirst(a, b) {
+  const late = ({ Modality }) => (/^(RT|SEG|SR|PR|KO|DOC)/.test(Modality ?? '') ? 1 : 0);
+  return late(a) - late(b) || (Number(a.SeriesNumber) || 0) - (Number(b.SeriesNumber) || 0);
+}
+
 window.config = {
   name: 'radiarch',
   routerBasename: '/ohif',
   extensions: ['/ohif/extension/extension.js'],
   modes: ['/ohif/extension/mode.js'],
-  customizationService: {},
+  customizationService: [{ sortingCriteria: { $set: imagesFirst } }],
   showStudyList: true,
   maxNumberOfWebWorkers: 2,
   showWarningMessageForCrossOrigin: false,

@@ -28,6 +28,9 @@ export const protocol = {
   ],
   imageLoadStrategy: 'interleaveCenter',
   numberOfPriorsReferenced: 0,
+  // the first series is the first of images (app-config.js): they hang before structure sets, of which Orthanc writes
+  // all contours as JSON, are there
+  hpInitiationCriteria: { minSeriesLoaded: 1 },
   callbacks: {},
   displaySetSelectors: {
     ct: {

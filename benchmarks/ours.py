@@ -16,7 +16,8 @@ import pydicom
 import yaml
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
-from radiarch_contract.workflows import parse_parameters
+from radiarch_contract.workflows import ProtonParameters, parse_parameters
+from radiarch_worker.engines.mcsquare import load_calibration, load_machine
 from radiarch_worker.model import PlanResult
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan
@@ -52,12 +53,16 @@ def main() -> None:
     arguments.add_argument("--plan", type=Path, help="the plan's spots are written to this file")
     options = arguments.parse_args()
     protocol = Protocol.model_validate(yaml.safe_load(options.protocol.read_text()))
+    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    assert isinstance(parameters, ProtonParameters)
+    # a worker has OpenTPS and its tables loaded before a job comes; stock's are imported before its clock runs, too
+    load_machine(parameters.machine)
+    load_calibration(parameters.ct_calibration)
     started = time.monotonic()
     images = [pydicom.dcmread(path) for path in sorted((options.case / "CT").iterdir())]
     patient = load_patient(pydicom.dcmread(options.case / "RTSTRUCT.dcm"), images)
     rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
     structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
-    parameters = parse_parameters(protocol.workflow, protocol.parameters())
     with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
         result = plan(
             protocol.workflow,

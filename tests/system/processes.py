@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,11 +19,20 @@ POLL_S = 0.05
 
 
 def free_port() -> int:
-    """A TCP port of the loopback interface that nothing listens on just now."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        port: int = s.getsockname()[1]
-        return port
+    """A TCP port of the loopback interface that nothing listens on just now.
+
+    Below those that the kernel gives to connections: until the server has it, no connection of this or of another test
+    process takes it. By chance, and not by the seed that each test process has from hypothesis.
+    """
+    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = 10_000 + secrets.randbelow(low - 10_000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 class WaitedInVainError(AssertionError):

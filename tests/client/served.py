@@ -19,7 +19,7 @@ import httpx
 import pydicom
 import redis
 import uvicorn
-from pydicom.uid import RTDoseStorage
+from pydicom.uid import UID, RTDoseStorage
 from radiarch_contract import __version__, transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.goals import GoalResult
@@ -71,7 +71,7 @@ class Served:
         source = next(f for f in session.catalog.files() if f.header.modality == "CT")
         dose = pydicom.dcmread(BytesIO(session.catalog.read(source)))
         dose.SOPClassUID = dose.file_meta.MediaStorageSOPClassUID = RTDoseStorage
-        dose.SOPInstanceUID = dose.file_meta.MediaStorageSOPInstanceUID = sop_instance_uid(plan_id, "rtdose")
+        dose.SOPInstanceUID = dose.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid(plan_id, "rtdose"))
         dose.SeriesInstanceUID, dose.Modality = series_instance_uid(plan_id, "rtdose"), "RTDOSE"
         buffer = BytesIO()
         dose.save_as(buffer, enforce_file_format=True)

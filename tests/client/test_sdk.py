@@ -60,6 +60,7 @@ def test_workflows_are_those_of_the_contract(client: Radiarch) -> None:
 def test_protocols(client: Radiarch) -> None:
     (listed,) = client.list_protocols()
     assert listed == client.get_protocol("test-box")
+    assert listed.prescription is not None
     assert listed.prescription.dose_gy == 60
     with pytest.raises(NotFoundError):
         client.get_protocol("nothing")

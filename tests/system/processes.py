@@ -24,9 +24,9 @@ def free_port() -> int:
     Below those that the kernel gives to connections: until the server has it, no connection of this or of another test
     process takes it. By chance, and not by the seed that each test process has from hypothesis.
     """
-    low = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    connections = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
     while True:
-        port = 10_000 + secrets.randbelow(low - 10_000)
+        port = 11_000 + secrets.randbelow(max(connections, 21_000) - 11_000)  # browsers refuse some below
         with socket.socket() as s:
             try:
                 s.bind(("127.0.0.1", port))

@@ -113,7 +113,7 @@ def test_the_prostate_is_adapted_to_harder_goals_on_the_beamlets_of_the_first_pl
     assert answer.status_code == 201, answer.text
     adapted = service.wait_for_end(answer.json()["id"], within_s=PLAN_S)
     assert adapted["state"] == "succeeded", f"{adapted['error']}\n{service.log_of(adapted['id'])}"
-    # bounds beside the goals: the dose is computed with little certainty, and not all of them can be had with these spots
+    # bounds beside the goals: the dose is not very certain, and not all of them can be had with these spots
     found = {m["structure"]: m for m in adapted["metrics"]}
     assert found["PTV"]["d95_gy"] >= 0.955 * 76
     assert found["Rectum"]["d_mean_gy"] <= 30.0

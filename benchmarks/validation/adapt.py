@@ -1,0 +1,182 @@
+"""Adapted plans beside the same plans with the weights as written, and beside a clinical plan; judged by one dose."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import yaml
+from radiarch_contract.goals import Goal, GoalResult
+from radiarch_contract.protocol import Protocol
+from radiarch_contract.structures import Roi, StructureRef, resolve
+from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameters
+from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.arraycache import ArrayCache
+from radiarch_worker.evaluation import evaluate
+from radiarch_worker.model import Dose, Patient, PlanResult
+from radiarch_worker.planning import plan
+from radiarch_worker.planning.geometry import sample_mask
+from radiarch_worker.planning.tuning import Aim, score
+
+from tests.worker.engines.water import Recorder
+
+from .clinical import read_case
+from .section import Section
+
+JUDGED_PERCENT = 0.9
+"""Uncertainty of the dose that judges, 1 sigma in each voxel of the target."""
+JUDGED_SEED = 4711
+CLINICAL = (
+    "PTV: D98% ≥ 97.9%, priority 1",
+    "PTV: D95% ≥ 98.7%, priority 1",
+    "PTV: D2% ≤ 104.2%, priority 1",
+    "Rectum: Dmean ≤ 29 Gy, priority 2",
+    "Bladder: Dmean ≤ 20.9 Gy, priority 2",
+    "Femur_Head_L: D2% ≤ 37 Gy, priority 2",
+    "Femur_Head_R: D2% ≤ 34.7 Gy, priority 2",
+)
+"""What the clinical RTDOSE of case `prostate` has."""
+TG119 = (
+    "OuterTarget: D95% ≥ 98%, priority 1",
+    "OuterTarget: D10% ≤ 105%, priority 2",
+    "Core: D10% ≤ 40%, priority 2",
+)
+"""Harder than the protocol's goals, so that there is something to be gained."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A plan, and its goals in a dose of its own."""
+
+    plan: PlanResult
+    goals: tuple[GoalResult, ...]
+    missed: tuple[float, ...]
+
+
+def beside_clinical(case: Path, protocol_file: Path) -> Section:
+    """The prostate that a clinic planned, adapted to what that plan reached."""
+    fixed, adapted, uncertainty = _both(case, protocol_file, CLINICAL)
+    rows = _rows(fixed, adapted)
+    worse = [r.text for r in adapted.goals if r.value is None or not _reached(r)]
+    return Section(
+        title="Adapted plans beside a clinical plan",
+        how=f"Case `prostate`, planned with `{protocol_file.name}`, the weights as written and with `adapt: true`; the "
+        "goals are what the clinical RTDOSE has. Both recomputed with other random numbers and many protons "
+        f"({uncertainty:.2f} % in each voxel of the target), which makes D98 lower and D2 higher than they truly are.",
+        header=("goal: the clinical plan's value", "weights as written", "adapted"),
+        rows=rows,
+        demands=[
+            ("adapted: no worse than the clinical plan on any", "; ".join(worse) or "none is worse", not worse),
+            ("adapted beats the weights as written", _beats(fixed, adapted), adapted.missed < fixed.missed),
+        ],
+        note=_told(adapted),
+        workflows=("proton-impt-optimized",),
+    )
+
+
+def beside_fixed_weights(case: Path, protocol_file: Path) -> Section:
+    """TG-119's C-shape with harder goals than its protocol's."""
+    fixed, adapted, uncertainty = _both(case, protocol_file, TG119)
+    return Section(
+        title="Adapted plans on TG-119",
+        how=f"Case `tg119`, planned with `{protocol_file.name}`, the weights as written and with `adapt: true`; goals "
+        f"harder than the protocol's. Both recomputed with other random numbers ({uncertainty:.2f} % in the target).",
+        header=("goal", "weights as written", "adapted"),
+        rows=_rows(fixed, adapted),
+        demands=[("adapted beats the weights as written", _beats(fixed, adapted), adapted.missed < fixed.missed)],
+        note=_told(adapted),
+        workflows=("proton-impt-optimized",),
+    )
+
+
+def _reached(result: GoalResult) -> bool:
+    goal = Goal.parse(result.text)
+    assert result.value is not None
+    return result.value >= goal.limit if goal.at_least else result.value <= goal.limit
+
+
+def _rows(fixed: Judged, adapted: Judged) -> list[list[str]]:
+    return [
+        [a.text.partition(",")[0], *(f"{r.value:.1f} {r.unit}" for r in (f, a))]
+        for f, a in zip(fixed.goals, adapted.goals, strict=True)
+    ]
+
+
+def _beats(fixed: Judged, adapted: Judged) -> str:
+    words = [", ".join(f"{m:.1f}" for m in judged.missed) for judged in (adapted, fixed)]
+    return f"points missed by priority {words[0]} against {words[1]}"
+
+
+def _told(adapted: Judged) -> str:
+    said = [n for n in adapted.plan.notes if n.startswith(("Adapted", "Objectives were", "What gave", "No more"))]
+    return f"What the adapted plan says of itself: {' '.join(said)}"
+
+
+def _both(case: Path, protocol_file: Path, goals: Sequence[str]) -> tuple[Judged, Judged, float]:
+    patient = read_case(case)
+    protocol = Protocol.model_validate(yaml.safe_load(protocol_file.read_text()))
+    rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
+    structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
+    cores = len(os.sched_getaffinity(0))
+    found: list[Judged] = []
+    with tempfile.TemporaryDirectory(prefix="radiarch-validation-") as folder:
+        cache = ArrayCache(Path(folder) / "cache", 10 << 30)
+        for adapt in (False, True):
+            # the dose that judges is computed below: the plan's own, which adapting may look at, need not be as certain
+            given = {**protocol.parameters(), "adapt": adapt, "uncertainty_percent": 2.5}
+            parameters = parse_parameters(protocol.workflow, given)
+            assert isinstance(parameters, ImptOptimizedParameters)
+            job = Path(folder) / f"adapt-{adapt}"
+            job.mkdir()
+            made = plan(
+                *(protocol.workflow, patient, protocol.prescribed, parameters, structures, Recorder(), job, cores),
+                cache,
+                goals,
+            )
+            dose, uncertainty = recomputed(patient, structures, protocol, parameters, made, job, cores)
+            results = evaluate(patient, dose, protocol.prescribed, goals, structures).goals
+            aims = [Aim(g := Goal.parse(t), protocol.prescribed.dose_of_gy(g.structure), frozenset()) for t in goals]
+            found.append(Judged(made, tuple(results), score(aims, results, 0.0)))
+    return found[0], found[1], uncertainty
+
+
+def recomputed(
+    patient: Patient,
+    structures: Mapping[str, StructureRef],
+    protocol: Protocol,
+    parameters: ImptOptimizedParameters,
+    made: PlanResult,
+    folder: Path,
+    threads: int,
+) -> tuple[Dose, float]:
+    """The plan's dose with other random numbers, and its uncertainty in percent."""
+    machine = mcsquare.load_machine(parameters.machine)
+    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    grid = made.dose.grid
+    beams = tuple(
+        mcsquare.PlannedBeam(
+            beam.gantry_deg,
+            beam.couch_deg,
+            beam.isocenter_mm,
+            tuple(mcsquare.PlannedLayer(x.energy_mev, x.x_mm, x.y_mm) for x in beam.layers),
+            beam.name,
+            beam.range_shifter,
+        )
+        for beam in made.beams
+    )
+    target = patient.structures[structures[protocol.prescribed.target].roi_number].mask
+    result = mcsquare.compute_dose(
+        mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid),
+        mcsquare.SpotPlan(beams),
+        np.concatenate([layer.meterset_mu for beam in made.beams for layer in beam.layers]),
+        grid,
+        sample_mask(target, patient.ct.grid, grid),
+        mcsquare.RunSettings(machine, calibration, JUDGED_SEED, threads, folder, Recorder()),
+        uncertainty_percent=JUDGED_PERCENT,
+    )
+    factor = made.dose.rbe * protocol.prescribed.fractions
+    return replace(made.dose, dose_gy=result.dose_gy * np.float32(factor)), result.uncertainty_percent

@@ -76,13 +76,18 @@ def test_a_folder_that_is_refused_leaves_no_session(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_command_that_is_stopped_leaves_no_session(served: Served, case: Path, number: int) -> None:
-    command = [sys.executable, "-m", "radiarch_client", "plan", "--folder", str(case), "--protocol", "test-box"]
+    # whoever runs the tests in the background may have them ignore signals, which programs inherit
+    command = ["env", "--default-signal=INT,TERM,HUP", sys.executable, "-m", "radiarch_client"]
+    command += ["plan", "--folder", str(case), "--protocol", "test-box"]
     path = os.pathsep.join(str(CHECKOUT / p) for p in ("contract", "client"))
     env = {**os.environ, "PYTHONPATH": path, "RADIARCH_URL": served.url}
     with subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
         wait_for(lambda: any(s.store.plans.page().items for s in served.live_sessions()), "it is planned", within_s=60)
         running.send_signal(number)
-        assert running.wait(60) == Exit.INTERRUPTED
+        try:
+            assert running.wait(60) == Exit.INTERRUPTED
+        finally:
+            running.kill()
     assert served.live_sessions() == []
 
 

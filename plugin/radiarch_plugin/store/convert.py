@@ -119,7 +119,12 @@ def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow])
         worker=row.worker,
         solver=json.loads(document.solver) if document.solver else None,
         error=error_view(document.error),
-        outputs=tuple(output_view(o) for o in sorted(outputs, key=lambda o: o.kind)),
+        # those that a plan may have, until it is known which it has
+        outputs=tuple(
+            output_view(o)
+            for o in sorted(outputs, key=lambda o: o.kind)
+            if o.orthanc_id is not None or row.state != PlanState.SUCCEEDED.value
+        ),
         created_at=row.created_at,
         updated_at=row.updated_at,
         queued_at=row.queued_at,

@@ -212,10 +212,13 @@ def test_the_clinical_plan_computed_anew_passes_gamma(service: Service, prostate
     rtplan, rtdose = prostate.folder / "RTPLAN.dcm", prostate.folder / "RTDOSE.dcm"
     service.send([rtplan, rtdose])
     uid = pydicom.dcmread(rtplan, specific_tags=["SOPInstanceUID"]).SOPInstanceUID
-    asked = service.http.post(
-        "/radiarch/api/v1/recalculations",
-        json={"rtplan_sop_instance_uid": uid, "parameters": {"uncertainty_percent": RECALCULATED_PERCENT}},
-    )
+    request = {
+        "rtplan_sop_instance_uid": uid,
+        # the case's plan names a structure set that the case does not have
+        "rtstruct_sop_instance_uid": prostate.plan["rtstruct_sop_instance_uid"],
+        "parameters": {"uncertainty_percent": RECALCULATED_PERCENT},
+    }
+    asked = service.http.post(f"{API_PREFIX}/recalculations", json=request)
     assert asked.status_code == 201, asked.text
     plan = service.wait_for_end(asked.json()["id"], within_s=PLAN_S)
     assert plan["state"] == "succeeded", f"{plan['error']}\n{service.log_of(plan['id'])}"

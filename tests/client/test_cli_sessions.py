@@ -20,6 +20,8 @@ from tests.system.service import CHECKOUT
 from .conftest import Command, Stored
 from .served import Served
 
+pytestmark = pytest.mark.slow
+
 
 def in_orthanc(client: Radiarch) -> list[str | None]:
     return [r.tag("PatientID") for r in client.orthanc.patients()]

@@ -19,6 +19,8 @@ from sqlalchemy import text
 
 from tests.plugin.store.samples import MEMORY, failure, new_plan, success
 
+pytestmark = pytest.mark.slow
+
 ATTEMPTS = st.integers(0, 4)
 LIVE = {PlanState.WAITING, PlanState.QUEUED, PlanState.RUNNING}
 

@@ -23,6 +23,8 @@ from tests.phantoms.rtdose import rtdose
 from tests.worker.dicom.dciodvfy import findings
 from tests.worker.recalculation.checks import Ran, run_check
 
+pytestmark = pytest.mark.slow
+
 STUDY = box(shape=(10, 18, 18), target_mm=24.0, margin_mm=8.0)
 REFS = tuple(StructureRef(name=n, roi_number=i, roi_name=n) for i, n in ((1, "BODY"), (2, "PTV"), (3, "OAR")))
 # three millimetres, off the CT's four

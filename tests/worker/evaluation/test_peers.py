@@ -19,6 +19,8 @@ from tests.worker.dicom import waterbox
 from .peers import PeerMetrics, dicompyler, pymedphys
 from .real_cases import find_case, read_dose, read_patient
 
+pytestmark = pytest.mark.slow
+
 TOLERANCE_PERCENT = 0.5
 """Of the prescription."""
 

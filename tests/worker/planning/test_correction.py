@@ -18,7 +18,7 @@ TARGET = np.arange(2000, 7000, dtype=np.intp)
 def smooth_error() -> npt.NDArray[np.float32]:
     z, y, x = np.meshgrid(*(np.arange(n) * s for n, s in zip(GRID.shape, (5.0, 4.0, 3.0), strict=True)), indexing="ij")
     error = 2.0 * np.sin(x / 12) * np.cos(y / 15) * np.sin(z / 20)
-    return error.ravel()[VOXELS].astype(np.float32)
+    return np.asarray(error.ravel()[VOXELS], dtype=np.float32)
 
 
 def test_what_is_wrong_is_found_under_noise() -> None:

@@ -19,6 +19,8 @@ from radiarch_worker.report.document import Report
 from tests.worker.dicom import waterbox
 from tests.worker.dicom.test_rtdose import evaluation_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = {
     "Latin": "Nguyễn^Zoë",
     "Greek": "Παπαδόπουλος^Γιώργος",

@@ -20,6 +20,8 @@ from radiarch_worker.report.raster import rgb
 from tests.worker.dicom import waterbox
 from tests.worker.dicom.test_rtdose import evaluation_of
 
+pytestmark = pytest.mark.slow
+
 HOT = (32.0, -135.0, 18.0)
 """Patient left, anterior, towards the head, mm from the body's middle at about (1, -111, -1)."""
 FINE = Grid((-57.7, -168.45, -38.0), (1.8, 1.8, 2.0), (38, 64, 66))

@@ -68,6 +68,11 @@ def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPl
     found = match(protocols, facts)
     if not isinstance(found, Matched):
         return found.error.info
+    return planned_by(found, facts)
+
+
+def planned_by(found: Matched, facts: RtstructFacts) -> NewPlan:
+    """What a protocol asks for on a structure set, nobody having been asked."""
     protocol = found.protocol
     parameters = parse_parameters(protocol.workflow, protocol.parameters())
     return NewPlan(

@@ -14,10 +14,8 @@ from datetime import timedelta
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, NotFoundError, RadiarchError, ServiceError
 from radiarch_contract.job import JobInput
-from radiarch_contract.states import Origin
-from radiarch_contract.workflows import parse_parameters
 
-from .arrivals import unread
+from .arrivals import planned_by, unread
 from .check_request import (
     StoredObjects,
     check_structure_set,
@@ -245,27 +243,14 @@ class SecondChecks:
         inputs = [JobInput(kind=thing.kind, sop_instance_uid=thing.sop_instance_uid, sha256=thing.sha256)]
         if dose is not None:
             inputs.append(JobInput(kind="reference_rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256))
-        return NewPlan(
-            origin=Origin.ARRIVAL,
-            workflow_id=protocol.workflow,
-            protocol_id=protocol.id,
-            protocol_sha256=found.loaded.sha256,
-            patient_id=facts.patient_id,
-            study_instance_uid=facts.study_instance_uid,
-            rtstruct_sop_instance_uid=facts.sop_instance_uid,
-            rtstruct_sha256=facts.sha256,
-            frame_of_reference_uid=facts.frame_of_reference_uid,
-            prescription=protocol.prescription,
-            parameters=parse_parameters(protocol.workflow, protocol.parameters()).model_dump(mode="json"),
-            inputs=tuple(inputs),
-            structures=found.structures,
-            missing_structures=found.missing,
-            goals=protocol.goals,
-            image_uids=tuple(facts.referenced_images),
-            complete=True,
-            request={"protocol_id": protocol.id, f"{thing.kind}_sop_instance_uid": thing.sop_instance_uid},
-            requested_by=thing.calling_ae,
-            plan_label=protocol.workflow.upper(),
+        return planned_by(found, facts).model_copy(
+            update={
+                "inputs": tuple(inputs),
+                "complete": True,
+                "request": {"protocol_id": protocol.id, f"{thing.kind}_sop_instance_uid": thing.sop_instance_uid},
+                "requested_by": thing.calling_ae,
+                "plan_label": protocol.workflow.upper(),
+            }
         )
 
     def _read(self, arrival: ArrivalView) -> ObjectFacts:

@@ -7,12 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from radiarch_client.models import Plan
-
-from ._base import Cli, Exit, RadiarchGroup
+from ._base import Cli, RadiarchGroup
 from ._request import gamma as read_gamma
 from ._request import pairs, value_of
-from ._watch import watch
+from ._watch import follow_or_tell
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,7 +55,7 @@ def register(root: RadiarchGroup) -> None:
         made = cli.plans.create_evaluation(
             rtdose, rtstruct, reference_rtdose_sop_instance_uid=reference, gamma=criteria, **asked
         )
-        return _answer(cli, made, wait)
+        return follow_or_tell(cli, made, wait)
 
     @root.cmd("recalculate")
     @click.argument("rtplan", metavar="RTPLAN_UID")
@@ -86,7 +84,7 @@ def register(root: RadiarchGroup) -> None:
             parameters=parameters or None,
             **_asked(**given),
         )
-        return _answer(cli, made, wait)
+        return follow_or_tell(cli, made, wait)
 
 
 def _asked(
@@ -110,14 +108,3 @@ def _asked(
         "label": label,
         "idempotency_key": key,
     }
-
-
-def _answer(cli: Cli, made: Plan, wait: bool) -> int:
-    if wait:
-        return watch(cli, made.id)
-    if cli.as_json:
-        cli.emit(made)
-    else:
-        cli.show(f"{made.id}  {made.state}")
-        cli.say(f"Watch it with: radiarch status {made.id} --watch")
-    return Exit.OK

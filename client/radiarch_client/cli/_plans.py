@@ -20,7 +20,7 @@ from ._base import Cli, Exit, RadiarchGroup, clean
 from ._complete import plan_argument, plan_id, protocol_option, workflow_option
 from ._request import KEYS, read, read_file
 from ._session import plan_folder
-from ._watch import watch
+from ._watch import follow_or_tell, watch
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _STATES = [s.value for s in PlanState]
@@ -92,14 +92,7 @@ def register(root: RadiarchGroup) -> None:
             raise click.UsageError("--to and --keep go with --folder; 'radiarch download' fetches a plan's results")
         uid = _structure_set(cli, rtstruct, study)
         made = cli.plans.create_plan(uid, idempotency_key=key, **request)
-        if wait:
-            return watch(cli, made.id)
-        if cli.as_json:
-            cli.emit(made)
-        else:
-            cli.show(f"{made.id}  {made.state}")
-            cli.say(f"Watch it with: radiarch status {made.id} --watch")
-        return Exit.OK
+        return follow_or_tell(cli, made, wait)
 
     @root.cmd("status")
     @plan_argument

@@ -61,3 +61,15 @@ def _with_bar(cli: Cli, plans: Plans, identifier: str, timeout_s: float | None) 
             )
 
         return plans.poll_until_done(identifier, progress=update, timeout_s=timeout_s)
+
+
+def follow_or_tell(cli: Cli, made: Plan, wait: bool) -> int:
+    """What was asked for has been taken: follow it, or tell how to; the exit code."""
+    if wait:
+        return watch(cli, made.id)
+    if cli.as_json:
+        cli.emit(made)
+    else:
+        cli.show(f"{made.id}  {made.state}")
+        cli.say(f"Watch it with: radiarch status {made.id} --watch")
+    return Exit.OK

@@ -121,7 +121,8 @@ class Adapter:
             if len(self._rounds) < limit:
                 self._tune(limit - len(self._rounds))
             delivered.append(self._deliver(number))
-            if not any(self._estimated(delivered[-1])) or len(self._rounds) >= limit:
+            last = number + 1 == _FINALS or len(self._rounds) >= limit
+            if last or not any(self._estimated(delivered[-1])):
                 break
         return self._conclude(delivered)
 

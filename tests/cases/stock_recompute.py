@@ -30,7 +30,16 @@ BDL = "BDL_default_UN_RangeShifter.txt"
 
 
 class Calculator(MCsquareDoseCalculator):  # type: ignore[misc]
-    """Stock, but for the copied launcher, which has neither Unix line ends nor the right to be executed."""
+    """Stock, but for delta electrons and the launcher, which has neither Unix line ends nor the right to be executed.
+
+    ``Te_Min`` is the product's (`test_delta_electrons`: the dose is the same), and takes half as long.
+    """
+
+    @property
+    def _generalMCsquareConfig(self) -> Any:  # noqa: N802 (OpenTPS's name)
+        config = MCsquareDoseCalculator._generalMCsquareConfig.fget(self)
+        config["Te_Min"] = 0.5
+        return config
 
     def _startMCsquare(self, opti: bool = False) -> None:  # noqa: N802 (OpenTPS's name)
         folder = Path(self._mcsquareSimuDir)

@@ -40,8 +40,9 @@ def main() -> None:
     arguments.add_argument("--case", choices=sorted(CASES), default="prostate")
     arguments.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     arguments.add_argument("--without-stock", action="store_true", help="only our own plan")
+    arguments.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of both plans")
     arguments.add_argument(
-        "--stock-beamlet-primaries", type=int, help="protons a spot for stock OpenTPS; default: as in our plan"
+        "--set-ours", action="append", default=[], metavar="NAME=VALUE", help="one of our plan only: see README.md"
     )
     arguments.add_argument("--uncertainty", type=float, default=1.0, help="percent, of the dose that judges both plans")
     arguments.add_argument("--table", type=Path, default=None, help="also written to this file")
@@ -50,13 +51,13 @@ def main() -> None:
     quality: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
         plans = [Path(folder) / "ours.npz", Path(folder) / "stock.npz"]
-        ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads, "--plan", plans[0])
+        settings = [f"--set={s}" for s in options.set]
+        own = [*settings, *(f"--set={s}" for s in options.set_ours)]
+        ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads, "--plan", plans[0], *own)
         stock = None
         if not options.without_stock:
             extra = ["--final-primaries", ours.answer["final_primaries"], "--grid-mm", *ours.answer["grid_mm"]]
-            if options.stock_beamlet_primaries:
-                extra += ["--beamlet-primaries", options.stock_beamlet_primaries]
-            stock = measure("benchmarks.stock", case, protocol, *extra, "--plan", plans[1])
+            stock = measure("benchmarks.stock", case, protocol, *extra, *settings, "--plan", plans[1])
             # stock OpenTPS knows no RBE: its objectives are of physical dose
             said = measure(
                 "benchmarks.quality",

@@ -16,14 +16,13 @@ import pydicom
 import yaml
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
-from radiarch_contract.workflows import ProtonParameters, parse_parameters
+from radiarch_contract.workflows import ProtonParameters
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine
 from radiarch_worker.model import PlanResult
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan
-from radiarch_worker.planning.geometry import sample_mask
 
-from .quality import doses_of, save_spots
+from .quality import doses_of, parameters_of, save_spots
 
 
 def cpu_s() -> dict[str, float]:
@@ -50,10 +49,11 @@ def main() -> None:
     arguments.add_argument("case", type=Path)
     arguments.add_argument("protocol", type=Path)
     arguments.add_argument("--threads", type=int, required=True)
+    arguments.add_argument("--set", action="append", default=[], help="a parameter instead of the protocol's")
     arguments.add_argument("--plan", type=Path, help="the plan's spots are written to this file")
     options = arguments.parse_args()
     protocol = Protocol.model_validate(yaml.safe_load(options.protocol.read_text()))
-    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    parameters = parameters_of(protocol, options.set)
     assert isinstance(parameters, ProtonParameters)
     # a worker has OpenTPS and its tables loaded before a job comes; stock's are imported before its clock runs, too
     load_machine(parameters.machine)
@@ -77,11 +77,7 @@ def main() -> None:
     total_s = time.monotonic() - started
     if options.plan is not None:
         _save(options.plan, result)
-    grids = (patient.ct.grid, result.dose.grid)
-    doses = {
-        name: doses_of(result.dose.dose_gy[sample_mask(patient.structures[ref.roi_number].mask, *grids)])
-        for name, ref in structures.items()
-    }
+    doses = doses_of(patient, result.dose, protocol, structures)
     facts = {"total_s": total_s, **cpu_s(), "timings_s": dict(result.timings_s), **_facts(result)}
     print(json.dumps({**facts, "doses": doses}))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +18,19 @@ import numpy.typing as npt
 import pydicom
 import yaml
 from radiarch_contract.protocol import Protocol
-from radiarch_contract.structures import Roi, resolve
-from radiarch_contract.workflows import ProtonParameters, parse_parameters
+from radiarch_contract.structures import Roi, StructureRef, resolve
+from radiarch_contract.workflows import ProtonParameters, WorkflowParameters, parse_parameters
 from radiarch_worker.engines import mcsquare
-from radiarch_worker.model import Patient
+from radiarch_worker.evaluation import evaluate
+from radiarch_worker.model import Dose, Patient
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
-from radiarch_worker.planning.structures import find_structure
+from radiarch_worker.planning.structures import require_target
 
 SEED = 20_260_101
 """Not a seed that plans are made with: a plan that was fitted to noise must not be judged by the same noise."""
+
+_DOSES = ("mean", "d98", "d95", "d50", "d2")
 
 
 def save_spots(
@@ -54,6 +57,12 @@ def load_spots(path: Path) -> tuple[mcsquare.SpotPlan, npt.NDArray[np.float64]]:
         centre = (float(isocenter[0]), float(isocenter[1]), float(isocenter[2]))
         beams.append(mcsquare.PlannedBeam(float(gantry), float(couch), centre, tuple(layers), f"B{number}"))
     return mcsquare.SpotPlan(tuple(beams)), np.concatenate(meterset)
+
+
+def parameters_of(protocol: Protocol, settings: Sequence[str]) -> WorkflowParameters:
+    """A protocol's parameters with some of them (``name=value``, values in YAML) instead of its own."""
+    given = {name: yaml.safe_load(value) for name, _, value in (s.partition("=") for s in settings)}
+    return parse_parameters(protocol.workflow, {**protocol.parameters(), **given})
 
 
 def main() -> None:
@@ -88,11 +97,7 @@ def judged(
     machine = mcsquare.load_machine(parameters.machine)
     calibration = mcsquare.load_calibration(parameters.ct_calibration)
     grid = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask).grid(patient.body.mask)
-    masks = {}
-    for name in structures:
-        found = find_structure(patient, structures, name)
-        assert found is not None
-        masks[name] = sample_mask(found.mask, patient.ct.grid, grid)
+    target = require_target(patient, structures, prescription.target)
     plan, meterset = load_spots(path)
     with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
         dose = mcsquare.compute_dose(
@@ -100,25 +105,29 @@ def judged(
             plan,
             meterset,
             grid,
-            masks[prescription.target],
+            sample_mask(target.mask, patient.ct.grid, grid),
             mcsquare.RunSettings(machine, calibration, SEED, threads, Path(folder), Silent()),
             uncertainty_percent=uncertainty_percent,
         )
-    dose_gy = dose.dose_gy * (weighting * prescription.fractions)
+    weighted = Dose(dose.dose_gy * np.float32(weighting * prescription.fractions), grid, weighting)
     return {
         "plan": path.stem,
         "spots": plan.spot_count,
         "primaries": dose.primaries,
         "uncertainty_percent": dose.uncertainty_percent,
-        "doses": {name: doses_of(dose_gy[mask]) for name, mask in masks.items()},
+        "doses": doses_of(patient, weighted, protocol, structures),
     }
 
 
-def doses_of(dose_gy: npt.NDArray[Any]) -> dict[str, float]:
-    """Mean and dose metrics of a structure's voxels."""
+def doses_of(
+    patient: Patient, dose: Dose, protocol: Protocol, structures: Mapping[str, StructureRef]
+) -> dict[str, dict[str, float]]:
+    """Mean dose and dose metrics of the protocol's structures, of their contours as in every plan's result."""
+    found = evaluate(patient, dose, protocol.prescribed, (), structures)
+    by_number = {m.roi_number: m for m in found.metrics}
     return {
-        "mean_gy": float(dose_gy.mean()),
-        **{f"d{p}_gy": float(np.percentile(dose_gy, 100 - p)) for p in (98, 95, 50, 10, 2)},
+        name: {f"{d}_gy": getattr(by_number[ref.roi_number], f"d_{d}_gy" if d == "mean" else f"{d}_gy") for d in _DOSES}
+        for name, ref in structures.items()
     }
 
 

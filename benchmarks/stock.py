@@ -25,10 +25,10 @@ from opentps.core.processing.doseCalculation.protons.mcsquareDoseCalculator impo
 from opentps.core.processing.planOptimization.planOptimization import IntensityModulationOptimizer
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
-from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameters
+from radiarch_contract.workflows import ImptOptimizedParameters
 
 from .ours import cpu_s
-from .quality import save_spots
+from .quality import parameters_of, save_spots
 
 _METRICS = {"DMin": "DMIN", "DMax": "DMAX", "DUniform": "DUNIFORM", "DMean": "DMEAN", "DMeanMax": "DMEAN"}
 
@@ -54,13 +54,13 @@ def main() -> None:
     arguments.add_argument("case", type=Path)
     arguments.add_argument("protocol", type=Path)
     arguments.add_argument("--final-primaries", type=float, required=True)
-    arguments.add_argument("--beamlet-primaries", type=float, help="default: the protocol's")
+    arguments.add_argument("--set", action="append", default=[], help="a parameter instead of the protocol's")
     arguments.add_argument("--plan", type=Path, help="the plan's spots are written to this file")
     arguments.add_argument("--grid-mm", type=float, nargs=3, required=True)
     options = arguments.parse_args()
     logging.disable(logging.INFO)
     protocol = Protocol.model_validate(yaml.safe_load(options.protocol.read_text()))
-    parameters = parse_parameters(protocol.workflow, protocol.parameters())
+    parameters = parameters_of(protocol, options.set)
     assert isinstance(parameters, ImptOptimizedParameters)
     started = time.monotonic()
     ct, masks, body = _read(options.case, protocol)
@@ -81,7 +81,7 @@ def main() -> None:
     calculator.beamModel = readBDL(str(Path(DoseCalculationConfig().bdlFile).with_name(f"{parameters.machine}.txt")))
     calculator.ctCalibration = design.calibration
     calculator.overwriteOutsideROI = body  # a contour: OpenTPS asks it for its mask
-    calculator.nbPrimaries = options.beamlet_primaries or parameters.beamlet_primaries
+    calculator.nbPrimaries = parameters.beamlet_primaries
     plan.planDesign.beamlets = calculator.computeBeamlets(ct, plan)
     for objective in parameters.objectives:
         metric = FidObjective.Metrics[_METRICS[objective.metric]]

@@ -132,7 +132,7 @@ def _both(case: Path, protocol_file: Path, goals: Sequence[str] | None) -> tuple
             dose, uncertainty = recomputed(patient, structures, protocol, parameters, made, job, cores)
             results = evaluate(patient, dose, protocol.prescribed, goals, structures).goals
             aims = [Aim(g := Goal.parse(t), protocol.prescribed.dose_of_gy(g.structure), frozenset()) for t in goals]
-            found.append(Judged(made, tuple(results), score(aims, results, 0.0)))
+            found.append(Judged(made, tuple(results), score(aims, results, beyond=False)))
     return found[0], found[1], uncertainty
 
 

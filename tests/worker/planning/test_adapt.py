@@ -130,6 +130,25 @@ def test_limits_hold_and_every_step_is_recorded() -> None:
     assert [r for r, won in toy.rounds if won][-1] is tuned.best
 
 
+@pytest.mark.parametrize(
+    ("goal", "sign", "volume"),
+    [("T: D95% ≥ 57 Gy", -1, 95), ("T: D2% ≤ 63 Gy", 1, 2), ("T: D98% ≥ 95%", -1, 98)],
+)
+def test_a_margin_is_what_an_unseen_variation_takes(goal: str, sign: int, volume: float) -> None:
+    rng = np.random.default_rng(6)
+    seen, unseen = rng.normal(60, 0.9, 200_000), rng.normal(0, 0.7, 200_000)
+    before, after = (np.percentile(dose, 100 - volume) for dose in (seen, seen + unseen))
+    points = Aim(Goal.parse(goal), PRESCRIBED_GY, frozenset()).unseen(0.9, 0.7)
+    assert points == pytest.approx(sign * 100 * (after - before) / PRESCRIBED_GY, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    "goal", ["T: D95% ≤ 63 Gy", "T: D2% ≥ 57 Gy", "O: Dmean ≤ 20 Gy", "O: V20Gy ≤ 30%", "T: D2cc ≤ 63 Gy"]
+)
+def test_goals_that_an_unseen_variation_does_not_worsen_keep_their_margin(goal: str) -> None:
+    assert Aim(Goal.parse(goal), PRESCRIBED_GY, frozenset()).unseen(0.9, 0.7) == 0.0
+
+
 def test_which_objectives_serve_a_goal() -> None:
     def objective(structure: str, metric: ObjectiveMetric, dose_gy: float, volume: float | None = None) -> Objective:
         return Objective(structure=structure, metric=metric, dose_gy=dose_gy, volume_percent=volume)

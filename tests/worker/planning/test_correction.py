@@ -25,7 +25,7 @@ def test_what_is_wrong_is_found_under_noise() -> None:
     error = smooth_error()
     noise_gy = 1.0
     noisy = error + np.random.default_rng(1).normal(0, noise_gy, len(error)).astype(np.float32)
-    added, _ = correction(noisy, VOXELS, GRID, TARGET, noise_gy)
+    added = correction(noisy, VOXELS, GRID, TARGET, noise_gy).added_gy
     left = (added - error)[TARGET]
     assert left.std() < 0.35 * noise_gy
     assert left.std() < 0.5 * error[TARGET].std()
@@ -33,13 +33,23 @@ def test_what_is_wrong_is_found_under_noise() -> None:
 
 def test_noise_alone_corrects_hardly_anything() -> None:
     noise = np.random.default_rng(2).normal(0, 1.0, len(VOXELS)).astype(np.float32)
-    added, _ = correction(noise, VOXELS, GRID, TARGET, 1.0)
-    assert added[TARGET].std() < 0.15
+    found = correction(noise, VOXELS, GRID, TARGET, 1.0)
+    assert found.added_gy[TARGET].std() < 0.15
+    assert found.spread_gy < 0.2
+
+
+@pytest.mark.parametrize("noise_gy", [0.4, 0.8])
+def test_what_varies_unseen_is_told_from_noise_also_where_it_cannot_be_corrected(noise_gy: float) -> None:
+    rng = np.random.default_rng(5)
+    unseen, noise = (rng.normal(0, sigma, len(VOXELS)).astype(np.float32) for sigma in (0.8, noise_gy))
+    found = correction(unseen + noise, VOXELS, GRID, TARGET, noise_gy)
+    assert found.spread_gy == pytest.approx(0.8, rel=0.15)
+    assert found.left_gy == pytest.approx((unseen - found.added_gy)[TARGET].std(), rel=0.15)
 
 
 def test_a_certain_dose_is_believed_to_the_voxel() -> None:
     error = smooth_error() + np.random.default_rng(3).normal(0, 0.5, len(VOXELS)).astype(np.float32)
-    added, _ = correction(error, VOXELS, GRID, TARGET, 0.01)
+    added = correction(error, VOXELS, GRID, TARGET, 0.01).added_gy
     np.testing.assert_allclose(added, error, atol=0.01)
 
 

@@ -41,7 +41,7 @@ from .proton import (
     uniform_start,
 )
 from .structures import find_structure
-from .tuning import Aim, Round, asks_the_same, better, made_from, score, serves, tune
+from .tuning import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
 
 Terms = Callable[[Setup, Beamlets, Sequence[Objective]], tuple[list[DoseTerm], list[str]]]
 
@@ -183,8 +183,8 @@ class Adapter:
 
     def _estimated(self, delivered: _Delivered) -> tuple[float, ...]:
         """What is missed when the final dose's noise, which makes any dose look less even, is told from the rest."""
-        self._correct(delivered.final)
-        return score(self._aims, self._judge(self._dose(delivered.final.weights_mu)), 0.0)
+        aims = self._correct(delivered.final)
+        return score(aims, self._judge(self._dose(delivered.final.weights_mu)))
 
     def _begin(self, objectives: Sequence[Objective]) -> None:
         setup = self._setup
@@ -258,15 +258,27 @@ class Adapter:
         dose_gy.ravel()[self._beamlets.result.voxels] = np.maximum(self._rows_gy(weights) + self._added, 0)
         return Dose(dose_gy, grid, RBE)
 
-    def _correct(self, final: FinalDose) -> None:
+    def _correct(self, final: FinalDose) -> tuple[Aim, ...]:
+        """Correct the beamlets; the aims with the margins that this very plan needs for what is still unseen in it."""
         setup = self._setup
         voxels = self._beamlets.result.voxels
-        found = final.dose.dose_gy.ravel()[voxels]
+        computed_gy = final.dose.dose_gy.ravel()[voxels]
         rows = self._beamlets.rows(setup.on(setup.target.mask, setup.dose_grid))
-        noise_gy = final.result.uncertainty_percent / 100 * float(found[rows].mean())
-        difference = found - self._rows_gy(final.weights_mu)
-        self._added, said = correction(difference, voxels, setup.dose_grid, rows, noise_gy)
-        setup.job.reporter.log(said)
+        noise_gy = final.result.uncertainty_percent / 100 * float(computed_gy[rows].mean())
+        difference = computed_gy - self._rows_gy(final.weights_mu)
+        found = correction(difference, voxels, setup.dose_grid, rows, noise_gy)
+        self._added = found.added_gy
+        setup.job.reporter.log(found.said)
+        dose_gy = self._rows_gy(final.weights_mu) + found.added_gy
+        self._aims = tuple(replace(a, margin=AIM + self._unseen(a, dose_gy, found.spread_gy)) for a in self._aims)
+        return tuple(replace(a, margin=self._unseen(a, dose_gy, found.left_gy)) for a in self._aims)
+
+    def _unseen(self, aim: Aim, dose_gy: npt.NDArray[np.float32], spread_gy: float) -> float:
+        mask = self._mask(aim.goal.structure)
+        if mask is None:
+            return 0.0
+        rows = self._beamlets.rows(self._setup.on(mask, self._setup.dose_grid))
+        return aim.unseen(float(dose_gy[rows].std()), spread_gy) if len(rows) else 0.0
 
     def _record(self, here: Round, won: bool) -> None:
         record = {
@@ -295,7 +307,7 @@ class Adapter:
     def _conclude(self, delivered: Sequence[_Delivered]) -> PlanResult:
         chosen = delivered[0]
         for other in delivered[1:]:
-            if better(score(self._aims, other.results, 0.0), score(self._aims, chosen.results, 0.0)):
+            if better(*(score(self._aims, d.results, beyond=False) for d in (other, chosen))):
                 chosen = other
         final, best = chosen.final, chosen.round
         parameters = self._setup.job.parameters

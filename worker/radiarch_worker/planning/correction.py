@@ -45,13 +45,33 @@ class CorrectedTerm:
         return replace(self, term=self.term.with_rows(rows))
 
 
+@dataclass(frozen=True)
+class Correction:
+    """What was found.
+
+    Attributes
+    ----------
+    added_gy : (rows,) to be added to the beamlets' dose
+    spread_gy
+        How much the dose in the target varies from voxel to voxel by what the beamlets do not show, noise apart, 1
+        sigma. The plan that is fitted to the beamlets next hides as much again.
+    left_gy : the part of it that ``added_gy`` does not tell, since it could as well be noise
+    said : the same in words
+    """
+
+    added_gy: npt.NDArray[np.float32]
+    spread_gy: float
+    left_gy: float
+    said: str
+
+
 def correction(
     difference_gy: npt.NDArray[np.float32],
     voxels: npt.NDArray[np.int64],
     grid: Grid,
     target: npt.NDArray[np.intp],
     noise_gy: float,
-) -> tuple[npt.NDArray[np.float32], str]:
+) -> Correction:
     """Of what is smooth in a difference, and of the rest, each the share that is not noise.
 
     Parameters
@@ -61,10 +81,6 @@ def correction(
     target : rows in which noise is told from the rest
     noise_gy
         Of the computed dose in the target, 1 sigma.
-
-    Returns
-    -------
-    (rows,) Gy to add to the beamlets' dose, and what was found
     """
     smooth = _smoothed(difference_gy, voxels, grid)
     fine = difference_gy - smooth
@@ -76,7 +92,9 @@ def correction(
         f"than {_SMOOTH_MM:g} mm, and by {float(fine[target].std()):.2f} Gy from voxel to voxel, {noise_gy:.2f} Gy of "
         f"that noise: {100 * shares[0]:.0f} % and {100 * shares[1]:.0f} % of it are taken into account"
     )
-    return (shares[0] * smooth + shares[1] * fine).astype(np.float32), said
+    added = (shares[0] * smooth + shares[1] * fine).astype(np.float32)
+    spread_gy = float(fine[target].std()) * math.sqrt(shares[1])
+    return Correction(added, spread_gy, spread_gy * math.sqrt(1 - shares[1]), said)
 
 
 def _share(values: npt.NDArray[np.float32], noise_gy: float) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ Solve = Callable[[Sequence[Objective], Weights | None, int], Weights]
 Judge = Callable[[Weights], "tuple[GoalResult, ...]"]
 
 AIM = 0.3
-"""Points beyond a limit that tuning aims for: the final dose is not quite the beamlets'."""
+"""Points beyond a limit that tuning aims for at least: the final dose is not quite the beamlets'."""
 _WORTH = 0.2
 """Points by which a priority's goals must get better to outweigh later ones."""
 _ROOM = 0.7
@@ -56,12 +57,31 @@ class Aim:
     prescribed_gy : what its percentages are of
     serving : the objectives, by number, that push towards it
     direct : those of them that ask for the very same; only their doses are moved
+    margin : points beyond the limit that tuning aims for
     """
 
     goal: Goal
     prescribed_gy: float
     serving: frozenset[int]
     direct: frozenset[int] = frozenset()
+    margin: float = AIM
+
+    def unseen(self, deviation_gy: float, spread_gy: float) -> float:
+        """Points by which it is missed by more than it seems where dose varies by more than is seen.
+
+        Doses at the least or most of a volume are taken as those of normal distributions; others do not change.
+
+        Parameters
+        ----------
+        deviation_gy, spread_gy : of the dose in the goal's structure as it is seen, and unseen, 1 sigma
+        """
+        metric, volume = self.goal.metric, self.goal.metric.argument
+        if metric.kind != "D" or metric.argument_unit != "%" or volume is None or not 0 < volume < 100:
+            return 0.0
+        if self.goal.at_least == (volume < 50):
+            return 0.0
+        wider_gy = math.hypot(deviation_gy, spread_gy) - deviation_gy
+        return 100 * abs(NormalDist().inv_cdf(volume / 100)) * wider_gy / self.prescribed_gy
 
     def shortfall(self, value: float | None) -> float:
         """By how much it is missed, negative where there is room: percent of dose or volume, or 100 times an index.
@@ -105,10 +125,10 @@ class Tuned:
     best: Round | None = None
 
 
-def score(aims: Sequence[Aim], results: Sequence[GoalResult], aim: float = AIM) -> tuple[float, ...]:
-    """Sum of what is missed for each priority, the first first; 0 where all is met."""
+def score(aims: Sequence[Aim], results: Sequence[GoalResult], *, beyond: bool = True) -> tuple[float, ...]:
+    """Sum of what is missed for each priority, the first first; 0 where all is met, ``beyond``: by its margin."""
     ranks = sorted({a.goal.rank for a in aims})
-    missed = [max(0.0, a.shortfall(r.value) + aim) for a, r in zip(aims, results, strict=True)]
+    missed = [max(0.0, a.shortfall(r.value) + a.margin * beyond) for a, r in zip(aims, results, strict=True)]
     return tuple(sum(m for m, a in zip(missed, aims, strict=True) if a.goal.rank == rank) for rank in ranks)
 
 
@@ -174,7 +194,7 @@ def step(
     eagerness: float,
 ) -> tuple[Objective, ...]:
     """Objectives of the next round."""
-    missed = [a.shortfall(r.value) + AIM for a, r in zip(aims, results, strict=True)]
+    missed = [a.shortfall(r.value) + a.margin for a, r in zip(aims, results, strict=True)]
     rank = min((a.goal.rank for a, m in zip(aims, missed, strict=True) if m > 0), default=None)
     if rank is None:
         return tuple(objectives)

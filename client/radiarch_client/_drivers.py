@@ -84,7 +84,8 @@ def _arguments(settings: Settings, timeout_s: float) -> dict[str, Any]:
         "auth": settings.auth(),
         "verify": verify,
         "timeout": httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-        "limits": httpx.Limits(max_connections=16, max_keepalive_connections=16),
+        # Orthanc closes a connection that was idle for a second: a request that meets that moment is lost
+        "limits": httpx.Limits(max_connections=16, max_keepalive_connections=16, keepalive_expiry=0.5),
         "headers": {"User-Agent": "radiarch-client"},
         # a proxy from the environment is never meant for this machine itself
         "trust_env": not settings.is_loopback,

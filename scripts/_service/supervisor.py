@@ -54,8 +54,9 @@ class Supervisor:
     them in order. Should this process be killed, the kernel tells each of them (parent death signal).
     """
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], clock_s: Callable[[], float] = time.monotonic) -> None:
         self._say = say
+        self._clock_s = clock_s
         self._running: list[_Running] = []
         self._ready = False
 
@@ -76,7 +77,7 @@ class Supervisor:
         ScriptError
             A program died several times before the service was ever ready.
         """
-        now = time.monotonic()
+        now = self._clock_s()
         for running in self._running:
             process = running.process
             if process is None:
@@ -136,7 +137,7 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        running.started_at = time.monotonic()
+        running.started_at = self._clock_s()
 
     def _died(self, running: _Running, code: int, now: float) -> None:
         name = running.program.name

@@ -38,11 +38,8 @@ from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_datab
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from tests.system.processes import free_port, wait_for
-
-GRACE_S = 20.0
+from tests.system.processes import FRESH, free_port, wait_for
 
 DOSES_GY = tuple(i * 0.5 for i in range(141))
 
@@ -207,9 +204,9 @@ def serve(
     )
     runtime.problems = ()
     port = free_port()
-    with httpx.Client(base_url=orthanc_url, trust_env=False, timeout=30) as behind:
+    with httpx.Client(base_url=orthanc_url, trust_env=False, timeout=30, limits=FRESH) as behind:
         app = _WithOrthanc(create_app(runtime), behind)
-        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off", http=H11Protocol)
+        config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, name="uvicorn")
         thread.start()
@@ -218,21 +215,10 @@ def serve(
             yield Served(f"http://127.0.0.1:{port}", orthanc_url, dicom_port, store, store_redis, runtime, sessions)
         finally:
             server.should_exit = True
-            _end(server, thread)
+            thread.join()
             sessions.close()
             rest.close()
             database.dispose()
-
-
-def _end(server: uvicorn.Server, thread: threading.Thread) -> None:
-    """uvicorn waits for as long as a client keeps a connection: one that a test left open is named and broken off."""
-    thread.join(timeout=GRACE_S)
-    for left in list(server.server_state.connections) if thread.is_alive() else ():
-        assert isinstance(left, H11Protocol)
-        print(f"left open: {left.client}, {left.scope and left.scope['path']}")
-        left.loop.call_soon_threadsafe(left.transport.abort)
-    thread.join(timeout=GRACE_S)
-    assert not thread.is_alive(), f"uvicorn goes on: {server.server_state}"
 
 
 class _WithOrthanc:

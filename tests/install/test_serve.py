@@ -17,7 +17,7 @@ import pytest
 
 from scripts._service.processes import descendants
 from tests.phantoms import box
-from tests.system.processes import alive, command_name, free_port, wait_for
+from tests.system.processes import FRESH, alive, command_name, free_port, wait_for
 from tests.system.service import BOX_PROTOCOLS
 
 pytestmark = [pytest.mark.system, pytest.mark.engine]
@@ -32,7 +32,9 @@ class Serve:
         self.state, self.log = folder / "state", folder / "serve.log"
         self.options = options
         self.process: subprocess.Popen[bytes]
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.http_port}", timeout=20, trust_env=False)
+        self.http = httpx.Client(
+            base_url=f"http://127.0.0.1:{self.http_port}", timeout=20, trust_env=False, limits=FRESH
+        )
 
     def start(self) -> None:
         ports = ["--http-port", str(self.http_port), "--dicom-port", str(self.dicom_port)]

@@ -121,11 +121,10 @@ def test_what_dies_at_once_is_an_error_with_its_last_lines(tmp_path: Path) -> No
     assert str(tmp_path / "log") in caught.value.remedy
 
 
-def test_pauses_grow_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_to_a_limit(tmp_path: Path) -> None:
     now = [1000.0]
-    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     said: list[str] = []
-    supervisor = Supervisor(said.append)
+    supervisor = Supervisor(said.append, clock_s=lambda: now[0])
     supervisor.start(Program("brief", ["true"], {"PATH": os.environ["PATH"]}, tmp_path / "log"))
     supervisor.ready()
     for count in range(1, 9):

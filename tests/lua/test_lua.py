@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, generate_uid
 
 from tests.phantoms import PhantomStudy, box
-from tests.system.processes import Server, free_port, wait_for
+from tests.system.processes import FRESH, Server, free_port, wait_for
 from tests.system.service import orthanc_command
 
 pytestmark = pytest.mark.system
@@ -42,7 +42,7 @@ class Orthanc:
         }
         path.write_text(json.dumps(own | configuration))
         self.server = Server("orthanc", orthanc_command(path), folder=folder)
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{http_port}", timeout=30, trust_env=False, limits=FRESH)
 
     def start(self) -> None:
         self.server.start()

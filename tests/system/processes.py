@@ -13,9 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import httpx
+
 T = TypeVar("T")
 
 POLL_S = 0.05
+FRESH = httpx.Limits(max_keepalive_connections=0)
+"""Orthanc closes a connection that was idle for a second, and a request that meets that moment is lost."""
 
 
 def free_port() -> int:

@@ -31,7 +31,7 @@ import redis
 from pydicom.dataset import Dataset
 from radiarch_contract import API_PREFIX, transport
 
-from .processes import Server, alive, children, command_name, descendants, free_port, processes_in, wait_for
+from .processes import FRESH, Server, alive, children, command_name, descendants, free_port, processes_in, wait_for
 
 T = TypeVar("T")
 
@@ -83,7 +83,11 @@ class Service:
         self.workers: list[Server] = []
         self.redis = redis.Redis(port=self.redis_port, socket_timeout=5)
         self.http = httpx.Client(
-            base_url=self.orthanc_url, headers={"Accept-Encoding": "identity"}, timeout=30, trust_env=False
+            base_url=self.orthanc_url,
+            headers={"Accept-Encoding": "identity"},
+            timeout=30,
+            trust_env=False,
+            limits=FRESH,
         )
 
     # -- starting and stopping ------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from radiarch_plugin.store import ArrivalView, Ownership, Store
 from tests.phantoms import PhantomStudy, box
 from tests.phantoms.rtdose import rtdose
 from tests.plugin.store.test_trigger import World
-from tests.system.processes import Server
+from tests.system.processes import FRESH, Server
 
 CHECK = Protocol.model_validate({
     "id": "second-check",
@@ -43,7 +43,7 @@ def world(
 ) -> Iterator[World]:
     monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
     rest = HttpRest(orthanc_server[1])
-    with httpx.Client(base_url=orthanc_server[1], trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=orthanc_server[1], trust_env=False, verify=False, limits=FRESH) as http:
         made = World(http, rest, sqlite_store, owner)
         made.protocols = loaded(CHECK)
         yield made

@@ -25,7 +25,7 @@ from radiarch_plugin.trigger import CURSOR_FACT, Trigger
 
 from tests.phantoms import PhantomStudy, box, faults
 from tests.plugin.store.samples import new_plan, success
-from tests.system.processes import Server, wait_for
+from tests.system.processes import FRESH, Server, wait_for
 
 PROTOCOL = Protocol.model_validate({
     "id": "box",
@@ -126,7 +126,7 @@ def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, 
     """One of each for all tests: making one reads all certificates of the system."""
     url = orthanc_server[1]
     rest = HttpRest(url)
-    with httpx.Client(base_url=url, trust_env=False, verify=False) as http:
+    with httpx.Client(base_url=url, trust_env=False, verify=False, limits=FRESH) as http:
         yield http, rest
     rest.close()
 

@@ -27,7 +27,7 @@ from redis.exceptions import RedisError
 
 from tests.phantoms import PhantomStudy, box
 from tests.plugin.web.orthanc_like import OrthancLike
-from tests.system.processes import Server, free_port, wait_for
+from tests.system.processes import FRESH, Server, free_port, wait_for
 
 PROTOCOL = """\
 id: box
@@ -130,7 +130,7 @@ def upload(orthanc: httpx.Client, ds: Dataset) -> str:
 
 @pytest.fixture(scope="session")
 def orthanc(orthanc_url: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=orthanc_url, trust_env=False) as client:
+    with httpx.Client(base_url=orthanc_url, trust_env=False, limits=FRESH) as client:
         yield client
 
 

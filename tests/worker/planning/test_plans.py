@@ -19,6 +19,7 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Grid, Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import distance_mm, sample_mask
+from radiarch_worker.planning.proton import noise_notes
 
 from tests.worker.engines.water import Recorder, box_mask, patient, refs
 
@@ -132,6 +133,10 @@ def test_uncertainty_is_kept_and_all_is_told(optimized: tuple[PlanResult, Record
     for key in ("engine", "engine_version", "machine", "ct_calibration", "rbe", "seed", "final_primaries"):
         assert key in result.provenance
     assert any("air" in note for note in result.notes)
+    judged = [note for note in result.notes if "Do not judge" in note]
+    assert len(judged) == (result.uncertainty_percent > 2), "a dose noisier than 2 % says that no plan is judged by it"
+    assert noise_notes(2.0) == ()
+    assert "2.1 %" in noise_notes(2.1)[0]
     assert recorder.stages == [
         Stage.BUILDING_PLAN,
         Stage.COMPUTING_BEAMLETS,

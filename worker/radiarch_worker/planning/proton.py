@@ -34,6 +34,8 @@ from .structures import require_target, united
 
 RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
+JUDGED_PERCENT = 2.0
+"""Statistical uncertainty, 1 sigma, above which a dose is too noisy to judge a plan by."""
 _MU_DECIMALS = 5
 _NORMALISATION_ROUNDS = 4
 
@@ -433,6 +435,7 @@ def conclude(
     let = _let(setup, final)
     if let is not None:
         all_notes.append(let.note)
+    all_notes += noise_notes(result.uncertainty_percent)
     left = {beam.name for beam in plan.beams}
     all_notes += [
         f"Beam {b.name} has no spot left and is not in the plan." for b in setup.plan.beams if b.name not in left
@@ -454,6 +457,17 @@ def conclude(
         run=dict(setup.clock.run),
         robustness=robustness,
         let=None if let is None else let.let,
+    )
+
+
+def noise_notes(uncertainty_percent: float) -> tuple[str, ...]:
+    """What to say of a dose that a plan must not be judged by, with the uncertainty that was asked for or reached."""
+    if uncertainty_percent <= JUDGED_PERCENT:
+        return ()
+    return (
+        f"Do not judge the plan by this dose: its statistical uncertainty is {uncertainty_percent:.1f} % (1 sigma), "
+        f"more than {JUDGED_PERCENT:g} %. Noise lowers a target's least dose and raises the greatest; goals met or "
+        f"missed by less than that say nothing. Plan again with uncertainty_percent {JUDGED_PERCENT:g} or less.",
     )
 
 

@@ -26,7 +26,7 @@ from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, 
 from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
 from radiarch_worker.planning.dose_averaged import score_let
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
-from radiarch_worker.planning.proton import RBE
+from radiarch_worker.planning.proton import RBE, noise_notes
 
 from .ion_plan import ReadPlan, unsupported
 
@@ -175,6 +175,7 @@ def recompute(
             notes=(
                 f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was computed anew: nothing was "
                 "planned.",
+                *noise_notes(result.uncertainty_percent),
                 *plan.notes,
                 *ct.notes,
                 note,

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 CHECKOUT = Path(__file__).parents[1]
 PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
+EQUAL = Path(__file__).with_name("equal.yaml")
 CASES = {"prostate": "prostate-two-lateral", "tg119": "tg119-c-shape"}
 _SAMPLE_S = 0.2
 
@@ -44,6 +47,9 @@ def main() -> None:
     arguments.add_argument(
         "--set-ours", action="append", default=[], metavar="NAME=VALUE", help="one of our plan only: see README.md"
     )
+    arguments.add_argument(
+        "--equal", action="store_true", help="with the settings of equal.yaml: a plan no better than stock's"
+    )
     arguments.add_argument("--uncertainty", type=float, default=1.0, help="percent, of the dose that judges both plans")
     arguments.add_argument("--table", type=Path, default=None, help="also written to this file")
     options = arguments.parse_args()
@@ -51,8 +57,9 @@ def main() -> None:
     quality: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
         plans = [Path(folder) / "ours.npz", Path(folder) / "stock.npz"]
-        settings = [f"--set={s}" for s in options.set]
-        own = [*settings, *(f"--set={s}" for s in options.set_ours)]
+        equal = yaml.safe_load(EQUAL.read_text()) if options.equal else {"both": {}, "ours": {}}
+        settings = [*_settings(equal["both"]), *(f"--set={s}" for s in options.set)]
+        own = [*settings, *_settings(equal["ours"]), *(f"--set={s}" for s in options.set_ours)]
         ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads, "--plan", plans[0], *own)
         stock = None
         if not options.without_stock:
@@ -69,6 +76,10 @@ def main() -> None:
     print(text)
     if options.table is not None:
         options.table.write_text(text + "\n")
+
+
+def _settings(parameters: Mapping[str, Any]) -> list[str]:
+    return [f"--set={name}={json.dumps(value)}" for name, value in parameters.items()]
 
 
 def measure(module: str, *arguments: object) -> Measured:

@@ -21,7 +21,7 @@ from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameter
 from radiarch_worker.optimization import Problem, optimize
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.impt import objective_terms
-from radiarch_worker.planning.proton import ProtonJob, compute_beamlets, set_up, uniform_start
+from radiarch_worker.planning.proton import ProtonJob, compute_beamlets, reach, set_up, uniform_start
 
 from tests.worker.engines.water import Recorder
 
@@ -37,11 +37,11 @@ Vector = npt.NDArray[np.float64]
 def same_optimum(case: Path, protocol_file: Path) -> Section:
     """TG-119's objectives, minimised to the end by ours, by our second method, and by conjugate gradients."""
     with tempfile.TemporaryDirectory(prefix="radiarch-validation-") as folder:
-        problem, start = _problem(case, protocol_file, Path(folder))
+        problem, start, reached = _problem(case, protocol_file, Path(folder))
     solvers: list[tuple[str, Callable[[], Vector]]] = [
-        ("ours, L-BFGS-B as planned (90 iterations)", lambda: _ours(problem, start, 90, "L-BFGS-B")),
-        ("ours, L-BFGS-B, 600 iterations", lambda: _ours(problem, start, 600, "L-BFGS-B")),
-        ("ours, projected gradient, 600 iterations", lambda: _ours(problem, start, 600, "projected-gradient")),
+        ("ours, L-BFGS-B as planned (90 iterations)", lambda: _ours(problem, start, reached, 90, "L-BFGS-B")),
+        ("ours, L-BFGS-B, 600 iterations", lambda: _ours(problem, start, reached, 600, "L-BFGS-B")),
+        ("ours, projected gradient, 600 iterations", lambda: _ours(problem, start, reached, 600, "projected-gradient")),
         ("scipy, conjugate gradients on square roots, 200 iterations", lambda: _general(problem, start, "CG", 200)),
     ]
     rows, values = [], []
@@ -71,7 +71,7 @@ def same_optimum(case: Path, protocol_file: Path) -> Section:
     )
 
 
-def _problem(case: Path, protocol_file: Path, folder: Path) -> tuple[Problem, Vector]:
+def _problem(case: Path, protocol_file: Path, folder: Path) -> tuple[Problem, Vector, Vector]:
     protocol = Protocol.model_validate(yaml.safe_load(protocol_file.read_text()))
     parameters = parse_parameters(protocol.workflow, {**protocol.parameters(), "beamlet_primaries": PRIMARIES})
     assert isinstance(parameters, ImptOptimizedParameters)
@@ -84,11 +84,15 @@ def _problem(case: Path, protocol_file: Path, folder: Path) -> tuple[Problem, Ve
     beamlets = compute_beamlets(setup)
     terms, _ = objective_terms(setup, beamlets, parameters.objectives)
     problem = Problem(beamlets.matrix, setup.gy_per_unit, terms, threads=cores)
-    return problem, uniform_start(setup, beamlets)
+    return problem, uniform_start(setup, beamlets), reach(setup, beamlets)
 
 
 def _ours(
-    problem: Problem, start: Vector, iterations: int, method: Literal["L-BFGS-B", "projected-gradient"]
+    problem: Problem,
+    start: Vector,
+    reached: Vector,
+    iterations: int,
+    method: Literal["L-BFGS-B", "projected-gradient"],
 ) -> Vector:
     solution = optimize(
         replace(problem),
@@ -97,6 +101,7 @@ def _ours(
         max_iterations=iterations,
         method=method,
         on_iteration=lambda *_: None,
+        reach=reached,
     )
     return solution.weights
 

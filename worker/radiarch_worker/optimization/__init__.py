@@ -2,6 +2,7 @@
 
 from .objectives import DoseTerm, FallOffTerm, MetricTerm
 from .problem import Minimized, Problem, make_problem
+from .products import column_norms
 from .robust import RobustProblem, ScenarioProblem
 from .solve import Method, Solution, optimize
 
@@ -15,6 +16,7 @@ __all__ = [
     "RobustProblem",
     "ScenarioProblem",
     "Solution",
+    "column_norms",
     "make_problem",
     "optimize",
 ]

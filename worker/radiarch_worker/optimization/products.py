@@ -102,6 +102,14 @@ def keep_rows(matrix: scipy.sparse.csc_matrix, keep: npt.NDArray[np.bool_]) -> s
     return kept
 
 
+def column_norms(matrix: scipy.sparse.csc_matrix, wanted: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    """(columns,) root of the sum of squares over the rows for which ``wanted`` is true."""
+    data, indices, indptr = (np.asarray(a) for a in (matrix.data, matrix.indices, matrix.indptr))
+    norms = np.zeros(matrix.shape[1], dtype=np.float64)
+    _add_squares(data, indices, indptr, wanted, norms)
+    return np.sqrt(norms)
+
+
 @numba.njit(cache=True, nogil=True, boundscheck=False)
 def _add_columns(data, rows, start, columns, weights, out):  # type: ignore[no-untyped-def]
     for i in range(len(columns)):
@@ -140,3 +148,13 @@ def _copy_kept(data, rows, start, number, out_start, values, out_rows):  # type:
                 values[at] = data[k]
                 out_rows[at] = row
                 at += 1
+
+
+@numba.njit(cache=True, nogil=True)
+def _add_squares(data, rows, start, wanted, out):  # type: ignore[no-untyped-def]
+    for spot in range(len(start) - 1):
+        total = 0.0
+        for k in range(start[spot], start[spot + 1]):
+            if wanted[rows[k]]:
+                total += data[k] * data[k]
+        out[spot] = total

@@ -63,6 +63,7 @@ def optimize(
     max_iterations: int,
     method: Method,
     on_iteration: OnIteration,
+    reach: FloatVector | None = None,
 ) -> Solution:
     """Minimise over weights that are 0 or at least ``least_weight``.
 
@@ -70,14 +71,21 @@ def optimize(
     optimised again with ``least_weight`` as its lower bound, so that the removed spots' dose is made up for and
     no weight is too small to be delivered.
 
+    Parameters
+    ----------
+    start : (spots,)
+    reach : (spots,) above 0, in any unit: how much of a spot reaches what matters. Steps are measured in it, so that a
+        spot that mostly misses the target is not held back by those that hit it; None: all alike
+
     Raises
     ------
     EngineError
         ``optimization_failed``, when the objective is not finite or no spot is left.
     """
     trace = _Trace(on_iteration)
-    second = math.ceil(max_iterations * _SECOND_SHARE) if max_iterations > 1 else 0
-    weights = _minimize(problem, start, 0.0, max_iterations - second, method, trace)
+    reach = np.ones(problem.spots) if reach is None else reach
+    second = math.ceil(max_iterations * _SECOND_SHARE) if max_iterations > 1 and least_weight > 0 else 0
+    weights = _minimize(problem, start, reach, 0.0, max_iterations - second, method, trace)
     keep = weights >= least_weight
     if not keep.any():
         raise EngineError(
@@ -88,7 +96,7 @@ def optimize(
     rest = problem.select(keep)
     kept = np.maximum(weights[keep], least_weight)
     if second:
-        kept = _minimize(rest, kept, least_weight, second, method, trace)
+        kept = _minimize(rest, kept, reach[keep], least_weight, second, method, trace)
     objective, _, _ = rest.evaluate(kept)
     result = np.zeros(problem.spots)
     result[keep] = kept
@@ -96,10 +104,16 @@ def optimize(
 
 
 def _minimize(
-    problem: Minimized, start: FloatVector, lower: float, iterations: int, method: Method, trace: _Trace
+    problem: Minimized,
+    start: FloatVector,
+    reach: FloatVector,
+    lower: float,
+    iterations: int,
+    method: Method,
+    trace: _Trace,
 ) -> FloatVector:
     # Scaled to numbers around 1, as line searches expect.
-    scale = float(start.mean()) or 1.0
+    scale = (float(start.mean()) or 1.0) * float(reach.mean()) / reach
 
     def function(y: FloatVector) -> tuple[float, FloatVector, Mapping[str, float]]:
         value, gradient, terms = problem.evaluate(y * scale)
@@ -119,7 +133,7 @@ def _minimize(
 _Function = Callable[[FloatVector], tuple[float, FloatVector, Mapping[str, float]]]
 
 
-def _lbfgsb(function: _Function, start: FloatVector, lower: float, iterations: int, trace: _Trace) -> FloatVector:
+def _lbfgsb(function: _Function, start: FloatVector, lower: FloatVector, iterations: int, trace: _Trace) -> FloatVector:
     latest: dict[str, Any] = {"value": math.inf, "terms": {}}
 
     def tracked(y: FloatVector) -> tuple[float, FloatVector]:
@@ -150,7 +164,7 @@ def _lbfgsb(function: _Function, start: FloatVector, lower: float, iterations: i
 
 
 def _projected_gradient(
-    function: _Function, start: FloatVector, lower: float, iterations: int, trace: _Trace
+    function: _Function, start: FloatVector, lower: FloatVector, iterations: int, trace: _Trace
 ) -> FloatVector:
     """Spectral projected gradient (Birgin, Martínez, Raydan 2000, doi:10.1137/S1052623497330963), monotone."""
     y = start

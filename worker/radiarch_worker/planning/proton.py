@@ -23,7 +23,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
-from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, make_problem, optimize
+from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, column_norms, make_problem, optimize
 
 from . import normalise
 from .dose_averaged import ScoredLet, score_let
@@ -36,6 +36,8 @@ RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
 JUDGED_PERCENT = 2.0
 """Statistical uncertainty, 1 sigma, above which a dose is too noisy to judge a plan by."""
+_LEAST_REACH = 0.05
+"""Of the most that any spot has; 0.02 and 0.2 serve as well."""
 _MU_DECIMALS = 5
 _NORMALISATION_ROUNDS = 4
 
@@ -270,6 +272,7 @@ def solve(
             max_iterations=parameters.max_iterations,
             method=parameters.method,
             on_iteration=tell,
+            reach=reach(setup, beamlets),
         )
         reporter.preview(preview_dvh(setup.job.patient, beamlet_dose(setup, beamlets, solution.weights)))
         setup.clock.reached("to_preview")
@@ -278,6 +281,15 @@ def solve(
         f"{solution.removed} of {problem.spots} spots removed (less than {setup.spot_mu_min:g} MU)"
     )
     return solution
+
+
+def reach(setup: Setup, beamlets: Beamlets) -> npt.NDArray[np.float64]:
+    """(spots,) how much of each spot reaches the target, for `optimize`; a spot that misses it has a little."""
+    wanted = np.zeros(beamlets.matrix.shape[0], dtype=np.bool_)
+    wanted[beamlets.rows(setup.on(setup.target.mask, setup.dose_grid))] = True
+    norms = column_norms(beamlets.matrix, wanted)
+    found: npt.NDArray[np.float64] = np.maximum(norms, _LEAST_REACH * norms.max())
+    return found
 
 
 def uniform_start(setup: Setup, beamlets: Beamlets) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@ import './panels/dose.js';
 import './panels/plan.js';
 import './panels/results.js';
 
+import { structureSetsLast } from './loading.js';
 import { addDoseMetadata } from './metadata.js';
 import { panelComponent } from './panels/panel.js';
 import { PROTOCOL_ID, protocol } from './protocol.js';
@@ -51,10 +52,11 @@ if (location.pathname.startsWith('/ohif/radiarch')) open();
 let stop = null;
 
 /** The planning mode begins. */
-export function enter({ servicesManager }) {
+export function enter({ servicesManager, extensionManager }) {
   stop?.();
   open();
-  stop = keepViewports(session, servicesManager);
+  const stops = [structureSetsLast(session, extensionManager), keepViewports(session, servicesManager)];
+  stop = () => stops.forEach((end) => end());
 }
 
 /** The planning mode ends: nothing of this patient stays. */

@@ -2,7 +2,7 @@
 
 import { along, dot, minus } from './grid.js';
 import { Overlay } from './overlay.js';
-import { Wash, fits } from './wash.js';
+import { ACTOR, Wash, fits } from './wash.js';
 
 /** Start; returns how to stop. */
 export function keepViewports(session, servicesManager) {
@@ -13,6 +13,7 @@ export function keepViewports(session, servicesManager) {
   let revision = 0;
   let waiting = false;
   const centred = new WeakSet(); // viewports, for the study that is open
+  let drawn = null; // the dose of which the session was told that it is on all images
   const stop = new AbortController();
   const { signal } = stop;
 
@@ -28,7 +29,14 @@ export function keepViewports(session, servicesManager) {
     }
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
-    wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
+    wash
+      .sync(viewport)
+      .then(() => {
+        if (drawn === session.dose || !viewports().every((v) => v.getActor(ACTOR))) return;
+        drawn = session.dose;
+        session.dispatchEvent(new Event('drawn'));
+      })
+      .catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
     if (!centred.has(viewport) && fits(viewport, session.dose)) {
       centred.add(viewport);
       if (session.centre) goTo(viewport, session.centre);

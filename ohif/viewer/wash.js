@@ -2,7 +2,7 @@
 
 import { scale, thresholdGy } from './colours.js';
 
-const ACTOR = 'radiarch-dose';
+export const ACTOR = 'radiarch-dose';
 let number = 0;
 
 export class Wash {

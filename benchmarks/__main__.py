@@ -48,7 +48,7 @@ def main() -> None:
         "--set-ours", action="append", default=[], metavar="NAME=VALUE", help="one of our plan only: see README.md"
     )
     arguments.add_argument(
-        "--equal", action="store_true", help="with the settings of equal.yaml: a plan no better than stock's"
+        "--equal", action="store_true", help="with the settings of equal.yaml: plans as good as each other"
     )
     arguments.add_argument("--uncertainty", type=float, default=1.0, help="percent, of the dose that judges both plans")
     arguments.add_argument("--table", type=Path, default=None, help="also written to this file")

@@ -451,6 +451,17 @@ def test_nothing_comes_from_elsewhere(viewer: Viewer, doses: Doses) -> None:
     assert set(hosts) == {viewer.url}
 
 
+def test_structure_sets_are_read_after_the_images_begin(viewer: Viewer, doses: Doses) -> None:
+    """Orthanc writes megabytes for them, which nothing that is drawn waits for; in the end they are read."""
+    viewer.open(doses.study_uid)
+    series_uid = str(doses.study.rtstruct.SeriesInstanceUID)
+    starts = "performance.getEntriesByType('resource').filter((e) => e.name.includes(given[0])).map((e) => e.startTime)"
+    asked = wait_for(
+        lambda: viewer.browser.script(f"return {starts}", f"{series_uid}/metadata"), "it is read", within_s=SHOWN_S
+    )
+    assert min(asked) > min(viewer.browser.script(f"return {starts}", "/frames/"))
+
+
 # the tests above share a study; each of these opens another, which takes some seconds
 
 

@@ -108,6 +108,9 @@ def test_a_plan_without_a_dose_is_computed_alone(plan: Dataset, first: Ran, tmp_
     assert findings(reread(first.stored[OutputKind.REPORT]), tmp_path) == []
     assert [b.meterset_mu for b in first.result.beams] == pytest.approx([72, 72])
     assert first.result.provenance["recalculated_plan"]["fractions"] == FRACTIONS
+    assert first.result.uncertainty_percent is not None
+    assert first.result.uncertainty_percent > 2
+    assert any("Do not judge" in note for note in first.result.notes)
 
 
 def test_our_own_plan_gives_its_own_dose(plan: Dataset, first: Ran, run: Run) -> None:

@@ -473,7 +473,7 @@ def conclude(
 
 
 def noise_notes(uncertainty_percent: float) -> tuple[str, ...]:
-    """What to say of a dose that a plan must not be judged by, with the uncertainty that was asked for or reached."""
+    """What to say of a dose with this statistical uncertainty, 1 sigma, if it is too noisy to judge a plan by."""
     if uncertainty_percent <= JUDGED_PERCENT:
         return ()
     return (

@@ -1,4 +1,4 @@
-"""Loads, before any job, the modules and tables that every job needs; what a job does is not known here."""
+"""Loads, before any job, the modules, tables and compiled code that jobs need; what a job does is not known here."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ def preload(threads: int, cache: Path) -> None:
             import_module(name)
         if PRELOADED:
             _load_tables()
+            _load_compiled()
         gc.freeze()  # a job's first collection would else copy every page that it shares with us
     except Exception as e:  # whatever it is, it will be met again where it can be told
         log.warning("not everything could be loaded: %s: %s", type(e).__name__, e)
@@ -55,3 +56,28 @@ def _load_tables() -> None:
     defaults = ProtonParameters()
     load_machine(defaults.machine)
     load_calibration(defaults.ct_calibration)
+
+
+def _load_compiled() -> None:
+    """Run compiled code once on next to nothing: numba needs as long to get ready as ten iterations."""
+    import numpy as np
+    import scipy.sparse
+
+    from .model import Grid
+    from .optimization.products import SpotProducts, column_norms, keep_rows
+    from .planning.raytrace import depth_to_points
+
+    ones = np.ones(2, dtype=np.float32)
+    both = np.ones(2, dtype=np.bool_)
+    for writeable in (True, False):  # what is mapped from the cache's files is another type to numba
+        matrix = scipy.sparse.csc_matrix(np.ones((2, 2), dtype=np.float32))
+        for array in (matrix.data, matrix.indices, matrix.indptr):
+            array.setflags(write=writeable)
+        products = SpotProducts(matrix, np.arange(2))
+        products.gradient(products.dose(ones))
+        column_norms(matrix, both)
+        keep_rows(matrix, both)
+    grid = Grid((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (2, 2, 2))
+    volume = np.ones(grid.shape, dtype=np.float32)
+    corners = np.zeros(3), np.ones(3)
+    depth_to_points(volume, volume > 0, grid, corners, np.zeros((1, 3)), np.array([1.0, 0.0, 0.0]))

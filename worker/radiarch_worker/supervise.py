@@ -212,6 +212,7 @@ class Attempt:
                 self._solver.iterations(iterations)
             case {"kind": "preview", "dvh": list(curves)}:
                 self._solver.preview(curves)
+                self._status_at = 0.0  # somebody is waiting for it
             case {"kind": "private", "words": list(words)}:
                 self.log.private(str(w) for w in words)
             case {"kind": "may_store"}:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +75,37 @@ def test_a_plan_with_cached_beamlets_is_the_same_plan(tmp_path: Path) -> None:
     for step in again.solver_trace:
         assert set(step["terms"]) == {"PTV", "Organ"}
         assert sum(step["terms"].values()) == pytest.approx(step["objective"])
+
+
+AGAIN = """
+import sys
+from pathlib import Path
+from radiarch_worker.preload import preload
+
+folder = Path(sys.argv[1])
+preload(2, folder / "preloaded")
+
+def compiled():
+    modules = [m for name, m in sys.modules.items() if name.startswith("radiarch_worker.")]
+    found = {f"{m.__name__}.{k}": v for m in modules for k, v in vars(m).items() if hasattr(v, "nopython_signatures")}
+    return {name: list(function.nopython_signatures) for name, function in found.items()}
+
+before = compiled()
+from tests.worker.planning.test_cache import ArrayCache, planned
+result, _ = planned(folder / "again", ArrayCache(folder / "cache", 1 << 30))
+assert result.run["beamlets"] == "cached"
+assert sum(map(len, before.values())) > 5, before
+assert compiled() == before, (before, compiled())
+"""
+
+
+@pytest.mark.engine
+def test_a_worker_has_compiled_all_that_a_plan_with_cached_beamlets_needs(tmp_path: Path) -> None:
+    """Jobs are forked from it: none of them has to wait for numba."""
+    planned(tmp_path / "first", ArrayCache(tmp_path / "cache", 1 << 30))
+    checkout = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", AGAIN, str(tmp_path)]
+    subprocess.run(command, cwd=checkout, check=True, env={**os.environ, "PYTHONPATH": str(checkout)}, timeout=300)
 
 
 def key_of(folder: Path, monkeypatch: pytest.MonkeyPatch, p: Patient, **changes: Any) -> str:

@@ -35,6 +35,16 @@ class DoseTerm(Protocol):
     def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
         """The same penalty where its voxels have other rows."""
 
+    def near(self, dose_gy: FloatVector) -> npt.NDArray[np.bool_]:
+        """Which of its voxels may come to matter, where dose is not far from that of each of ``rows``."""
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Self:
+        """The same penalty as long as nothing is to be said against the dose of the others."""
+
+
+_NEAR = 0.6
+"""Of the highest dose that is allowed: a voxel with less before an optimisation seldom has more than it after one."""
+
 
 @dataclass(frozen=True)
 class MetricTerm:
@@ -55,6 +65,14 @@ class MetricTerm:
 
     def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
         return replace(self, rows=rows)
+
+    def near(self, dose_gy: FloatVector) -> npt.NDArray[np.bool_]:
+        if self.metric is ObjectiveMetric.DMAX:
+            return _near(dose_gy, self.dose_gy)
+        return np.ones(len(dose_gy), dtype=np.bool_)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Self:
+        return replace(self, rows=self.rows[keep], weight=self.weight * float(keep.mean()))
 
     def value_and_gradient(self, dose_gy: FloatVector) -> tuple[float, FloatVector]:
         if self.metric in (ObjectiveMetric.DMEAN, ObjectiveMetric.DMEAN_MAX):
@@ -118,7 +136,20 @@ class FallOffTerm:
     def with_rows(self, rows: npt.NDArray[np.intp]) -> Self:
         return replace(self, rows=rows)
 
+    def near(self, dose_gy: FloatVector) -> npt.NDArray[np.bool_]:
+        return _near(dose_gy, self.limit_gy)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> Self:
+        weight = self.weight * float(keep.mean())
+        return replace(self, rows=self.rows[keep], limit_gy=self.limit_gy[keep], weight=weight)
+
     def value_and_gradient(self, dose_gy: FloatVector) -> tuple[float, FloatVector]:
         over = np.maximum(dose_gy.astype(np.float64) - self.limit_gy, 0.0)
         scale = self.weight / len(dose_gy)
         return scale * float(np.dot(over, over)), 2 * scale * over
+
+
+def _near(dose_gy: FloatVector, limit_gy: FloatVector | float) -> npt.NDArray[np.bool_]:
+    near: npt.NDArray[np.bool_] = dose_gy > _NEAR * limit_gy
+    near[np.argmax(dose_gy)] = True  # a mean needs a voxel
+    return near

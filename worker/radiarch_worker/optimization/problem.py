@@ -30,6 +30,9 @@ class Minimized(Protocol):
     def select(self, keep: npt.NDArray[np.bool_]) -> Self:
         """The same penalties with fewer spots."""
 
+    def near(self, weights: FloatVector) -> Self:
+        """The same, perhaps without voxels whose dose is of no concern as long as weights are not far from these."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -76,6 +79,15 @@ class Problem:
         columns = np.arange(self.spots) if self.columns is None else self.columns
         return replace(self, columns=columns[keep])
 
+    def near(self, weights: FloatVector) -> Problem:
+        """The same without the voxels that could only count if they got much more dose than these weights give."""
+        dose_gy = self.dose_gy(weights)
+        near = [term.near(dose_gy[term.rows]) for term in self.terms]
+        if all(keep.all() for keep in near):
+            return self
+        terms = [term.only(keep) for term, keep in zip(self.terms, near, strict=True)]
+        return replace(make_problem(self.matrix, self.gy_per_unit, terms, self.threads), columns=self.columns)
+
 
 def penalties(
     dose_gy: npt.NDArray[np.float32], terms: Iterable[DoseTerm]
@@ -107,4 +119,4 @@ def make_problem(
         return Problem(matrix, gy_per_unit, terms, threads=threads)
     number = np.cumsum(used) - 1
     moved = [term.with_rows(number[term.rows].astype(np.intp)) for term in terms]
-    return Problem(keep_rows(matrix, used), gy_per_unit, moved, threads=threads)
+    return Problem(keep_rows(matrix, used, threads), gy_per_unit, moved, threads=threads)

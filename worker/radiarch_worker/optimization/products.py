@@ -87,14 +87,20 @@ class SpotProducts:
         return edges
 
 
-def keep_rows(matrix: scipy.sparse.csc_matrix, keep: npt.NDArray[np.bool_]) -> scipy.sparse.csc_matrix:
+def keep_rows(
+    matrix: scipy.sparse.csc_matrix, keep: npt.NDArray[np.bool_], threads: int = 1
+) -> scipy.sparse.csc_matrix:
     """The rows for which ``keep`` is true, in their order."""
     number = np.where(keep, np.cumsum(keep) - 1, -1).astype(np.int32)
     data, indices, indptr = (np.asarray(a) for a in (matrix.data, matrix.indices, matrix.indptr))
     start = np.zeros(len(indptr), dtype=np.int64)
-    _count_kept(indices, indptr, number, start)
-    values, rows = np.empty(start[-1], dtype=np.float32), np.empty(start[-1], dtype=np.int32)
-    _copy_kept(data, indices, indptr, number, start, values, rows)
+    edges = np.linspace(0, matrix.shape[1], BLOCKS + 1).astype(np.int64)
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda b: _count_kept(indices, indptr, number, edges[b], edges[b + 1], start), range(BLOCKS)))
+        np.cumsum(start, out=start)
+        values, rows = np.empty(start[-1], dtype=np.float32), np.empty(start[-1], dtype=np.int32)
+        copied = (data, indices, indptr, number, start)
+        list(pool.map(lambda b: _copy_kept(*copied, edges[b], edges[b + 1], values, rows), range(BLOCKS)))
     kept = scipy.sparse.csc_matrix(
         (values, rows, start), shape=(int(np.count_nonzero(keep)), matrix.shape[1]), copy=False
     )
@@ -129,18 +135,18 @@ def _dot_columns(data, rows, start, columns, slope, out):  # type: ignore[no-unt
 
 
 @numba.njit(cache=True, nogil=True)
-def _count_kept(rows, start, number, out):  # type: ignore[no-untyped-def]
-    for spot in range(len(start) - 1):
+def _count_kept(rows, start, number, first, stop, out):  # type: ignore[no-untyped-def]
+    for spot in range(first, stop):
         n = 0
         for k in range(start[spot], start[spot + 1]):
             if number[rows[k]] >= 0:
                 n += 1
-        out[spot + 1] = out[spot] + n
+        out[spot + 1] = n
 
 
 @numba.njit(cache=True, nogil=True)
-def _copy_kept(data, rows, start, number, out_start, values, out_rows):  # type: ignore[no-untyped-def]
-    for spot in range(len(start) - 1):
+def _copy_kept(data, rows, start, number, out_start, first, stop, values, out_rows):  # type: ignore[no-untyped-def]
+    for spot in range(first, stop):
         at = out_start[spot]
         for k in range(start[spot], start[spot + 1]):
             row = number[rows[k]]

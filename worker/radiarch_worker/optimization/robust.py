@@ -80,6 +80,10 @@ class RobustProblem:
         """The same penalties with fewer spots."""
         return RobustProblem(tuple(replace(s, problem=s.problem.select(keep)) for s in self.scenarios))
 
+    def near(self, weights: FloatVector) -> RobustProblem:
+        """All of it: scenarios' matrices may be mapped from files that together are larger than the memory."""
+        return self
+
 
 def smooth_maximum(values: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
     """``(Σ v^p)^(1/p)`` of values that are not negative, and its derivative by each of them."""

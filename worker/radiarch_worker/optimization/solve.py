@@ -23,6 +23,9 @@ _RELATIVE_TOLERANCE = 1e-5
 """An iteration that lowers the objective by less, relative, is the last."""
 _SECOND_SHARE = 1 / 3
 """Of the iterations, after spots below the least meterset were removed."""
+_OVERLOOKED = 1e-3
+"""Of the objective: so much may come from voxels that were not looked at."""
+_REPEATS = 2
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,10 @@ def optimize(
     optimised again with ``least_weight`` as its lower bound, so that the removed spots' dose is made up for and
     no weight is too small to be delivered.
 
+    Each phase looks only at the voxels that may come to matter (`Minimized.near`). Where others came to matter all
+    the same, the last phase is repeated with them, beyond ``max_iterations``; the objective that is returned is that
+    of all voxels.
+
     Parameters
     ----------
     start : (spots,)
@@ -85,7 +92,8 @@ def optimize(
     trace = _Trace(on_iteration)
     reach = np.ones(problem.spots) if reach is None else reach
     second = math.ceil(max_iterations * _SECOND_SHARE) if max_iterations > 1 and least_weight > 0 else 0
-    weights = _minimize(problem, start, reach, 0.0, max_iterations - second, method, trace)
+    first = max_iterations - second
+    weights, objective = _look(problem, start, reach, 0.0, first, method, trace, repeats=0 if second else _REPEATS)
     keep = weights >= least_weight
     if not keep.any():
         raise EngineError(
@@ -93,14 +101,36 @@ def optimize(
             remedy="Raise the prescription or the target's objectives, use a wider spot spacing, or lower spot_mu_min.",
             code=ErrorCode.OPTIMIZATION_FAILED,
         )
-    rest = problem.select(keep)
-    kept = np.maximum(weights[keep], least_weight)
+    kept, rest = weights[keep], problem.select(keep)
     if second:
-        kept = _minimize(rest, kept, reach[keep], least_weight, second, method, trace)
-    objective, _, _ = rest.evaluate(kept)
+        kept, objective = _look(rest, kept, reach[keep], least_weight, second, method, trace, repeats=_REPEATS)
+    elif not keep.all():
+        objective, _, _ = rest.evaluate(kept)
     result = np.zeros(problem.spots)
     result[keep] = kept
     return Solution(result, objective, len(trace.items), int(np.count_nonzero(~keep)), tuple(trace.items))
+
+
+def _look(
+    problem: Minimized,
+    start: FloatVector,
+    reach: FloatVector,
+    lower: float,
+    iterations: int,
+    method: Method,
+    trace: _Trace,
+    *,
+    repeats: int,
+) -> tuple[FloatVector, float]:
+    """Minimise with the voxels that matter; weights, and their objective with all voxels."""
+    found = np.maximum(start, lower)
+    for _ in range(1 + repeats):
+        near = problem.near(found)
+        found = _minimize(near, found, reach, lower, iterations, method, trace)
+        objective, _, _ = problem.evaluate(found)
+        if near is problem or objective <= (1 + _OVERLOOKED) * near.evaluate(found)[0]:
+            break
+    return found, objective
 
 
 def _minimize(

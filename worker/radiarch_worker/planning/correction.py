@@ -44,6 +44,12 @@ class CorrectedTerm:
     def with_rows(self, rows: npt.NDArray[np.intp]) -> CorrectedTerm:
         return replace(self, term=self.term.with_rows(rows))
 
+    def near(self, dose_gy: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        return self.term.near(dose_gy + self.added_gy)
+
+    def only(self, keep: npt.NDArray[np.bool_]) -> CorrectedTerm:
+        return replace(self, term=self.term.only(keep), added_gy=self.added_gy[keep])
+
 
 @dataclass(frozen=True)
 class Correction:

@@ -13,7 +13,7 @@ export function keepViewports(session, servicesManager) {
   let revision = 0;
   let waiting = false;
   const centred = new WeakSet(); // viewports, for the study that is open
-  let drawn = null; // the dose of which the session was told that it is on all images
+  let drawn = { dose: null, on: new Set(), told: false }; // which viewports have shown a picture with the present dose
   const stop = new AbortController();
   const { signal } = stop;
 
@@ -29,14 +29,7 @@ export function keepViewports(session, servicesManager) {
     }
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
-    wash
-      .sync(viewport)
-      .then(() => {
-        if (drawn === session.dose || !viewports().every((v) => v.getActor(ACTOR))) return;
-        drawn = session.dose;
-        session.dispatchEvent(new Event('drawn'));
-      })
-      .catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
+    wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
     if (!centred.has(viewport) && fits(viewport, session.dose)) {
       centred.add(viewport);
       if (session.centre) goTo(viewport, session.centre);
@@ -59,7 +52,16 @@ export function keepViewports(session, servicesManager) {
 
   const rendered = ({ detail }) => {
     const viewport = cornerstone.getRenderingEngine(detail.renderingEngineId)?.getViewport(detail.viewportId);
-    if (viewport) keep(viewport);
+    if (!viewport) return;
+    if (wash.isSeen(viewport)) tellDrawn(viewport.id); // before the next line changes anything
+    keep(viewport);
+  };
+  const tellDrawn = (id) => {
+    if (drawn.dose !== session.dose) drawn = { dose: session.dose, on: new Set(), told: false };
+    drawn.on.add(id);
+    if (drawn.told || !viewports().every((v) => drawn.on.has(v.id))) return;
+    drawn.told = true;
+    session.dispatchEvent(new Event('drawn'));
   };
   const enabled = ({ detail }) => detail.element.addEventListener(Events.IMAGE_RENDERED, rendered, { signal });
 

@@ -50,6 +50,11 @@ export class Wash {
     }
   }
 
+  /** Whether a picture of this viewport that is drawn now has the dose in it. */
+  isSeen(viewport) {
+    return Boolean(viewport.getActor(ACTOR)) && !this.#added.has(viewport.id);
+  }
+
   /** Colours, opacity or threshold have changed. */
   restyle(viewports) {
     for (const viewport of viewports) {

@@ -38,6 +38,7 @@ MEDIA_TYPES = {
     ".woff2": "font/woff2",
     ".xml": "application/xml",
 }
+_LARGE_BYTES = 100_000
 _PACKED = frozenset({".png", ".woff2", ".ico"})  # gzip gains nothing
 
 LEFT_OUT = ("ort/*", "dicom-microscopy-viewer/*", "google.js", "silent-refresh.html", "app-config.js", "oidc-client*")
@@ -47,6 +48,17 @@ EMPTIED = ("sw.js", "init-service-worker.js")
 """Served without content: a service worker would keep showing what was there before an upgrade."""
 VENDOR = {"vendor/dicomParser.min.js": "dicom-parser/dist/dicomParser.min.js"}
 """What our extension needs from npm besides: its address below the extension, its place in ``node_modules``."""
+
+
+EARLY = frozenset(
+    (
+        *("89", "100", "781", "1180", "1483", "1673", "2779", "3500", "3833", "4683", "5696", "6214", "6489", "6495"),
+        *("6749", "6938", "7248", "7499", "8478", "8492", "9116", "9290", "9383", "9415"),
+    )
+)
+"""Numbers of the parts that OHIF asks for, one round after the other, on its way to the first picture. The page names
+them, so that they come while the browser still reads the main script; with another build a part that is not there is
+left out."""
 
 
 @dataclass(frozen=True)
@@ -73,8 +85,8 @@ RULES = (
     Rule("*.js", re.compile(rb'(__webpack_require__|\b[a-z])\.p ?= ?"/"'), rb'\1.p = "/ohif/"', 8),
     Rule(
         "app.bundle.*.js",
-        re.compile(rb"browserImportFunction\('/dicom-microscopy"),
-        rb"browserImportFunction('/ohif/dicom-microscopy",
+        re.compile(rb"browserImportFunction\((['\"])/dicom-microscopy"),
+        rb"browserImportFunction(\1/ohif/dicom-microscopy",
     ),
     Rule("*.css", re.compile(rb"url\(/(?!/)"), rb"url(/ohif/"),
     Rule("manifest.json", re.compile(rb'"/assets/'), rb'"/ohif/assets/'),
@@ -139,6 +151,12 @@ class Viewer:
         # what a hashed name stands for was moved by this very code: the name alone does not say it
         return _file(content, source.suffix, hashed=hashed, gzipped=self._gzip(name, source.suffix, content))
 
+    def pack(self) -> None:
+        """Compress what takes long to be compressed, so that nobody has to wait for it: a second or two."""
+        for name, path in self._files.items():
+            if path.stat().st_size > _LARGE_BYTES:
+                self.get(name)
+
     def _gzip(self, name: str, suffix: str, content: bytes) -> bytes | None:
         if suffix in _PACKED or len(content) < 1024:
             return None
@@ -191,4 +209,13 @@ def _move(files: Mapping[str, Path], version: str) -> dict[str, bytes]:
                 remedy="Install the version of ohif/package-lock.json with scripts/install.",
                 code=ErrorCode.NOT_READY,
             )
+    moved["index.html"] = moved["index.html"].replace(b"</head>", _preloads(files) + b"</head>", 1)
     return moved
+
+
+def _preloads(files: Mapping[str, Path]) -> bytes:
+    """Links to `EARLY`'s files; of low priority: the main script is what everything waits for."""
+    kinds = {".js": "script", ".css": "style"}
+    early = [name for name in files if name.partition(".")[0] in EARLY and Path(name).suffix in kinds]
+    links = [f'rel="preload" as="{kinds[Path(name).suffix]}" href="{ROOT}/{name}"' for name in early]
+    return "".join(f'<link {link} fetchpriority="low">' for link in links).encode()

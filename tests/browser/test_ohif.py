@@ -22,6 +22,8 @@ from tests.system.service import Service
 
 from .browsing import Browser
 
+PREFETCHED = "2623"
+"""OHIF names this part itself."""
 CASES = Path(__file__).resolve().parents[3] / "shared" / "cases"
 PLANES = ("axial", "sagittal", "coronal")
 SHOWN_S = 90.0
@@ -449,6 +451,34 @@ def test_nothing_comes_from_elsewhere(viewer: Viewer, doses: Doses) -> None:
         ".filter((u) => u.protocol.startsWith('http')).map((u) => u.origin)"
     )
     assert set(hosts) == {viewer.url}
+
+
+def test_the_page_names_the_parts_that_the_viewer_asks_for(viewer: Viewer, doses: Doses) -> None:
+    """They come while the main script is read; what is named in vain, or asked for unnamed, has changed with OHIF."""
+    viewer.open(doses.study_uid)
+    script = """
+    const last = (url) => url.split('/').pop();
+    const named = [...document.querySelectorAll('link[rel=preload][href*="/ohif/"]')].map((e) => last(e.href));
+    const styles = [...document.querySelectorAll('link[rel=stylesheet]')].map((e) => last(e.href));
+    return [named, styles, window.rspackChunk.flatMap(([ids]) => ids).map(String)];
+    """
+
+    def look() -> tuple[set[str], set[str], set[str]]:
+        named, styles, loaded = viewer.browser.script(script)
+        return set(named), set(styles), {f"{number}.js" for number in loaded}
+
+    def numbered(names: set[str], suffix: str) -> set[str]:
+        return {f"{n.partition('.')[0]}{suffix}" for n in names if n.endswith(suffix) and n[0].isdigit()}
+
+    def all_loaded() -> bool:
+        named, styles, loaded = look()
+        return numbered(named, ".js") <= loaded and numbered(named, ".css") <= styles
+
+    wait_for(all_loaded, "every part that the page names is asked for", within_s=SHOWN_S, describe=lambda: str(look()))
+    named, styles, loaded = look()
+    assert len(named) > 20
+    assert numbered(named, ".js") == loaded - {f"{PREFETCHED}.js"}
+    assert numbered(named, ".css") == numbered(styles, ".css") - {f"{PREFETCHED}.css"}
 
 
 def test_structure_sets_are_read_after_the_images_begin(viewer: Viewer, doses: Doses) -> None:

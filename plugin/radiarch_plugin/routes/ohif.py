@@ -58,6 +58,8 @@ class ViewerSource:
             if self._problem is None or now - self._looked > _LOOK_S:
                 try:
                     self._viewer = Viewer.open()
+                    if self.compress:
+                        threading.Thread(target=self._viewer.pack, name="radiarch-viewer", daemon=True).start()
                     return self._viewer
                 except RadiarchError as e:
                     if str(e) != str(self._problem):

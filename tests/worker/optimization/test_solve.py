@@ -115,6 +115,20 @@ def test_voxels_that_were_of_no_concern_at_the_start_count_in_the_end(method: Me
     assert value == pytest.approx(solve(a_problem, method, least).objective, rel=5e-3)
 
 
+class Blind(Problem):
+    """Takes voxels that matter for such that do not."""
+
+    def near(self, weights: npt.NDArray[np.float64]) -> Problem:
+        return Problem(self.matrix, self.gy_per_unit, self.terms[:1], self.columns)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_limit_is_kept_where_its_voxels_are_overlooked_again_and_again(method: Method) -> None:
+    a_problem = problem()
+    blind = Blind(a_problem.matrix, a_problem.gy_per_unit, a_problem.terms)
+    assert solve(blind, method, 0.05).objective == pytest.approx(solve(a_problem, method, 0.05).objective, rel=5e-3)
+
+
 def test_without_voxels_of_no_concern_the_problem_is_the_same() -> None:
     a_problem = problem()
     weights = np.full(a_problem.spots, 0.01)

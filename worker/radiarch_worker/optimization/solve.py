@@ -122,10 +122,10 @@ def _look(
     *,
     repeats: int,
 ) -> tuple[FloatVector, float]:
-    """Minimise with the voxels that matter; weights, and their objective with all voxels."""
+    """Minimise with the voxels that matter, at the last try with all; weights, and the objective of all voxels."""
     found = np.maximum(start, lower)
-    for _ in range(1 + repeats):
-        near = problem.near(found)
+    for repeat in range(1 + repeats):
+        near = problem if repeat == repeats > 0 else problem.near(found)
         found = _minimize(near, found, reach, lower, iterations, method, trace)
         objective, _, _ = problem.evaluate(found)
         if near is problem or objective <= (1 + _OVERLOOKED) * near.evaluate(found)[0]:

@@ -38,7 +38,6 @@ from .proton import (
     conclude,
     deliver,
     final_dose,
-    reach,
     uniform_start,
 )
 from .structures import find_structure
@@ -101,7 +100,6 @@ class Adapter:
         self._setup, self._beamlets, self._limits, self._terms = setup, beamlets, limits, terms
         job = setup.job
         self._judge = GoalJudge(setup, job.goals)
-        self._reach = reach(setup, beamlets)
         self._all = Problem(beamlets.matrix, setup.gy_per_unit, (), threads=job.threads)
         self._added = np.zeros(beamlets.matrix.shape[0], dtype=np.float32)
         self.trace: list[Mapping[str, Any]] = []
@@ -245,7 +243,6 @@ class Adapter:
             max_iterations=parameters.max_iterations if start is None else max(12, parameters.max_iterations // 3),
             method=parameters.method,
             on_iteration=tell,
-            reach=self._reach,
         )
         self.trace += [{**t, "iteration": done + i, "round": number} for i, t in enumerate(solution.trace, start=1)]
         setup.job.reporter.progress(min(1.0, number / self._limits.max_rounds))

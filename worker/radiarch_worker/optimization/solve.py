@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -92,8 +93,8 @@ def optimize(
     trace = _Trace(on_iteration)
     reach = np.ones(problem.spots) if reach is None else reach
     second = math.ceil(max_iterations * _SECOND_SHARE) if max_iterations > 1 and least_weight > 0 else 0
-    first = max_iterations - second
-    weights, objective = _look(problem, start, reach, 0.0, first, method, trace, repeats=0 if second else _REPEATS)
+    freely = partial(_minimize, reach=reach, lower=0.0, iterations=max_iterations - second, method=method, trace=trace)
+    weights, objective = _look(problem, start, freely, repeats=0 if second else _REPEATS)
     keep = weights >= least_weight
     if not keep.any():
         raise EngineError(
@@ -103,7 +104,10 @@ def optimize(
         )
     kept, rest = weights[keep], problem.select(keep)
     if second:
-        kept, objective = _look(rest, kept, reach[keep], least_weight, second, method, trace, repeats=_REPEATS)
+        bounded = partial(
+            _minimize, reach=reach[keep], lower=least_weight, iterations=second, method=method, trace=trace
+        )
+        kept, objective = _look(rest, kept, bounded, repeats=_REPEATS)
     elif not keep.all():
         objective, _, _ = rest.evaluate(kept)
     result = np.zeros(problem.spots)
@@ -112,21 +116,13 @@ def optimize(
 
 
 def _look(
-    problem: Minimized,
-    start: FloatVector,
-    reach: FloatVector,
-    lower: float,
-    iterations: int,
-    method: Method,
-    trace: _Trace,
-    *,
-    repeats: int,
+    problem: Minimized, start: FloatVector, minimize: Callable[[Minimized, FloatVector], FloatVector], *, repeats: int
 ) -> tuple[FloatVector, float]:
     """Minimise with the voxels that matter, at the last try with all; weights, and the objective of all voxels."""
-    found = np.maximum(start, lower)
+    found = start
     for repeat in range(1 + repeats):
         near = problem if repeat == repeats > 0 else problem.near(found)
-        found = _minimize(near, found, reach, lower, iterations, method, trace)
+        found = minimize(near, found)
         objective, _, _ = problem.evaluate(found)
         if near is problem or objective <= (1 + _OVERLOOKED) * near.evaluate(found)[0]:
             break

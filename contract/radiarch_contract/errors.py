@@ -34,11 +34,14 @@ class ErrorCode(StrEnum):
     IDEMPOTENCY_MISMATCH = "idempotency_mismatch"
     TOO_LARGE = "too_large"
     UNAUTHORIZED = "unauthorized"
+    FORBIDDEN = "forbidden"  # another site's page, or a host that this server is not known by
     # what arrived
     NO_PROTOCOL = "no_protocol"
     NO_TARGET = "no_target"
     NO_BODY = "no_body"
+    AMBIGUOUS_STRUCTURE = "ambiguous_structure"  # several ROIs, or contours, that a name or a slice could stand for
     EMPTY_STRUCTURE = "empty_structure"
+    INCOMPLETE_STRUCTURE = "incomplete_structure"  # slices between its ends have no contour
     STRUCTURE_OUTSIDE_IMAGE = "structure_outside_image"
     UNREADABLE_RTSTRUCT = "unreadable_rtstruct"
     UNREADABLE_IMAGE = "unreadable_image"
@@ -48,6 +51,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_PLAN = "unsupported_plan"
     NO_IMAGE_REFERENCE = "no_image_reference"
     MISSING_INSTANCES = "missing_instances"
+    AMBIGUOUS_INSTANCES = "ambiguous_instances"  # one SOP Instance UID, several objects
     NOT_CT = "not_ct"
     PATIENT_MISMATCH = "patient_mismatch"
     FRAME_OF_REFERENCE_MISMATCH = "frame_of_reference_mismatch"
@@ -58,6 +62,7 @@ class ErrorCode(StrEnum):
     DUPLICATE_SLICES = "duplicate_slices"
     HU_OUT_OF_CALIBRATION = "hu_out_of_calibration"
     TARGET_OUT_OF_RANGE = "target_out_of_range"
+    TARGET_WITHOUT_DOSE_VOXELS = "target_without_dose_voxels"  # too small for the dose grid
     INPUT_CHANGED = "input_changed"
     # engines
     ENGINE_MISSING = "engine_missing"
@@ -68,6 +73,7 @@ class ErrorCode(StrEnum):
     ORTHANC_UNAVAILABLE = "orthanc_unavailable"
     STORE_FAILED = "store_failed"
     QUEUE_UNAVAILABLE = "queue_unavailable"
+    OUTPUTS_MISSING = "outputs_missing"  # what an attempt stored is no longer in Orthanc
     WORKER_LOST = "worker_lost"
     TIME_LIMIT = "time_limit"
     CANCELLED = "cancelled"

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _BY_CODE = {
     ErrorCode.TOO_LARGE: 413,
     ErrorCode.UNAUTHORIZED: 401,
+    ErrorCode.FORBIDDEN: 403,
     ErrorCode.METHOD_NOT_ALLOWED: 405,
     ErrorCode.NOT_READY: 503,
     ErrorCode.INTERNAL: 500,

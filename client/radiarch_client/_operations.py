@@ -65,7 +65,7 @@ def create_plan(
     objectives: Sequence[Objective | Mapping[str, Any]] | None = None,
     goals: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
-    structures: Mapping[str, str] | None = None,
+    structures: Mapping[str, str | int] | None = None,
     label: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
@@ -87,7 +87,7 @@ def create_plan(
     parameters
         Further parameters of the workflow (`get_workflow` has their schema), over the protocol's.
     structures
-        The ROI's own name for a name that is used here or in the protocol.
+        The ROI's own name, or its number, for a name that is used here or in the protocol.
     label
         RT Plan Label, at most 16 characters.
     idempotency_key
@@ -224,7 +224,7 @@ def create_evaluation(
     reference_rtdose_sop_instance_uid: str | None = None,
     goals: Sequence[str] | None = None,
     prescription: Prescription | Mapping[str, Any] | None = None,
-    structures: Mapping[str, str] | None = None,
+    structures: Mapping[str, str | int] | None = None,
     gamma: Mapping[str, Any] | None = None,
     label: str | None = None,
     idempotency_key: str | None = None,
@@ -270,7 +270,7 @@ def create_recalculation(
     rtdose_sop_instance_uid: str | None = None,
     goals: Sequence[str] | None = None,
     prescription: Prescription | Mapping[str, Any] | None = None,
-    structures: Mapping[str, str] | None = None,
+    structures: Mapping[str, str | int] | None = None,
     parameters: Mapping[str, Any] | None = None,
     label: str | None = None,
     idempotency_key: str | None = None,

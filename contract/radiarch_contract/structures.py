@@ -1,15 +1,26 @@
-"""Matching of structure names: TG-263 names, their synonyms, and patterns; contours are the worker's business."""
+"""Matching of structure names: TG-263 names, their synonyms, and patterns; contours are the worker's business.
+
+What a name stands for is found in ranks (`Rank`); the first rank that has a ROI decides. Two ROIs of one rank are
+never chosen between: the name is ambiguous, and who needs it has to say which is meant.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ._tg263_dict import SYNONYMS
+from .errors import ErrorCode, InputRefusedError
+
+MAX_NAMED = 10
+"""ROIs of one ambiguous name that a message lists."""
 
 
 def _is_pattern(value: str) -> str:
@@ -29,7 +40,7 @@ class StructureSelector(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...] = ()
-    patterns: tuple[Pattern, ...] = ()
+    patterns: tuple[Pattern, ...] = Field(default=(), description="Tried in this order.")
     required: bool = False
 
 
@@ -41,6 +52,11 @@ class Roi(BaseModel):
     number: int
     name: str
     interpreted_type: str = ""
+    contours: int | None = Field(default=None, description="How many it has; null where they were not counted.")
+
+    @property
+    def described(self) -> str:
+        return f"{self.name!r} (ROI {self.number})"
 
 
 class StructureRef(BaseModel):
@@ -53,47 +69,189 @@ class StructureRef(BaseModel):
     roi_name: str
 
 
+class Rank(StrEnum):
+    """How a ROI was found, best first."""
+
+    EXACT = "the exact name"
+    NAMES = "the name, or one of the protocol's names"
+    SYNONYM = "a synonym"
+    PATTERN = "a pattern"
+    TYPE = "the interpreted type EXTERNAL"
+
+
+@dataclass(frozen=True)
+class Ambiguity:
+    """Several ROIs of one rank that a name could stand for."""
+
+    name: str
+    rank: Rank
+    rois: tuple[Roi, ...]
+
+    def __str__(self) -> str:
+        listed = ", ".join(r.described for r in self.rois[:MAX_NAMED])
+        more = f" and {len(self.rois) - MAX_NAMED} more" if len(self.rois) > MAX_NAMED else ""
+        return f"{self.name!r} could stand for {listed}{more}: each is found by {self.rank}"
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """What names stand for in one structure set.
+
+    Attributes
+    ----------
+    found : by name
+    missing : names that no ROI stands for
+    ambiguous : names that several ROIs could stand for
+    """
+
+    found: dict[str, StructureRef] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+    ambiguous: list[Ambiguity] = field(default_factory=list)
+
+    def require_clear(self) -> None:
+        """Raise `InputRefusedError` (ambiguous_structure) where a name is ambiguous."""
+        if self.ambiguous:
+            raise ambiguous_structures(self.ambiguous)
+
+
+# Separators that people write in different ways; every other character says something. TG-263 has ~ for a part of an
+# organ, ! for a cropped target, ^ for what a site names itself; a + is a margin.
+_SEPARATORS = frozenset(".,;:/\\'\"`´’")
+_SEPARATOR_CATEGORIES = frozenset(("Zs", "Pc", "Pd", "Ps", "Pe"))  # blanks, underscores, dashes, brackets
+_COMBINING = re.compile("[\u0300-\u036f]")  # accents of Latin, Greek and Cyrillic; marks of other scripts are letters
+_HELPER_LETTERS = re.compile(r"[zx]+[ _.\-]|zz", re.IGNORECASE)
+_HELPER_CAMEL = re.compile(r"[zx]+[A-Z]")
+_HELPER_OF_TARGET = re.compile(r"[zx](?:i?[pcg]tv|itv|body|external)", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16_384)
+def spelled(name: str) -> str:
+    """A name as somebody reads it: without blanks at its ends and characters that cannot be seen."""
+    text = unicodedata.normalize("NFC", name)
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Cc")).strip()
+
+
+@lru_cache(maxsize=16_384)
 def normalise(name: str) -> str:
-    """Letters and digits only, case-folded, accents dropped: 'Femoral_head-R' → 'femoralheadr'."""
-    text = unicodedata.normalize("NFKD", name).casefold()
-    return "".join(c for c in text if c.isalnum())
+    """Case-folded, without accents and separators: 'Femoral_head-R' → 'femoralheadr'.
+
+    Between two digits a separator stays, as 'PTV_1.5' is not 'PTV_15'. Marks that mean something stay: 'Lung~' is a
+    part of 'Lung'.
+    """
+    text = _COMBINING.sub("", unicodedata.normalize("NFKD", spelled(name)).casefold())
+    kept: list[str] = []
+    separated = False
+    for c in text:
+        if c in _SEPARATORS or unicodedata.category(c) in _SEPARATOR_CATEGORIES:
+            separated = True
+            continue
+        if separated and kept and kept[-1].isdigit() and c.isdigit():
+            kept.append("_")
+        kept.append(c)
+        separated = False
+    return "".join(kept)
 
 
-def find_roi(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Roi | None:
+@lru_cache(maxsize=16_384)
+def is_helper(name: str) -> bool:
+    """Whether a name begins as planners mark contours that only help to plan: ``_PTV``, ``~OAR``, ``zPTV``, ``x_ring``.
+
+    Any character that is neither letter nor digit marks one, and TG-263's ``z`` (also ``zz``, ``x``) before a
+    capital, a separator or a target's name.
+    """
+    text = spelled(name)
+    if not text or not text[0].isalnum():
+        return True
+    return bool(_HELPER_LETTERS.match(text) or _HELPER_CAMEL.match(text) or _HELPER_OF_TARGET.match(text))
+
+
+def find_roi(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Roi | Ambiguity | None:
     """The ROI that ``name`` stands for, or None.
 
-    In this order: the exact name, the selector's names, the TG-263 synonyms of ``name``, the
-    selector's patterns (whole name, case-insensitive), and for BODY the interpreted type EXTERNAL.
-    Within one step the first ROI of the structure set wins.
+    In this order: the exact name; the name and the selector's names, compared by `normalise`; the TG-263 synonyms of
+    ``name``; the selector's patterns (whole name, case-insensitive), one after the other; for BODY the interpreted
+    type EXTERNAL. Helper contours (`is_helper`) are found by an exact name or a pattern only. Where a rank has
+    several ROIs, those without any contour do not count.
     """
-    by_exact = {r.name: r for r in reversed(rois)}
-    if name in by_exact:
-        return by_exact[name]
-    by_norm = {normalise(r.name): r for r in reversed(rois)}
-    wanted = [name, *(selector.names if selector else ()), *SYNONYMS.get(name, ())]
-    for w in wanted:
-        if (roi := by_norm.get(normalise(w))) is not None:
-            return roi
+    for rank, candidates in _ranks(name, selector, rois):
+        drawn = [r for r in candidates if r.contours != 0]
+        chosen = drawn if len(candidates) > 1 and drawn else candidates
+        if len(chosen) > 1:
+            return Ambiguity(name, rank, tuple(chosen))
+        if chosen:
+            return chosen[0]
+    return None
+
+
+def _ranks(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Iterable[tuple[Rank, list[Roi]]]:
+    yield Rank.EXACT, _exactly(name, rois)
+    yield Rank.NAMES, _called([name, *(selector.names if selector else ())], rois)
+    yield Rank.SYNONYM, _called(SYNONYMS.get(name, ()), rois)
     for pattern in selector.patterns if selector else ():
         compiled = re.compile(pattern, re.IGNORECASE)
-        for roi in rois:
-            if compiled.fullmatch(roi.name):
-                return roi
+        yield Rank.PATTERN, [r for r in rois if compiled.fullmatch(spelled(r.name))]
     if name == "BODY":
-        return next((r for r in rois if r.interpreted_type == "EXTERNAL"), None)
-    return None
+        yield Rank.TYPE, [r for r in rois if r.interpreted_type == "EXTERNAL" and not is_helper(r.name)]
+
+
+def _exactly(name: str, rois: Sequence[Roi]) -> list[Roi]:
+    wanted = spelled(name)
+    return [r for r in rois if spelled(r.name) == wanted]
+
+
+def _called(names: Iterable[str], rois: Sequence[Roi]) -> list[Roi]:
+    """ROIs that have one of the names: exactly, else but for case, accents and separators; each once."""
+    found: dict[int, Roi] = {}
+    for wanted in names:
+        same = _exactly(wanted, rois)
+        if not same and (form := normalise(wanted)):
+            same = [r for r in rois if normalise(r.name) == form and not is_helper(r.name)]
+        found |= {r.number: r for r in same}
+    return list(found.values())
+
+
+def look_up(names: Iterable[str], selectors: Mapping[str, StructureSelector], rois: Sequence[Roi]) -> Resolution:
+    """What each name stands for, each once."""
+    result = Resolution()
+    for name in dict.fromkeys(names):
+        roi = find_roi(name, selectors.get(name), rois)
+        if roi is None:
+            result.missing.append(name)
+        elif isinstance(roi, Ambiguity):
+            result.ambiguous.append(roi)
+        else:
+            result.found[name] = StructureRef(name=name, roi_number=roi.number, roi_name=roi.name)
+    return result
 
 
 def resolve(
     names: Sequence[str], selectors: Mapping[str, StructureSelector], rois: Sequence[Roi]
 ) -> tuple[dict[str, StructureRef], list[str]]:
-    """Resolve every name; the second value lists the names that no ROI stands for."""
-    found: dict[str, StructureRef] = {}
-    missing: list[str] = []
-    for name in dict.fromkeys(names):
-        roi = find_roi(name, selectors.get(name), rois)
-        if roi is None:
-            missing.append(name)
-        else:
-            found[name] = StructureRef(name=name, roi_number=roi.number, roi_name=roi.name)
-    return found, missing
+    """Resolve every name; the second value lists the names that no ROI stands for.
+
+    Raises
+    ------
+    InputRefusedError
+        ``ambiguous_structure``: several ROIs of one rank could be meant.
+    """
+    result = look_up(names, selectors, rois)
+    result.require_clear()
+    return result.found, result.missing
+
+
+def ambiguous_structures(ambiguous: Sequence[Ambiguity]) -> InputRefusedError:
+    """The refusal of names that several ROIs could stand for."""
+    return InputRefusedError(
+        "; ".join(map(str, ambiguous[:MAX_NAMED])),
+        remedy="Give each structure a name of its own in the planning system, or say which ROI is meant: in the "
+        "protocol under structures (names or a narrower pattern), in a request with structures, by name or number.",
+        code=ErrorCode.AMBIGUOUS_STRUCTURE,
+        ambiguous=[
+            {
+                "name": a.name,
+                "found_by": a.rank.value,
+                "candidates": [{"roi_number": r.number, "roi_name": r.name} for r in a.rois[:MAX_NAMED]],
+            }
+            for a in ambiguous[:MAX_NAMED]
+        ],
+    )

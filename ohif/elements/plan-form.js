@@ -203,9 +203,11 @@ class PlanForm extends RadiarchElement {
     });
   }
 
+  /** The target wanted, else the only one that looks like one: between several a person chooses. */
   #target(wanted) {
-    const names = this.state.set.structures;
-    return (names.find((s) => s.name === wanted) ?? names.find((s) => s.interpreted_type === 'PTV') ?? names.find((s) => isTarget(s.name)))?.name ?? '';
+    const all = this.state.set.structures;
+    const found = [all.filter((s) => s.name === wanted), all.filter((s) => s.interpreted_type === 'PTV'), all.filter((s) => isTarget(s.name))].find((s) => s.length);
+    return found?.length === 1 || found?.[0].name === wanted ? found[0].name : '';
   }
 
   /** Names that objectives and goals may use: the ROIs', and those that the protocol found ROIs for. */

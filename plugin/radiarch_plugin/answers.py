@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
-from radiarch_contract.errors import ErrorInfo
+from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import (
     BeamResult,
@@ -380,6 +380,9 @@ class StructureSetAnswer(View):
     study_instance_uid: str
     label: str
     structures: tuple[RoiAnswer, ...]
+    repeated_names: dict[str, tuple[int, ...]] = Field(
+        default={}, description="Names that several ROIs have, with their numbers: what needs such a name is refused."
+    )
     referenced_instances: int
     missing_instances: int = Field(description="Of the referenced images, not stored in Orthanc.")
     problem: ErrorInfo | None = Field(default=None, description="Why no plan can be made of it.")
@@ -391,6 +394,9 @@ class MatchAnswer(View):
     protocol_id: str
     enabled: bool
     fits: bool
+    code: ErrorCode | None = Field(
+        default=None, description="Why it does not fit: no_protocol, no_target, ambiguous_structure."
+    )
     reason: str | None = None
     structures: tuple[StructureRef, ...] = ()
     missing: tuple[str, ...] = Field(default=(), description="Names of objectives and goals without a ROI.")

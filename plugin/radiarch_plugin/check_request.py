@@ -12,16 +12,17 @@ from radiarch_contract.goals import Goal
 from radiarch_contract.job import JobInput
 from radiarch_contract.protocol import GoalText
 from radiarch_contract.states import Origin
-from radiarch_contract.structures import StructureRef, resolve
+from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
 from .orthanc_client import OrthancClient
 from .plan_request import (
-    Name,
+    GivenStructures,
     Uid,
     given_structures,
     goal_structures,
     override_structures,
+    structure_refs,
     structure_set_facts,
     unknown_structures,
 )
@@ -42,10 +43,6 @@ class StoredObjects(Protocol):
 
 
 Label = Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="Shown in lists.")]
-Structures = Annotated[
-    dict[Name, Annotated[str, Field(max_length=256)]],
-    Field(max_length=200, description="The ROI's own name for a name used in goals."),
-]
 
 
 class _CheckRequest(BaseModel):
@@ -56,7 +53,7 @@ class _CheckRequest(BaseModel):
     )
     prescription: Prescription | None = Field(default=None, description="Needed for goals in % of it.")
     goals: tuple[GoalText, ...] = Field(default=(), max_length=200)
-    structures: Structures = Field(default_factory=dict)
+    structures: GivenStructures = Field(default_factory=dict)
     label: Label = None
 
     def as_asked(self) -> dict[str, Any]:
@@ -186,18 +183,17 @@ def new_check(
     """The job about these objects with this structure set."""
     check_structure_set(facts, objects)
     check_goals(request.goals, request.prescription)
-    refs = given_structures(request.structures, facts.rois)
     target = [] if request.prescription is None else [request.prescription.target]
     definitions: Mapping[str, str] = parameters.get("derived", {})
     used = leaves(
         [*target, *goal_structures(request.goals), *override_structures(parameters), *definitions], definitions
     )
-    found, missing = resolve([n for n in used if n not in refs], {}, facts.rois)
+    refs, missing = structure_refs(used, given_structures(request.structures, facts.rois), {}, facts)
     unknown = [n for n in missing if n != "BODY"]
     if unknown:
         raise unknown_structures(unknown, facts.rois)
     images = tuple(facts.referenced_images)
-    structures: tuple[StructureRef, ...] = tuple((refs | found).values())
+    structures: tuple[StructureRef, ...] = tuple(refs.values())
     return NewPlan(
         origin=Origin.REQUEST,
         workflow_id=workflow_id,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.protocol_file import LoadedProtocol as LoadedProtocol
-from radiarch_contract.structures import StructureRef, resolve
+from radiarch_contract.structures import Ambiguity, StructureRef, StructureSelector, ambiguous_structures, look_up
 from radiarch_contract.workflows import get_workflow
 
 from .rtobjects import ObjectFacts
@@ -28,11 +28,19 @@ _ASKED = {
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why one protocol does not fit: ``code`` is no_target where only the target is missing, else no_protocol."""
+    """Why one protocol does not fit.
+
+    Attributes
+    ----------
+    code : no_target where only the target is missing; ambiguous_structure where it fits but for names that several
+        ROIs could stand for: ``error`` then has the whole story, and no other protocol is taken instead; else
+        no_protocol
+    """
 
     protocol_id: str
     code: ErrorCode
     reason: str
+    error: InputRefusedError | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,7 @@ class Matched:
 
 @dataclass(frozen=True)
 class NotMatched:
-    """No protocol fits; ``error`` says why, for each protocol."""
+    """No protocol is taken; ``error`` says why."""
 
     error: InputRefusedError
     refusals: tuple[Refusal, ...]
@@ -78,6 +86,9 @@ def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts, thing: Obje
 
     Conditions are the patterns and AE titles of ``match``, and that the target, ``match.structures`` and
     every selector with ``required`` are found among the ROIs. BODY may be missing: it is found from the CT.
+
+    Where the first protocol that fits names a structure for which there are several ROIs, nothing is taken: another
+    protocol's dose is not what was meant for this patient.
     """
     refusals: list[Refusal] = []
     for loaded in starting_from("rtstruct" if thing is None else thing.kind, protocols):
@@ -85,6 +96,8 @@ def match(protocols: Sequence[LoadedProtocol], facts: RtstructFacts, thing: Obje
         if isinstance(found, Matched):
             return Matched(found.loaded, found.structures, found.missing, tuple(refusals))
         refusals.append(found)
+        if found.error is not None:
+            return NotMatched(found.error, tuple(refusals))
     return NotMatched(_error(refusals, facts, thing), tuple(refusals))
 
 
@@ -107,7 +120,9 @@ def _try(loaded: LoadedProtocol, facts: RtstructFacts, thing: ObjectFacts | None
     reason = _conditions(protocol, facts, thing)
     if reason:
         return Refusal(protocol.id, ErrorCode.NO_PROTOCOL, reason)
-    refs, missing = resolve(protocol.structure_names(), protocol.structures, facts.rois)
+    names = protocol.structure_names()
+    found = look_up(names, protocol.structures, facts.rois)
+    missing = found.missing
     targets = protocol.target_names()
     needed = [*protocol.match.structures, *(n for n, s in protocol.structures.items() if s.required)]
     needed = leaves(needed, protocol.definitions())
@@ -117,7 +132,17 @@ def _try(loaded: LoadedProtocol, facts: RtstructFacts, thing: ObjectFacts | None
     for target in targets:
         if target in missing and target != "BODY":
             return Refusal(protocol.id, ErrorCode.NO_TARGET, f"no ROI stands for the target {target}")
-    return Matched(loaded, tuple(refs.values()), tuple(missing))
+    if ambiguous := [*found.ambiguous, *outline_ambiguity(names, protocol.structures, facts)]:
+        error = ambiguous_structures(ambiguous)
+        return Refusal(protocol.id, error.code, str(error), error)
+    return Matched(loaded, tuple(found.found.values()), tuple(missing))
+
+
+def outline_ambiguity(
+    names: Sequence[str], selectors: Mapping[str, StructureSelector], facts: RtstructFacts
+) -> list[Ambiguity]:
+    """The ROIs that could be the patient's outline where there are several: every dose needs it, named or not."""
+    return [] if "BODY" in names else look_up(["BODY"], selectors, facts.rois).ambiguous
 
 
 def _conditions(protocol: Protocol, facts: RtstructFacts, thing: ObjectFacts | None) -> str | None:

@@ -12,7 +12,16 @@ from radiarch_contract.goals import Goal
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin
-from radiarch_contract.structures import Roi, StructureRef, resolve
+from radiarch_contract.structures import (
+    Ambiguity,
+    Rank,
+    Roi,
+    StructureRef,
+    StructureSelector,
+    ambiguous_structures,
+    look_up,
+    spelled,
+)
 from radiarch_contract.workflows import (
     Beam,
     Prescription,
@@ -22,7 +31,7 @@ from radiarch_contract.workflows import (
     validation_error,
 )
 
-from .matching import LoadedProtocol
+from .matching import LoadedProtocol, outline_ambiguity
 from .orthanc_client import OrthancClient
 from .protocols import ProtocolSet
 from .rtstruct import RtstructFacts, read_rtstruct, require_plannable
@@ -32,6 +41,11 @@ MAX_NAMED = 60
 
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$", description="A DICOM UID.")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+RoiNumber = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
+GivenStructures = Annotated[
+    dict[Name, Annotated[str, Field(min_length=1, max_length=256)] | RoiNumber],
+    Field(max_length=200, description="The ROI's own name, or its number, for a name used here or in the protocol."),
+]
 
 
 class PrescriptionRequest(BaseModel):
@@ -60,9 +74,7 @@ class PlanRequest(BaseModel):
     protocol_id: str | None = Field(default=None, max_length=63)
     workflow_id: WorkflowId | None = None
     prescription: PrescriptionRequest = PrescriptionRequest()
-    structures: dict[Name, Annotated[str, Field(max_length=256)]] = Field(
-        default_factory=dict, max_length=200, description="The ROI's own name for a name used here or in the protocol."
-    )
+    structures: GivenStructures = Field(default_factory=dict)
     beams: tuple[Beam, ...] | None = Field(default=None, min_length=1, max_length=9)
     beam_count: int | None = Field(default=None, ge=1, le=9, description="Evenly spaced from gantry 0.")
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
@@ -208,9 +220,8 @@ def _structures(
     if loaded:
         used += loaded.protocol.structures
     used = leaves([*used, *definitions], definitions)
-    refs, missing = resolve(used, loaded.protocol.structures if loaded else {}, facts.rois)
-    refs |= given_structures(request.structures, facts.rois)
-    missing = [n for n in missing if n not in refs]
+    selectors = loaded.protocol.structures if loaded else {}
+    refs, missing = structure_refs(used, given_structures(request.structures, facts.rois), selectors, facts)
     asked = set(leaves([*targets, *_own_names(request)], definitions))
     if loaded:
         asked |= {n for n, s in loaded.protocol.structures.items() if s.required}
@@ -244,22 +255,47 @@ def _own_names(request: PlanRequest) -> list[str]:
     return [*names, *(request.derived or {}), *(more if isinstance(more, Mapping) else {})]
 
 
-def given_structures(given: Mapping[str, str], rois: Sequence[Roi]) -> dict[str, StructureRef]:
-    """Which ROI each name stands for, as a request says it."""
+def structure_refs(
+    used: Sequence[str],
+    known: Mapping[str, StructureRef],
+    selectors: Mapping[str, StructureSelector],
+    facts: RtstructFacts,
+) -> tuple[dict[str, StructureRef], list[str]]:
+    """Which ROI each name stands for, those that are known already among them, and names without a ROI.
+
+    Raises
+    ------
+    InputRefusedError
+        ``ambiguous_structure``: several ROIs could stand for a name, or be the patient's outline.
+    """
+    result = look_up([n for n in used if n not in known], selectors, facts.rois)
+    outline = outline_ambiguity([*used, *known], selectors, facts)
+    if ambiguous := [*result.ambiguous, *outline]:
+        raise ambiguous_structures(ambiguous)
+    return dict(known) | result.found, result.missing
+
+
+def given_structures(given: Mapping[str, str | int], rois: Sequence[Roi]) -> dict[str, StructureRef]:
+    """Which ROI each name stands for, as a request says it: the ROI's name exactly, or its number."""
     found: dict[str, StructureRef] = {}
-    for name, roi_name in given.items():
-        same = [r for r in rois if r.name == roi_name]
-        if len(same) != 1:
-            raise unknown_structures([roi_name], rois)
+    for name, wanted in given.items():
+        if isinstance(wanted, int):
+            same = [r for r in rois if r.number == wanted]
+        else:
+            same = [r for r in rois if spelled(r.name) == spelled(wanted)]
+        if not same:
+            raise unknown_structures([f"ROI number {wanted}" if isinstance(wanted, int) else wanted], rois)
+        if len(same) > 1:
+            raise ambiguous_structures([Ambiguity(name, Rank.EXACT, tuple(same))])
         found[name] = StructureRef(name=name, roi_number=same[0].number, roi_name=same[0].name)
     return found
 
 
 def unknown_structures(names: Sequence[str], rois: Sequence[Roi]) -> InvalidRequestError:
-    """The refusal of names for which a structure set has no single ROI."""
+    """The refusal of names for which a structure set has no ROI."""
     exist = [r.name for r in rois][:MAX_NAMED]
     return InvalidRequestError(
-        f"the structure set has no single structure for {', '.join(repr(n) for n in names)}; "
+        f"the structure set has no structure for {', '.join(repr(n) for n in names)}; "
         f"it has {', '.join(repr(n) for n in exist) or 'none at all'}",
         remedy="Use one of the names that exist, or say with 'structures' which ROI a name stands for.",
         code=ErrorCode.UNKNOWN_STRUCTURE,

@@ -11,7 +11,7 @@ from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestErr
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals
 from radiarch_contract.states import Origin
-from radiarch_contract.structures import StructureRef, StructureSelector, resolve
+from radiarch_contract.structures import StructureRef, StructureSelector
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
 from .orthanc_client import OrthancClient
@@ -20,6 +20,7 @@ from .plan_request import (
     goal_structures,
     objective_structures,
     override_structures,
+    structure_refs,
     unknown_structures,
 )
 from .protocols import ProtocolSet
@@ -171,6 +172,6 @@ def _structures(
 ) -> tuple[tuple[StructureRef, ...], tuple[str, ...]]:
     """What names stood for in the parent they stand for still; new names are looked for."""
     known = {ref.name: ref for ref in parent.structures}
-    found, missing = resolve([n for n in used if n not in known], selectors, facts.rois)
-    left = [n for n in dict.fromkeys([*parent.missing_structures, *missing]) if n not in known and n not in found]
-    return tuple((known | found).values()), tuple(left)
+    refs, missing = structure_refs(used, known, selectors, facts)
+    left = [n for n in dict.fromkeys([*parent.missing_structures, *missing]) if n not in refs]
+    return tuple(refs.values()), tuple(left)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -146,11 +147,14 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
                 _add_images(images, ref_series)
     for roi in _items(ds, "StructureSetROISequence"):
         _add_uid(frames, roi, "ReferencedFrameOfReferenceUID")
-    contours = 0
+    contours: Counter[int] = Counter()
+    total = 0
     for roi_contour in _items(ds, "ROIContourSequence"):
+        number = _number(roi_contour, "ReferencedROINumber")
         for contour in _items(roi_contour, "ContourSequence"):
-            contours += 1
-            if contours > MAX_CONTOURS:
+            contours[number] += 1
+            total += 1
+            if total > MAX_CONTOURS:
                 raise _unreadable(f"it has more than {MAX_CONTOURS} contours")
             _add_images(images, contour)
     return RtstructFacts(
@@ -159,7 +163,7 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         study_instance_uid=_required_uid(ds, "StudyInstanceUID"),
         series_instance_uid=_required_uid(ds, "SeriesInstanceUID"),
         sha256=sha256,
-        rois=_rois(ds),
+        rois=_rois(ds, contours),
         frame_of_reference_uids=tuple(frames),
         referenced_images=images,
         referenced_series_uids=tuple(series),
@@ -170,24 +174,34 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
     )
 
 
-def _rois(ds: Dataset) -> tuple[Roi, ...]:
+def _rois(ds: Dataset, contours: Mapping[int, int]) -> tuple[Roi, ...]:
     types: dict[int, str] = {}
     for item in _items(ds, "RTROIObservationsSequence"):
-        number = item.get("ReferencedROINumber")
-        if number is not None:
-            types.setdefault(int(number), str(item.get("RTROIInterpretedType") or "").strip().upper()[:16])
+        text = str(item.get("RTROIInterpretedType") or "").strip(" \0").upper()[:16]
+        if text and item.get("ReferencedROINumber") is not None:  # a ROI may be observed several times
+            types.setdefault(_number(item, "ReferencedROINumber"), text)
     rois: dict[int, Roi] = {}
     for item in _items(ds, "StructureSetROISequence"):
         if len(rois) >= MAX_ROIS:
             raise _unreadable(f"it has more than {MAX_ROIS} ROIs")
-        number = int(item.ROINumber)
-        name = str(item.get("ROIName") or "").strip()
+        number = _number(item, "ROINumber")
+        name = str(item.get("ROIName") or "").strip(" \0")
         if len(name) > MAX_ROI_NAME:
             raise _unreadable(f"the name of ROI {number} has {len(name)} characters, at most {MAX_ROI_NAME} are read")
         if number in rois:
             raise _unreadable(f"ROI number {number} (3006,0022) occurs twice, expected once", roi_number=number)
-        rois[number] = Roi(number=number, name=name, interpreted_type=types.get(number, ""))
+        rois[number] = Roi(
+            number=number, name=name, interpreted_type=types.get(number, ""), contours=contours.get(number, 0)
+        )
     return tuple(rois.values())
+
+
+def _number(item: Dataset, keyword: str) -> int:
+    value = item.get(keyword)
+    if not isinstance(value, int):
+        tag = pydicom.tag.Tag(keyword)
+        raise _unreadable(f"an item has no {keyword} {tag} that is a whole number, expected one", element=keyword)
+    return int(value)
 
 
 def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:

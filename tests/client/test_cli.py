@@ -61,6 +61,13 @@ def test_asking_for_a_plan(radiarch: Command, stored: Stored, tmp_path: Path) ->
     assert radiarch("plan", stored.rtstruct_uid, "--protocol", "test-box", "--key", "cli").out.startswith(again["id"])
 
 
+def test_a_roi_is_named_by_its_number(radiarch: Command, stored: Stored) -> None:
+    plan = ("plan", stored.rtstruct_uid, "--protocol", "test-box", "--structure")
+    named = radiarch(*plan, "PTV=PTV", "--json").json["structures"]
+    assert radiarch(*plan, f"PTV=#{named[0]['roi_number']}", "--json").json["structures"] == named
+    assert radiarch(*plan, "PTV=#99").code == Exit.REFUSED
+
+
 def test_a_study_without_one_structure_set(radiarch: Command) -> None:
     result = radiarch("plan", "--study", "1.2.3", "--protocol", "test-box", "--json")
     assert result.code == Exit.REFUSED

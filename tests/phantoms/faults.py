@@ -244,6 +244,25 @@ def renamed(study: PhantomStudy, names: Mapping[str, str]) -> PhantomStudy:
     return other
 
 
+def copied_roi(study: PhantomStudy, name: str, copy_name: str, *, interpreted_type: str | None = None) -> PhantomStudy:
+    """The structure set has one ROI more: a copy under another name, or the same one, with the next number."""
+    other = study.copy()
+    ds, number = other.rtstruct, roi_number(study, name)
+    new = max(int(r.ROINumber) for r in ds.StructureSetROISequence) + 1
+    roi = copy.deepcopy(next(r for r in ds.StructureSetROISequence if r.ROINumber == number))
+    roi.ROINumber, roi.ROIName = new, copy_name
+    contours = copy.deepcopy(contours_of(other, name))
+    contours.ReferencedROINumber = new
+    observation = copy.deepcopy(next(o for o in ds.RTROIObservationsSequence if o.ReferencedROINumber == number))
+    observation.ReferencedROINumber, observation.ObservationNumber = new, new
+    if interpreted_type is not None:
+        observation.RTROIInterpretedType = interpreted_type
+    ds.StructureSetROISequence.append(roi)
+    ds.ROIContourSequence.append(contours)
+    ds.RTROIObservationsSequence.append(observation)
+    return other
+
+
 def empty_roi(study: PhantomStudy, name: str) -> PhantomStudy:
     """A ROI with a name and no contours."""
     bad = study.copy()

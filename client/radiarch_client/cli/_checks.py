@@ -9,7 +9,7 @@ import click
 
 from ._base import Cli, RadiarchGroup
 from ._request import gamma as read_gamma
-from ._request import pairs, value_of
+from ._request import pairs, rois, value_of
 from ._watch import follow_or_tell
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -104,7 +104,7 @@ def _asked(
     return {
         "prescription": given or None,
         "goals": list(goals) or None,
-        "structures": dict(pairs("--structure", structures)) or None,
+        "structures": rois(structures) or None,
         "label": label,
         "idempotency_key": key,
     }

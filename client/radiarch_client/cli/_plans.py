@@ -54,7 +54,11 @@ def register(root: RadiarchGroup) -> None:
     @click.option("--fractions", type=click.IntRange(1))
     @click.option("--beams", metavar="ANGLES", help="Gantry angles such as 90,270; with the couch 90:10,270:350.")
     @click.option(
-        "--structure", "structures", multiple=True, metavar="NAME=ROI", help="Which ROI a name stands for; again."
+        "--structure",
+        "structures",
+        multiple=True,
+        metavar="NAME=ROI",
+        help="Which ROI a name stands for, by its name or as #12 by its number; again.",
     )
     @click.option("--label", help="RT Plan Label, at most 16 characters.")
     @click.option("--param", "params", multiple=True, metavar="NAME=VALUE", help="A parameter of the workflow; again.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import click
 import yaml
 
 _FILE_LIMIT_BYTES = 1024 * 1024
+_NUMBERED = re.compile(r"\s*#([0-9]{1,9})\s*")
 KEYS = frozenset(
     {"protocol", "workflow", "prescription", "beams", "beam_count", "objectives", "goals", "parameters", "structures"}
 )
@@ -40,7 +42,7 @@ def read(
     over = {
         "prescription": {k: v for k, v in prescription.items() if v is not None},
         "parameters": {name: value_of(text) for name, text in pairs("--param", params)},
-        "structures": dict(pairs("--structure", structures)),
+        "structures": rois(structures),
     }
     return request | {k: _mapping(request, k) | v for k, v in over.items() if v}
 
@@ -71,6 +73,11 @@ def pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
         if not equals or not name:
             raise click.UsageError(f"{option} {text!r}: expected NAME=VALUE")
     return [(name, value) for name, _, value in pairs]
+
+
+def rois(given: Sequence[str]) -> dict[str, str | int]:
+    """Which ROI names stand for: each by its name, or as #12 by its number."""
+    return {name: int(m[1]) if (m := _NUMBERED.fullmatch(text)) else text for name, text in pairs("--structure", given)}
 
 
 def value_of(text: str) -> Any:

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from radiarch_contract.errors import ErrorInfo, RadiarchError
+from radiarch_contract.structures import spelled
 
 from radiarch_plugin.answers import MatchAnswer, MatchesAnswer, Page, RoiAnswer, StructureSetAnswer, StructureSetSummary
-from radiarch_plugin.matching import Matched, Refusal, try_each
+from radiarch_plugin.matching import Matched, Refusal, match, try_each
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.services import ProtocolsDep, ServicesDep
@@ -40,6 +41,7 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
         study_instance_uid=facts.study_instance_uid,
         label=facts.structure_set_label,
         structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),
+        repeated_names=_repeated(facts),
         referenced_instances=len(images),
         missing_instances=len(images) - len(services.orthanc.find_instances(images)),
         problem=_problem(facts),
@@ -51,14 +53,12 @@ def matches(sop_instance_uid: str, services: ServicesDep, protocols: ProtocolsDe
     """What would become of this RTSTRUCT if it arrived now: each protocol, whether it fits and if not, why."""
     _, facts = _read(sop_instance_uid, services.orthanc)
     problem = _problem(facts)
-    tried = try_each(protocols.items, facts)
-    answers = tuple(map(_match, tried))
-    first = next((m.protocol_id for m in answers if m.fits and m.enabled), None)
+    taken = match(protocols.items, facts)
     return MatchesAnswer(
         sop_instance_uid=facts.sop_instance_uid,
-        chosen=first if problem is None else None,
+        chosen=taken.protocol.id if problem is None and isinstance(taken, Matched) else None,
         problem=problem,
-        protocols=answers,
+        protocols=tuple(map(_match, try_each(protocols.items, facts))),
     )
 
 
@@ -66,6 +66,13 @@ def _read(sop_instance_uid: str, orthanc: OrthancClient) -> tuple[str, RtstructF
     orthanc_id = orthanc.find_instance(known_uid(sop_instance_uid))
     metadata = orthanc.instance_metadata(orthanc_id)
     return orthanc_id, read_rtstruct(orthanc.instance_file(orthanc_id), calling_ae=metadata.get("RemoteAET") or None)
+
+
+def _repeated(facts: RtstructFacts) -> dict[str, tuple[int, ...]]:
+    numbers: dict[str, list[int]] = {}
+    for roi in facts.rois:
+        numbers.setdefault(spelled(roi.name), []).append(roi.number)
+    return {name: tuple(same) for name, same in numbers.items() if len(same) > 1}
 
 
 def _problem(facts: RtstructFacts) -> ErrorInfo | None:
@@ -79,7 +86,9 @@ def _problem(facts: RtstructFacts) -> ErrorInfo | None:
 def _match(tried: tuple[bool, Matched | Refusal]) -> MatchAnswer:
     enabled, found = tried
     if isinstance(found, Refusal):
-        return MatchAnswer(protocol_id=found.protocol_id, enabled=enabled, fits=False, reason=found.reason)
+        return MatchAnswer(
+            protocol_id=found.protocol_id, enabled=enabled, fits=False, code=found.code, reason=found.reason
+        )
     return MatchAnswer(
         protocol_id=found.protocol.id,
         enabled=enabled,

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTIonPlanStorage, RTPlanStorage, generate_uid
 from radiarch_contract.errors import ErrorCode
 
-from tests.phantoms import PhantomStudy, box
+from tests.phantoms import PhantomStudy, box, faults
 from tests.phantoms.rtdose import rtdose
 from tests.plugin.web.conftest import Api
 
@@ -69,6 +69,22 @@ def refused(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
     assert api.get("/plans").json()["items"] == []
     error: dict[str, Any] = answer.json()
     return error
+
+
+@pytest.mark.parametrize("path", ["/evaluations", "/recalculations"])
+def test_an_ambiguous_structure_is_refused(api: Api, datasets: Stored, path: str) -> None:
+    twins = faults.copied_roi(datasets.study, "PTV", "PTV").rtstruct
+    twins.SOPInstanceUID = twins.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    api.upload(*datasets.study.images, twins, datasets.plan, datasets.dose)
+    asked = {"rtstruct_sop_instance_uid": twins.SOPInstanceUID, "goals": ["PTV: Dmean >= 10 Gy"]}
+    if path == "/evaluations":
+        asked |= {"rtdose_sop_instance_uid": datasets.dose.SOPInstanceUID}
+    else:
+        asked |= {"rtplan_sop_instance_uid": datasets.plan.SOPInstanceUID}
+    error = refused(api, path, asked)
+    assert error["code"] == ErrorCode.AMBIGUOUS_STRUCTURE
+    assert "'PTV' (ROI 2), 'PTV' (ROI 4)" in error["message"]
+    assert api.post(path, asked | {"structures": {"PTV": 4}}).json()["structures"][0]["roi_number"] == 4
 
 
 def test_a_dose_is_judged_with_the_structure_set_that_it_names(api: Api, stored: Stored) -> None:

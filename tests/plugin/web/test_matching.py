@@ -104,6 +104,63 @@ def test_names_of_goals_and_objectives_are_resolved_and_the_missing_are_told() -
     assert result.missing == ("Bladder",)
 
 
+def with_rois(*names: str, types: dict[str, str] | None = None) -> RtstructFacts:
+    rois = (Roi(number=i, name=n, interpreted_type=(types or {}).get(n, "")) for i, n in enumerate(names, 1))
+    return replace(FACTS, rois=tuple(rois))
+
+
+def test_an_ambiguous_target_is_refused_with_its_rois_and_no_other_protocol_is_taken_instead() -> None:
+    facts = with_rois("BODY", "PTV", "PTV", "Other")
+    other = protocol("z-other", priority=1, prescription={"target": "Other", "dose_gy": 8, "fractions": 1})
+    result = match([protocol(priority=2), other], facts)
+    assert isinstance(result, NotMatched)
+    assert result.error.code is ErrorCode.AMBIGUOUS_STRUCTURE
+    assert "'PTV' (ROI 2), 'PTV' (ROI 3)" in str(result.error)
+    assert [r.code for r in result.refusals] == [ErrorCode.AMBIGUOUS_STRUCTURE]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"goals": ["Rectum: Dmean <= 20 Gy"]},
+        {"match": {"structures": ["Rectum"]}},
+        {"structures": {"Organ": {"patterns": ["rect.*"]}}},
+        {
+            "workflow": "proton-impt-optimized",
+            "objectives": [{"structure": "Rectum", "metric": "DMeanMax", "dose_gy": 20}],
+        },
+        {"derived": {"Ring": "PTV minus Rectum"}},
+        {"calculation": {"overrides": [{"structure": "Rectum", "hu": 0}]}},
+    ],
+)
+def test_an_ambiguous_organ_is_refused_though_the_plan_could_be_made_without_it(fields: dict[str, Any]) -> None:
+    facts = with_rois("BODY", "PTV", "rectum", "RECTUM")
+    assert taken(protocol(**fields), facts=facts) is ErrorCode.AMBIGUOUS_STRUCTURE
+    assert taken(protocol(), facts=facts) == "p"  # nobody asks for it
+
+
+@pytest.mark.parametrize(
+    ("names", "types"),
+    [
+        (("PTV", "A", "B"), {"A": "EXTERNAL", "B": "EXTERNAL"}),
+        (("PTV", "BODY", "BODY"), {}),
+        (("PTV", "Skin", "External"), {}),
+    ],
+)
+def test_an_ambiguous_outline_is_refused_though_nobody_names_it(names: tuple[str, ...], types: dict[str, str]) -> None:
+    facts = with_rois(*names, types=types)
+    assert taken(protocol(), facts=facts) is ErrorCode.AMBIGUOUS_STRUCTURE
+    assert taken(protocol(structures={"BODY": {"names": [names[1]]}}), facts=facts) == (
+        ErrorCode.AMBIGUOUS_STRUCTURE if names[1] == names[2] else "p"
+    )
+
+
+def test_a_protocol_that_does_not_fit_is_passed_over_whatever_is_ambiguous_for_it() -> None:
+    facts = with_rois("BODY", "PTV", "Rectum", "rectum ", "RECTUM")
+    first = protocol("a", priority=9, goals=["rECTUM: Dmean <= 20 Gy"], match={"structures": ["Bladder"]})
+    assert taken(first, protocol("b"), facts=facts) == "b"
+
+
 def test_a_missing_body_does_not_stop_a_match() -> None:
     facts = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "BODY"))
     assert taken(protocol(match={"structures": ["BODY"]}), facts=facts) == "p"

@@ -15,7 +15,7 @@ from radiarch_contract.job import BeamResult, DvhCurve, JobResult, Output, Struc
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
 
-from tests.phantoms import PhantomStudy
+from tests.phantoms import PhantomStudy, faults
 from tests.plugin.web.conftest import Api
 
 POSSIBLE = WORKFLOWS["proton-impt-basic"].possible_outputs
@@ -145,6 +145,44 @@ def test_an_roi_can_be_named_for_a_protocols_target(api: Api, study: PhantomStud
     assert refused(api, uid, protocol_id="box")["code"] == "unknown_structure"
     plan = asked(api, uid, protocol_id="box", structures={"PTV": "ziel 2"})
     assert {"name": "PTV", "roi_number": 2, "roi_name": "ziel 2"} in plan["structures"]
+
+
+def test_two_rois_of_one_name_are_told_apart_by_their_numbers(api: Api, study: PhantomStudy) -> None:
+    twins = faults.copied_roi(study, "PTV", "PTV")
+    uid = stored(api, twins)
+    for fields in (BASIC, {"protocol_id": "box"}, {**BASIC, "structures": {"PTV": "PTV"}}):
+        error = refused(api, uid, **fields)
+        assert error["code"] == "ambiguous_structure"
+        assert "'PTV' (ROI 2), 'PTV' (ROI 4)" in error["message"]
+    assert refused(api, uid, **BASIC, structures={"PTV": 9})["code"] == "unknown_structure"
+    plan = asked(api, uid, **BASIC, structures={"PTV": 4})
+    assert plan["structures"] == [{"name": "PTV", "roi_number": 4, "roi_name": "PTV"}]
+    child = api.post(f"/plans/{plan['id']}/reoptimize", {"prescription": {"dose_gy": 50}})
+    assert child.status_code == 201, child.text  # the choice was made
+    assert child.json()["structures"] == plan["structures"]
+
+
+def test_a_preview_says_what_is_ambiguous(api: Api, study: PhantomStudy) -> None:
+    uid = stored(api, faults.copied_roi(study, "PTV", "PTV"))
+    assert api.get(f"/structure-sets/{uid}").json()["repeated_names"] == {"PTV": [2, 4]}
+    found = api.get(f"/structure-sets/{uid}/matches").json()
+    assert found["chosen"] is None
+    box = next(p for p in found["protocols"] if p["protocol_id"] == "box")
+    assert (box["fits"], box["code"]) == (False, "ambiguous_structure")
+    assert "'PTV' (ROI 2), 'PTV' (ROI 4)" in box["reason"]
+
+
+def test_an_outline_that_two_rois_could_be_is_refused(api: Api, study: PhantomStudy) -> None:
+    uid = stored(api, faults.renamed(faults.copied_roi(study, "BODY", "Skin"), {"BODY": "External"}))
+    assert refused(api, uid, **BASIC)["code"] == "ambiguous_structure"
+    plan = asked(api, uid, **BASIC, structures={"BODY": "External"})
+    assert {"name": "BODY", "roi_number": 1, "roi_name": "External"} in plan["structures"]
+
+
+def test_helper_contours_are_not_taken_for_the_target(api: Api, study: PhantomStudy) -> None:
+    helped = faults.renamed(faults.copied_roi(study, "PTV", "_PTV"), {"PTV": "ptv"})
+    plan = asked(api, stored(api, helped), protocol_id="box")
+    assert {"name": "PTV", "roi_number": 2, "roi_name": "ptv"} in plan["structures"]
 
 
 def test_an_rtstruct_that_is_not_stored_is_named(api: Api) -> None:

@@ -29,6 +29,16 @@ def test_the_outline_that_is_told_comes_first(water: PhantomStudy) -> None:
     assert load(other).body.roi_number == FOUND_ROI_NUMBER
 
 
+def test_two_outlines_are_refused_unless_one_is_told(water: PhantomStudy) -> None:
+    twins = faults.copied_roi(water, "BODY", "BODY")
+    error = refusal(twins)
+    assert error.code is ErrorCode.AMBIGUOUS_STRUCTURE
+    assert "'BODY' (ROI 1), 'BODY' (ROI 4)" in str(error)
+    assert load_patient(twins.rtstruct, twins.images, body_roi=4).body.roi_number == 4
+    helper = faults.renamed(faults.copied_roi(water, "BODY", "_BODY"), {"BODY": "Hull"})
+    assert load(helper).body.roi_number == FOUND_ROI_NUMBER  # a helper of type EXTERNAL is none either
+
+
 def test_no_outline_is_found_from_the_ct_and_said(man: PhantomStudy) -> None:
     patient = load(faults.without_roi(man, "BODY"))
     drawn = load(man).body.mask

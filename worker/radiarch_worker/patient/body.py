@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.structures import Roi, find_roi
+from radiarch_contract.structures import Roi, look_up
 from scipy import ndimage
 
 from radiarch_worker.model import BoolVolume, CtVolume, Structure
@@ -31,12 +31,11 @@ def choose_body(
     Raises
     ------
     InputRefusedError
-        ``no_body`` where neither is there; ``unreadable_image`` or ``structure_outside_image`` where part of it has
+        ``no_body`` where neither is there; ``ambiguous_structure`` where several could be it;
+        ``unreadable_image`` or ``structure_outside_image`` where part of it has
         no CT values.
     """
-    rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
-    roi = find_roi("BODY", None, rois)  # by name, else by type EXTERNAL
-    number = roi_number if roi_number in structures else roi.number if roi else None
+    number = roi_number if roi_number in structures else _outline(structures)
     if number is not None:
         drawn = structures[number]
         _check_padding(loaded, drawn.name, drawn.mask, notes)
@@ -54,6 +53,14 @@ def choose_body(
         )
     _note_edges(loaded.ct, body, notes)
     return body
+
+
+def _outline(structures: Mapping[int, Structure]) -> int | None:
+    """Number of the ROI that is the patient's outline by its name, else by its type EXTERNAL; None without one."""
+    rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
+    found = look_up(["BODY"], {}, rois)
+    found.require_clear()
+    return found.found["BODY"].roi_number if found.found else None
 
 
 def find_body(ct: CtVolume, notes: list[str]) -> BoolVolume:

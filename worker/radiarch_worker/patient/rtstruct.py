@@ -123,9 +123,13 @@ def _read(reader: Reader) -> StructureSet:
                 images.setdefault(contour.image_uid)
     if unknown := contours.numbers - set(rois):
         notes.append(f"Contours of ROI numbers that have no name were left out: {sorted(unknown)[:10]}.")
-    for name, count in Counter(r.name for r in rois.values()).items():
-        if count > 1:
-            notes.append(f"The name {name!r} is used by {count} ROIs; the first one is meant by it.")
+    numbers: dict[str, list[int]] = {}
+    for roi in rois.values():
+        numbers.setdefault(roi.name, []).append(roi.number)
+    for name, same in numbers.items():
+        if len(same) > 1:
+            listed = ", ".join(map(str, same[:10]))
+            notes.append(f"The name {name!r} is used by {len(same)} ROIs (numbers {listed}).")
     return StructureSet(
         reader=reader,
         sop_instance_uid=reader.uid("SOPInstanceUID"),

@@ -39,8 +39,10 @@ def test_a_plan_of_ours_reads_back_as_it_was_written() -> None:
     independent = read_independently(plan())
     assert read.fractions == independent.fractions == 30
     assert read.sop_instance_uid == PLAN.SOPInstanceUID
-    assert {model for _, model in read.machines} == {CASE.plan.machine.name}
-    assert read.targets == (waterbox.PTV,)
+    assert {m.model for m in read.machines} == {CASE.plan.machine.name}
+    assert read.source_distances_mm == pytest.approx(CASE.plan.machine.virtual_source_axis_distance_mm)
+    assert (read.targets, read.prescribed) == ((waterbox.PTV,), ((waterbox.PTV, 60.0),))
+    assert read.notes == ()
     for beam, other in zip(read.beams, independent.beams, strict=True):
         assert (beam.gantry_deg, beam.couch_deg, beam.isocenter_mm) == (
             other.gantry_deg,
@@ -68,12 +70,15 @@ def test_meterset_is_the_beams_share_whatever_the_weights_unit() -> None:
             assert layer.meterset_mu == pytest.approx(other.meterset_mu, rel=1e-5)
 
 
-def test_what_is_not_for_treatment_is_left_out_and_said() -> None:
+@pytest.mark.parametrize("with_meterset", [True, False])
+def test_a_setup_beam_is_left_out_and_said(with_meterset: bool) -> None:
     ds = plan()
     ds.IonBeamSequence[1].TreatmentDeliveryType = "SETUP"
+    if not with_meterset:
+        del ds.FractionGroupSequence[0].ReferencedBeamSequence[1].BeamMeterset
     read = read_ion_plan(ds)
     assert [b.number for b in read.beams] == [1]
-    assert any("Beam 2" in note for note in read.notes)
+    assert any("Beam 2" in note and "SETUP" in note for note in read.notes)
 
 
 def beam(change: Callable[[Dataset], Any]) -> Callable[[Dataset], Any]:
@@ -116,27 +121,72 @@ def test_a_range_shifter_is_read_with_its_thickness_and_place() -> None:
     assert read_ion_plan(ds).beams[0].range_shifter is None
 
 
+def device(keyword: str, number: int | None, sequence: str | None) -> Callable[[Dataset], Any]:
+    """A device in the first beam: by its number, by the sequence that describes it, or both."""
+
+    def change(ds: Dataset) -> None:
+        first = ds.IonBeamSequence[0]
+        setattr(first, keyword, number)
+        if sequence is not None:
+            setattr(first, sequence, [Dataset()])
+
+    return change
+
+
+DEVICES = (
+    ("NumberOfWedges", "IonWedgeSequence", "wedges"),
+    ("NumberOfWedges", "WedgeSequence", "wedges"),
+    ("NumberOfCompensators", "IonRangeCompensatorSequence", "compensators"),
+    ("NumberOfCompensators", "CompensatorSequence", "compensators"),
+    ("NumberOfBoli", "ReferencedBolusSequence", "boli"),
+    ("NumberOfBlocks", "IonBlockSequence", "blocks"),
+    ("NumberOfBlocks", "BlockSequence", "blocks"),
+    ("NumberOfLateralSpreadingDevices", "LateralSpreadingDeviceSequence", "spreading"),
+    ("NumberOfRangeModulators", "RangeModulatorSequence", "modulators"),
+)
+
 UNSUPPORTED: dict[str, tuple[Callable[[Dataset], Any], str]] = {
+    **{
+        f"{sequence}, number {number}": (device(keyword, number, sequence), word)
+        for keyword, sequence, word in DEVICES
+        for number in (None, 0, 1)
+    },
+    **{f"{keyword} alone": (device(keyword, 1, None), word) for keyword, _, word in DEVICES},
+    "an applicator": (beam(lambda b: setattr(b, "ApplicatorSequence", [Dataset()])), "applicator"),
+    "a collimator": (point(0, BeamLimitingDevicePositionSequence=[Dataset()]), "collimator"),
+    "a wedge at a point": (point(2, IonWedgePositionSequence=[Dataset()]), "wedges"),
+    "a spreading device at a point": (point(0, LateralSpreadingDeviceSettingsSequence=[Dataset()]), "spreading"),
+    "a modulator at a point": (point(0, RangeModulatorSettingsSequence=[Dataset()]), "modulators"),
     "photons": (lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.481.5"), "photons"),
     "two range shifters": (beam(lambda b: setattr(b, "NumberOfRangeShifters", 2)), "2 range shifters"),
     "an analog range shifter": (shifted(RangeShifterType="ANALOG"), "ANALOG"),
     "a range shifter without thickness": (shifted(RangeShifterWaterEquivalentThickness=None), "thickness"),
     "a range shifter somewhere": (shifted(IsocenterToRangeShifterDistance=None), "distance"),
     "a range shifter half in": (shifted(RangeShifterSetting="A"), "'A'"),
-    "wedges": (beam(lambda b: setattr(b, "NumberOfWedges", 1)), "wedges"),
-    "compensators": (beam(lambda b: setattr(b, "NumberOfCompensators", 2)), "compensators"),
-    "blocks": (beam(lambda b: setattr(b, "NumberOfBlocks", 1)), "blocks"),
-    "uniform scanning": (beam(lambda b: setattr(b, "ScanMode", "UNIFORM")), "ScanMode"),
-    "no scanning": (beam(lambda b: setattr(b, "ScanMode", "NONE")), "ScanMode"),
-    "carbon": (beam(lambda b: setattr(b, "RadiationType", "ION")), "RadiationType"),
-    "arc": (beam(lambda b: setattr(b, "BeamType", "DYNAMIC")), "BeamType"),
-    "particles": (beam(lambda b: setattr(b, "PrimaryDosimeterUnit", "NP")), "PrimaryDosimeterUnit"),
-    "gantry moves": (point(2, GantryAngle=100.0), "GantryAngle"),
-    "couch moves": (point(2, PatientSupportAngle=5.0), "PatientSupportAngle"),
+    "uniform scanning": (beam(lambda b: setattr(b, "ScanMode", "UNIFORM")), "Scan Mode"),
+    "no scanning": (beam(lambda b: setattr(b, "ScanMode", "NONE")), "Scan Mode"),
+    "lines between spots": (beam(lambda b: setattr(b, "ModulatedScanModeType", "LINEAR")), "Modulated Scan Mode"),
+    "carbon": (beam(lambda b: setattr(b, "RadiationType", "ION")), "Radiation Type"),
+    "no radiation": (beam(lambda b: setattr(b, "RadiationType", "")), "Radiation Type"),
+    "arc": (beam(lambda b: setattr(b, "BeamType", "DYNAMIC")), "Beam Type"),
+    "particles": (beam(lambda b: setattr(b, "PrimaryDosimeterUnit", "NP")), "Primary Dosimeter Unit"),
+    "energy of each nucleon": (point(0, NominalBeamEnergyUnit="MEV/U"), "Energy Unit"),
+    "gantry moves": (point(2, GantryAngle=100.0), "Gantry Angle"),
+    "gantry is to move": (point(0, GantryRotationDirection="CW"), "Gantry Rotation Direction"),
+    "couch moves": (point(2, PatientSupportAngle=5.0), "Patient Support Angle"),
+    "isocenter moves": (point(2, IsocenterPosition=[-27.2, -110.125, 3.0]), "Isocenter Position"),
+    "table moves": (
+        lambda ds: (point(0, TableTopLateralPosition=0.0)(ds), point(2, TableTopLateralPosition=40.0)(ds)),
+        "Table Top Lateral",
+    ),
     "tilted table": (point(0, TableTopPitchAngle=2.0), "pitch"),
     "prone": (lambda ds: setattr(ds.PatientSetupSequence[0], "PatientPosition", "HFP"), "HFP"),
     "two groups": (lambda ds: ds.FractionGroupSequence.append(ds.FractionGroupSequence[0]), "2 fraction groups"),
+    "no group": (lambda ds: setattr(ds, "FractionGroupSequence", []), "0 fraction groups"),
+    "sources": (lambda ds: setattr(ds.FractionGroupSequence[0], "NumberOfBrachyApplicationSetups", 1), "Brachy"),
     "device": (lambda ds: setattr(ds, "RTPlanGeometry", "TREATMENT_DEVICE"), "Geometry"),
+    "a port film": (beam(lambda b: setattr(b, "TreatmentDeliveryType", "TRMT_PORTFILM")), "TRMT_PORTFILM"),
+    "two machines": (beam(lambda b: setattr(b, "VirtualSourceAxisDistances", [1000.0, 900.0])), "Virtual Source"),
 }
 
 
@@ -152,6 +202,33 @@ def test_what_cannot_be_computed_truthfully_is_named(name: str) -> None:
 BROKEN: dict[str, Callable[[Dataset], Any]] = {
     "a range shifter that nothing describes": beam(lambda b: setattr(b, "NumberOfRangeShifters", 1)),
     "a dose": lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.481.2"),
+    "a range shifter of another number": shifted(ReferencedRangeShifterNumber=2),
+    "a beam that is absent": lambda ds: ds.IonBeamSequence.pop(1),
+    "a group that names one beam of two": lambda ds: [
+        ds.FractionGroupSequence[0].ReferencedBeamSequence.pop(1),
+        ds.FractionGroupSequence[0].__setattr__("NumberOfBeams", 1),
+    ],
+    "a group with fewer beams than it says": lambda ds: ds.FractionGroupSequence[0].ReferencedBeamSequence.pop(1),
+    "a beam named twice": lambda ds: setattr(
+        ds.FractionGroupSequence[0].ReferencedBeamSequence[1], "ReferencedBeamNumber", 1
+    ),
+    "a beam without meterset": lambda ds: delattr(
+        ds.FractionGroupSequence[0].ReferencedBeamSequence[1], "BeamMeterset"
+    ),
+    "an empty meterset": lambda ds: setattr(
+        ds.FractionGroupSequence[0].ReferencedBeamSequence[1], "BeamMeterset", None
+    ),
+    "no MU": lambda ds: setattr(ds.FractionGroupSequence[0].ReferencedBeamSequence[1], "BeamMeterset", 0),
+    "no fractions": lambda ds: setattr(ds.FractionGroupSequence[0], "NumberOfFractionsPlanned", 0),
+    "fractions missing": lambda ds: delattr(ds.FractionGroupSequence[0], "NumberOfFractionsPlanned"),
+    "half a fraction": lambda ds: setattr(ds.FractionGroupSequence[0], "NumberOfFractionsPlanned", 2.5),
+    "two beams of one number": lambda ds: setattr(ds.IonBeamSequence[1], "BeamNumber", 1),
+    "control points in another order": lambda ds: ds.IonBeamSequence[0].IonControlPointSequence.reverse(),
+    "a control point missing": lambda ds: ds.IonBeamSequence[0].IonControlPointSequence.pop(-1),
+    "a weight that is no number": point(0, NumberOfScanSpotPositions=1, ScanSpotMetersetWeights=float("nan")),
+    "no source": beam(lambda b: setattr(b, "VirtualSourceAxisDistances", [0.0, 0.0])),
+    "protons of charge 6": beam(lambda b: setattr(b, "RadiationAtomicNumber", 6)),
+    "a prescription of nothing": lambda ds: setattr(ds.DoseReferenceSequence[0], "TargetPrescriptionDose", 0),
     "no beams": lambda ds: setattr(ds, "IonBeamSequence", []),
     "no meterset": lambda ds: setattr(ds.FractionGroupSequence[0], "ReferencedBeamSequence", []),
     "weights and meterset contradict": point(0, ScanSpotMetersetWeights=[5.0] * 4),
@@ -184,3 +261,118 @@ def test_spot_sizes_are_read_where_they_are_told() -> None:
         for a_point in a_beam.IonControlPointSequence:
             a_point.ScanningSpotSize = [0.0, 9.0]
     assert {layer.spot_fwhm_mm for b in read_ion_plan(ds).beams for layer in b.layers} == {None}
+
+
+def test_negative_weights_that_sum_up_are_refused() -> None:
+    ds = plan()
+    first = ds.IonBeamSequence[0].IonControlPointSequence[0]
+    weights = list(np.atleast_1d(first.ScanSpotMetersetWeights))
+    assert len(weights) > 1
+    first.ScanSpotMetersetWeights = [weights[0] + 2 * weights[1], -weights[1], *weights[2:]]
+    assert "negative" in refusal(ds).info.message
+
+
+def test_a_gantry_at_zero_and_at_full_turn_is_one_gantry() -> None:
+    ds = plan()
+    point(0, GantryAngle=0.0)(ds)
+    point(2, GantryAngle=360.0)(ds)
+    assert read_ion_plan(ds).beams[0].gantry_deg == 0.0
+
+
+Path = tuple[str | int, ...]
+
+
+def elements(ds: Dataset, at: Path = ()) -> list[Path]:
+    """Every element of a plan, down to its second control point: what follows is more of the same."""
+    found: list[Path] = []
+    for element in ds:
+        here = (*at, element.keyword)
+        found.append(here)
+        if element.VR == "SQ":
+            for i, item in enumerate(element.value[: 3 if element.keyword == "IonControlPointSequence" else 2]):
+                found += elements(item, (*here, i))
+    return [path for path in found if path[-1]]
+
+
+def holder(ds: Dataset, path: Path) -> tuple[Dataset, str]:
+    inside: Any = ds
+    for step in path[:-1]:
+        inside = getattr(inside, step) if isinstance(step, str) else inside[step]
+    return inside, str(path[-1])
+
+
+def delivered(ds: Dataset) -> list[Any]:
+    """All that makes the dose of a plan."""
+    read = read_ion_plan(ds)
+    beams = [
+        (b.number, b.gantry_deg, b.couch_deg, b.isocenter_mm, b.range_shifter,
+         [(x.energy_mev, x.x_mm.tolist(), x.y_mm.tolist(), x.meterset_mu.tolist(), x.spot_fwhm_mm) for x in b.layers])
+        for b in read.beams
+    ]  # fmt: skip
+    return [read.fractions, read.machines, read.source_distances_mm, beams]
+
+
+def told(ds: Dataset) -> tuple[InputRefusedError | None, list[Any]]:
+    try:
+        return None, delivered(ds)
+    except InputRefusedError as e:
+        return e, []
+
+
+UNTOLD = {"ScanningSpotSize", "TreatmentMachineName", "ManufacturerModelName", "VirtualSourceAxisDistances"}
+"""Without these a plan is computed with what the beam data have, and notes say so."""
+
+
+@pytest.mark.parametrize("how", ["absent", "empty"])
+@pytest.mark.parametrize("path", elements(PLAN), ids=lambda p: ".".join(map(str, p)))
+def test_whatever_a_plan_lacks_it_is_refused_or_delivered_as_before(path: Path, how: str) -> None:
+    ds = plan()
+    inside, keyword = holder(ds, path)
+    if how == "absent":
+        delattr(inside, keyword)
+    else:
+        setattr(inside, keyword, [] if inside[keyword].VR == "SQ" else None)
+    if (keyword, how) == ("NominalBeamEnergy", "absent") and path[-2] != 0:
+        assert delivered(ds)[0] == 30  # PS3.3: the energy is as before, which nobody can tell from one left out
+        return
+    refused, found = told(ds)
+    if refused is None:
+        assert found == delivered(PLAN) or keyword in UNTOLD
+    else:
+        assert refused.code in (ErrorCode.UNREADABLE_RTPLAN, ErrorCode.UNSUPPORTED_PLAN)
+        assert refused.info.remedy
+
+
+IGNORED = {
+    "BeamLimitingDeviceAngle",  # without a collimator it turns nothing
+    "DoseReferenceNumber",
+    "FractionGroupNumber",
+    "InstanceNumber",
+    "NumberOfPaintings",  # how often the weights' parts are given
+    "PatientSetupNumber",
+    "ReferencedDoseReferenceNumber",
+    "ReferencedPatientSetupNumber",
+    "ReferencedROINumber",
+    "SeriesNumber",
+    "SnoutPosition",  # nothing is on the snout
+    "TargetPrescriptionDose",  # compared, not computed with
+}
+"""Numbers that have no part in a plan's dose."""
+NUMBERS = [p for p in elements(PLAN) if holder(PLAN, p)[0][str(p[-1])].VR in ("DS", "IS", "FL", "FD", "US")]
+
+
+@pytest.mark.parametrize("path", NUMBERS, ids=lambda p: ".".join(map(str, p)))
+def test_no_other_number_is_read_over(path: Path) -> None:
+    """A number that changes is refused, or another dose is computed."""
+    ds = plan()
+    inside, keyword = holder(ds, path)
+    element = inside[keyword]
+    if element.VM == 0:
+        pytest.skip("it has no value")
+    values = np.atleast_1d(np.array(element.value, dtype=float))
+    changed = values * 1.05 + 5 if element.VR in ("DS", "FL", "FD") else values + 1
+    element.value = changed.tolist() if len(changed) > 1 else changed[0] if element.VR != "IS" else int(changed[0])
+    refused, found = told(ds)
+    if refused is None:
+        gives_nothing = "IonControlPointSequence" in path and int(path[-2]) % 2 == 1  # the end of a layer
+        assert (found == delivered(PLAN)) == (keyword in IGNORED or gives_nothing)

@@ -28,7 +28,8 @@ from radiarch_worker.planning.dose_averaged import score_let
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
 from radiarch_worker.planning.proton import RBE, noise_notes
 
-from .ion_plan import ReadPlan, unsupported
+from .ion_beam import unsupported
+from .ion_plan import SOURCE_TOLERANCE_MM, ReadPlan
 
 SPOT_SPREAD_MM = 0.5
 """By how much spots of one energy may differ in width between beams: one set of beam data has one width."""
@@ -90,6 +91,7 @@ def recompute(
     _check_energies(plan, machine)
     plan = _with_known_shifters(plan, machine)
     machine, spot_note = _with_the_plans_spots(plan, machine, parameters)
+    machine, source_note = _with_the_plans_source(plan, machine)
     lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
     grid = lattice.grid(patient.body.mask)
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
@@ -167,7 +169,7 @@ def recompute(
                     "sop_instance_uid": plan.sop_instance_uid,
                     "label": plan.label,
                     "manufacturer": plan.manufacturer,
-                    "machines": sorted({f"{name} {model}".strip() for name, model in plan.machines}),
+                    "machines": sorted({m.text for m in plan.machines}),
                     "fractions": plan.fractions,
                 },
                 **({} if let is None else let.provenance),
@@ -180,6 +182,7 @@ def recompute(
                 *ct.notes,
                 note,
                 *spot_note,
+                *source_note,
                 "The dose is RBE-weighted (factor 1.1)."
                 if weighted
                 else "The dose is physical, as the plan's RTDOSE is.",
@@ -282,6 +285,11 @@ def _with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> Rea
     return dataclasses.replace(plan, beams=tuple(beams))
 
 
+def is_known(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> bool:
+    """Whether the plan was made for the very beam data that are used: then its MU are theirs."""
+    return all(m.model == machine.name for m in plan.machines)
+
+
 def _with_the_plans_spots(
     plan: ReadPlan, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
 ) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
@@ -289,7 +297,7 @@ def _with_the_plans_spots(
 
     A plan of the very beam data that are used has their spots already.
     """
-    if parameters.spot_size == "machine" or all(model == machine.name for _, model in plan.machines):
+    if parameters.spot_size == "machine" or is_known(plan, machine):
         return machine, ()
     told: dict[float, set[tuple[float, float]]] = {}
     for beam in plan.beams:
@@ -312,6 +320,31 @@ def _with_the_plans_spots(
     return variations.with_spot_sizes(machine, sizes), (note,)
 
 
+def _with_the_plans_source(
+    plan: ReadPlan, machine: mcsquare.ProtonMachine
+) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
+    """The machine with virtual sources as far away as the plan says, and what is to be said of it."""
+    own = (machine.smx_mm, machine.smy_mm)
+    told = plan.source_distances_mm
+    if told is None:
+        return machine, (
+            f"The plan does not say how far its virtual sources are: those of the beam data {machine.name} were used "
+            f"({own[0]:g} and {own[1]:g} mm).",
+        )
+    if max(abs(a - b) for a, b in zip(told, own, strict=True)) <= SOURCE_TOLERANCE_MM:
+        return machine, ()
+    if min(told) <= machine.nozzle_isocenter_mm:
+        raise unsupported(
+            f"the plan's virtual sources are {told[0]:g} and {told[1]:g} mm from the isocenter; the nozzle of the beam "
+            f"data {machine.name} ends {machine.nozzle_isocenter_mm:g} mm from it",
+            "Name machine data of the plan's machine.",
+        )
+    return variations.with_source_distances(machine, told), (
+        f"Virtual sources are as far away as the plan says: {told[0]:g} and {told[1]:g} mm; the beam data "
+        f"{machine.name} have {own[0]:g} and {own[1]:g} mm.",
+    )
+
+
 def _mean(sizes: set[tuple[float, float]], axis: int) -> float:
     return float(np.mean([s[axis] for s in sorted(sizes)]))
 
@@ -322,11 +355,11 @@ def _scale_source(
     """Where protons per MU come from: refused where nothing tells them, since the dose would be made up."""
     if parameters.meterset_scale is not None:
         return "given"
-    if all(model == machine.name for _, model in plan.machines):
+    if is_known(plan, machine):
         return "none"
     if reference is not None:
         return "reference"
-    names = ", ".join(sorted({" ".join(filter(None, m)) or "(unnamed)" for m in plan.machines}))
+    names = ", ".join(sorted({m.text for m in plan.machines}))
     raise unsupported(
         f"the plan's meterset is in MU of machine {names}, the beam data are {machine.name}, and there is no RTDOSE "
         "from which protons per MU could be derived",
@@ -362,7 +395,7 @@ def _scale(
         )
     # a ratio of means: noise of the computed dose would lower a least-squares factor
     scale = float(reference.dose_gy[where].sum(dtype=np.float64)) / computed
-    names = ", ".join(sorted({name for name, _ in plan.machines if name})) or "(unnamed)"
+    names = ", ".join(sorted({m.text for m in plan.machines}))
     return scale, (
         f"The plan's machine {names} has other protons per MU than the beam data {machine.name}: the computed dose was "
         f"multiplied by {scale:.4f}, so that its mean agrees with the plan's RTDOSE where that has at least half of "

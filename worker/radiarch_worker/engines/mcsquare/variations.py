@@ -1,4 +1,4 @@
-"""Calibrations and machines as errors of treatment make them: denser patients, and spots blurred by random setup."""
+"""Calibrations and machines as others are: denser patients, spots of other widths, sources at other distances."""
 
 from __future__ import annotations
 
@@ -69,6 +69,23 @@ def with_spot_sizes(machine: ProtonMachine, sizes: Sequence[tuple[float, float, 
         written.append(" ".join(values))
     text = head + title + names + "\n" + "\n".join(written) + "\n"
     return replace(machine, bdl_text=text, spot_sigma_mm=machine.spot_sigma_mm * np.stack(ratios, axis=1))
+
+
+def with_source_distances(machine: ProtonMachine, distances_mm: tuple[float, float]) -> ProtonMachine:
+    """A machine whose scanning magnets (virtual sources) are as far from the isocenter as another one's.
+
+    Parameters
+    ----------
+    distances_mm : along the beam's x and y (IEC gantry), more than the nozzle's own distance
+    """
+    lines = machine.bdl_text.splitlines()
+    for axis, distance_mm in zip("XY", distances_mm, strict=True):
+        title = f"SM{axis} to Isocenter distance"
+        if lines.count(title) != 1:
+            raise invalid_output(f"the beam data library has no line {title!r}")
+        lines[lines.index(title) + 1] = f"{distance_mm:.9g}"
+    text = "\n".join(lines) + "\n"
+    return replace(machine, bdl_text=text, smx_mm=distances_mm[0], smy_mm=distances_mm[1])
 
 
 def blurred(machine: ProtonMachine, sigma_x_mm: float, sigma_y_mm: float) -> ProtonMachine:

@@ -350,6 +350,7 @@ class Plan(PlanSummary):
     dose: DoseDescription | None = None
     comparison: DoseComparison | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
+    missing_sop_instance_uids: tuple[str, ...] = ()
     objectives: tuple[dict[str, Any], ...] = ()
     goals: tuple[GoalResult, ...] = ()
     structures: tuple[dict[str, Any], ...] = ()
@@ -452,6 +453,7 @@ class Arrival(Model):
     plan_id: str | None = None
     referenced_instances: int | None = None
     missing_instances: int = 0
+    missing_sop_instance_uids: tuple[str, ...] = ()
     error: Failure | None = None
     first_seen_at: datetime | None = None
     updated_at: datetime | None = None

@@ -20,6 +20,8 @@ class Progress extends RadiarchElement {
     li.past::before { background: var(--line-2); }
     li.now { color: var(--text); font-weight: 600; }
     li.now::before { background: var(--accent); border-color: var(--accent); }
+    ul.uids { margin: 6px 0 0; padding: 0; list-style: none; font: 12px/1.6 var(--mono); overflow-wrap: anywhere; }
+    ul.uids li::before { content: none; }
   `;
   #told = null;
 
@@ -65,6 +67,7 @@ class Progress extends RadiarchElement {
         </div>
         ${ACTIVE.includes(plan.state) && this.stopper()}
       </div>`,
+      plan.state === 'waiting' && this.missing(plan),
       plan.state === 'running' && this.bar(plan),
       plan.error && html`<${Problem} error=${plan.error} />`,
     ];
@@ -77,6 +80,13 @@ class Progress extends RadiarchElement {
     if (plan.state === 'running') return [stageName(plan.stage), eta(plan.eta_s)].filter(Boolean).join(' · ') + attempt;
     const time = took(plan);
     return html`<span title=${exactly(plan.ended_at)}>${when(plan.ended_at)}${time === null ? '' : `, after ${seconds(time)}`}${attempt}</span>`;
+  }
+
+  missing(plan) {
+    const uids = plan.missing_sop_instance_uids;
+    const more = plan.missing_instances - uids.length;
+    return uids.length > 0 && html`<details><summary>SOP Instance UIDs of the missing images</summary>
+      <ul class="uids">${uids.map((uid) => html`<li>${uid}</li>`)}${more > 0 && html`<li>and ${more} more</li>`}</ul></details>`;
   }
 
   bar(plan) {

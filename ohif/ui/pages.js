@@ -137,7 +137,7 @@ class ArrivalsPage extends Page {
         <td>${a.calling_ae ?? 'REST'}</td>
         <td class="num" title=${a.structures.join(', ')}>${a.structures.length}</td>
         <td><span class="status ${ARRIVALS[a.state]?.[1]}"><${Icon} name=${ARRIVALS[a.state]?.[0] ?? 'info'} />${ARRIVALS[a.state]?.[2] ?? words(a.state)}</span></td>
-        <td class="why">${a.state === 'waiting' ? `${a.missing_instances} of ${a.referenced_instances} images are missing` : ''}
+        <td class="why">${a.state === 'waiting' && html`<span title=${a.missing_sop_instance_uids.join('\n')}>${a.missing_instances} of ${a.referenced_instances} images are missing</span>`}
           ${a.plan_id && html`<div><a href=${`#/plans/${a.plan_id}`}>${a.protocol_id ?? 'Plan'} ${shortId(a.plan_id)}</a></div>`}
           ${a.error && html`<div>${sentence(a.error.message)}</div><div class="remedy">${sentence(a.error.remedy)}</div>`}</td>
         <td class="num"><a class="button" href=${`#/new/${a.sop_instance_uid}`}>Plan…</a></td>

@@ -24,7 +24,7 @@ from radiarch_contract.states import ArrivalState, GoalStatus, Origin, PlanState
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
-from .store import Approval, OutputView
+from .store import MAX_MISSING, Approval, OutputView
 
 T = TypeVar("T")
 
@@ -173,6 +173,11 @@ class PlanAnswer(PlanSummary):
     parameters: dict[str, Any] = Field(description="Of the workflow, defaults filled in.")
     objectives: tuple[Objective, ...]
     goals: tuple[GoalResult, ...]
+    missing_sop_instance_uids: tuple[str, ...] = Field(
+        default=(),
+        max_length=MAX_MISSING,
+        description="While it waits: the first of the images that are not stored; missing_instances counts all.",
+    )
     structures: tuple[StructureRef, ...] = Field(description="Which ROI each name was taken for.")
     missing_structures: tuple[str, ...] = Field(description="Names for which this structure set has no ROI.")
     protocol_sha256: str | None = None
@@ -342,6 +347,9 @@ class ArrivalAnswer(View):
     plan_id: str | None = None
     referenced_instances: int
     missing_instances: int
+    missing_sop_instance_uids: tuple[str, ...] = Field(
+        default=(), max_length=MAX_MISSING, description="The first of them, while it waits."
+    )
     contents: int = Field(description="How many different contents were seen under this UID.")
     error: ErrorInfo | None = None
     first_seen_at: datetime
@@ -385,6 +393,9 @@ class StructureSetAnswer(View):
     )
     referenced_instances: int
     missing_instances: int = Field(description="Of the referenced images, not stored in Orthanc.")
+    missing_sop_instance_uids: tuple[str, ...] = Field(
+        default=(), max_length=MAX_MISSING, description="The first of them."
+    )
     problem: ErrorInfo | None = Field(default=None, description="Why no plan can be made of it.")
 
 

@@ -267,7 +267,7 @@ class SecondChecks:
         if uid in self._orthanc.find_instances([uid]):
             return uid
         if arrival.waits_for != uid:
-            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=1, missing=1)
+            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=1, missing=[uid])
         return None
 
     def _structures(self, uid: str) -> RtstructFacts:
@@ -281,10 +281,11 @@ class SecondChecks:
         return read_rtstruct(self._orthanc.instance_file(ids[0]))
 
     def _missing(self, arrival: ArrivalView, uid: str, images: tuple[str, ...]) -> int:
-        missing = len(images) - len(self._orthanc.find_instances(images))
-        if (arrival.referenced_count, arrival.missing_count) != (len(images), missing):
+        found = self._orthanc.find_instances(images)
+        missing = [i for i in images if i not in found]
+        if (arrival.referenced_count, arrival.missing_count) != (len(images), len(missing)):
             self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=len(images), missing=missing)
-        return missing
+        return len(missing)
 
     def _check_age(self, arrival: ArrivalView) -> None:
         """Nobody waits for ever."""

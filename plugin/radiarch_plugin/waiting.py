@@ -142,7 +142,7 @@ class WaitingRoom:
 
         Nothing but the number that is shown depends on it: that a plan is complete is seen by its probe.
         """
-        counts: dict[str, int] = {}
+        changed: dict[str, list[str]] = {}
         later = False
         slowest_s = COUNT_SLOWEST_S * max(1.0, len(self._waits) / 10)
         for wait in sorted(self._waits.values(), key=lambda w: w.counted_at):
@@ -158,10 +158,10 @@ class WaitingRoom:
             wait.pause_s = min(2 * wait.pause_s, slowest_s) if len(wait.missing) == before else COUNT_S
         for wait in self._waits.values():
             if len(wait.missing) != wait.plan.missing_count:
-                counts[wait.plan.id] = len(wait.missing)
+                changed[wait.plan.id] = wait.missing
                 wait.plan = wait.plan.model_copy(update={"missing_count": len(wait.missing)})
-        if counts:
-            self._store.plans.set_missing(counts)
+        if changed:
+            self._store.plans.set_missing(changed)
         return later
 
     def _scan(self, wait: _Wait) -> None:

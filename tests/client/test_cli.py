@@ -16,6 +16,8 @@ from radiarch_client.cli._base import Exit
 from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
 
+from tests.phantoms import PhantomStudy
+
 from .conftest import Command, Stored
 from .faults import Answer, faulty_server, json_answer
 from .served import Served, forget_workers
@@ -66,6 +68,23 @@ def test_a_roi_is_named_by_its_number(radiarch: Command, stored: Stored) -> None
     named = radiarch(*plan, "PTV=PTV", "--json").json["structures"]
     assert radiarch(*plan, f"PTV=#{named[0]['roi_number']}", "--json").json["structures"] == named
     assert radiarch(*plan, "PTV=#99").code == Exit.REFUSED
+
+
+def test_a_waiting_plan_lists_the_images_that_are_missing(
+    radiarch: Command, client: Radiarch, served: Served, study: PhantomStudy, tmp_path: Path
+) -> None:
+    client.orthanc.upload((tmp_path / "case" / "RTSTRUCT.dcm").read_bytes())
+    waiting = client.create_plan(str(study.rtstruct.SOPInstanceUID), protocol="test-box")
+    assert waiting.missing_instances == len(study.images)
+    for command in ("status", "show"):
+        out = radiarch(command, waiting.id).out
+        assert f"{waiting.missing_instances} images" in out
+        assert all(uid in out for uid in waiting.missing_sop_instance_uids)
+    served.store.plans.set_missing({waiting.id: [f"1.2.{i}" for i in range(30)]})
+    out = radiarch("status", waiting.id).out
+    assert "1.2.19" in out
+    assert "1.2.20" not in out
+    assert "and 10 more" in out
 
 
 def test_a_study_without_one_structure_set(radiarch: Command) -> None:

@@ -95,6 +95,7 @@ def status(plan: PlanSummary) -> Table:
             ("plan", plan.id),
             ("state", state(plan.state)),
             ("missing", f"{plan.missing_instances} images" if plan.missing_instances else None),
+            *_missing(plan),
             ("stage", plan.stage if running else None),
             ("progress", f"{plan.progress:.0%}" if running else None),
             ("time left", duration(plan.eta_s) if running and plan.eta_s is not None else None),
@@ -103,6 +104,15 @@ def status(plan: PlanSummary) -> Table:
             *failure(plan.error),
         ]
     )
+
+
+def _missing(plan: PlanSummary) -> list[tuple[str, object]]:
+    """SOP Instance UIDs of images that a waiting plan lacks, a line each."""
+    uids = plan.missing_sop_instance_uids if isinstance(plan, Plan) else ()
+    if not uids:
+        return []
+    more = plan.missing_instances - len(uids)
+    return [("", "\n".join([*uids, *([f"and {more} more"] if more > 0 else [])]))]
 
 
 def plans(found: Sequence[PlanSummary]) -> Table:

@@ -52,6 +52,7 @@ def _answer(arrival: ArrivalView) -> ArrivalAnswer:
         plan_id=arrival.plan_id,
         referenced_instances=arrival.referenced_count,
         missing_instances=arrival.missing_count,
+        missing_sop_instance_uids=arrival.missing_uids,
         contents=arrival.contents,
         error=arrival.error,
         first_seen_at=arrival.first_seen_at,

@@ -220,6 +220,7 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         parameters=plan.parameters,
         objectives=tuple(Objective.model_validate(o) for o in plan.objectives),
         goals=plan.goals or tuple(map(_open_goal, plan.goal_texts)),
+        missing_sop_instance_uids=plan.missing_uids,
         structures=plan.structures,
         missing_structures=plan.missing_structures,
         protocol_sha256=plan.protocol_sha256,

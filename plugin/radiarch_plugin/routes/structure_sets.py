@@ -13,6 +13,7 @@ from radiarch_plugin.matching import Matched, Refusal, match, try_each
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.services import ProtocolsDep, ServicesDep
+from radiarch_plugin.store import MAX_MISSING
 
 from .ids import known_uid
 
@@ -34,6 +35,8 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
     """One RTSTRUCT: its structures, whether its images are here, and why no plan can be made if none can."""
     orthanc_id, facts = _read(sop_instance_uid, services.orthanc)
     images = tuple(facts.referenced_images)
+    found = services.orthanc.find_instances(images)
+    missing = [i for i in images if i not in found]
     return StructureSetAnswer(
         sop_instance_uid=facts.sop_instance_uid,
         orthanc_id=orthanc_id,
@@ -43,7 +46,8 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
         structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),
         repeated_names=_repeated(facts),
         referenced_instances=len(images),
-        missing_instances=len(images) - len(services.orthanc.find_instances(images)),
+        missing_instances=len(missing),
+        missing_sop_instance_uids=tuple(missing[:MAX_MISSING]),
         problem=_problem(facts),
     )
 

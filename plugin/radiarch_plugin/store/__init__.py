@@ -3,6 +3,7 @@
 from .database import Database, Ownership, default_url, open_database
 from .store import Store
 from .views import (
+    MAX_MISSING,
     ActivePlan,
     Admission,
     Approval,
@@ -29,6 +30,7 @@ from .views import (
 )
 
 __all__ = [
+    "MAX_MISSING",
     "ActivePlan",
     "Admission",
     "Approval",

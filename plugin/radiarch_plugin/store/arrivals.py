@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
@@ -11,7 +11,7 @@ from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from . import paging
-from .convert import arrival_view, clean, dumps
+from .convert import arrival_view, clean, dumps, missing_text
 from .database import Database
 from .lifecycle import supersede, supersede_check
 from .plans import insert_plan
@@ -100,13 +100,14 @@ class Arrivals:
         with self._database.read() as session:
             return [arrival_view(row) for row in session.scalars(query)]
 
-    def wait(self, sop_instance_uid: str, *, waits_for: str | None, referenced: int, missing: int) -> None:
+    def wait(self, sop_instance_uid: str, *, waits_for: str | None, referenced: int, missing: Sequence[str]) -> None:
         """What a pending check lacks."""
         with self._database.write() as session:
             row = _by_uid(session, sop_instance_uid, lock=True)
             if row is not None and row.state == ArrivalState.WAITING.value:
                 row.waits_for = waits_for
-                row.referenced_count, row.missing_count, row.updated_at = referenced, missing, self._now()
+                row.referenced_count, row.missing_count, row.updated_at = referenced, len(missing), self._now()
+                row.missing_uids = missing_text(missing)
 
     def begin(self, sop_instance_uid: str, sha256: str | None, outcome: NewPlan | ErrorInfo) -> str | None:
         """A pending check gets its job, or the reason why there is none.
@@ -122,6 +123,7 @@ class Arrivals:
                 return None
             now = self._now()
             row.waits_for, row.waits_until, row.missing_count, row.updated_at = None, None, 0, now
+            row.missing_uids = None
             contents = session.scalars(
                 select(ArrivalContentRow)
                 .where(ArrivalContentRow.arrival_seq == row.seq)
@@ -198,7 +200,8 @@ def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
     row.plan_id = None
     plan = new.plan
     row.protocol_id = None if plan is None else plan.protocol_id
-    row.missing_count = 0 if plan is None or plan.complete else len(plan.image_uids)
+    missing = () if plan is None or plan.complete else plan.image_uids
+    row.missing_count, row.missing_uids = len(missing), missing_text(missing) if missing else None
     if plan is None:
         waits = new.kind != "rtstruct" and new.error is None
         row.state = (ArrivalState.WAITING if waits else ArrivalState.NOT_PLANNED).value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -13,7 +14,7 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
 from .tables import ArrivalRow, EventRow, OutputRow, PlanDocumentRow, PlanRow
-from .views import Approval, ArrivalView, EventKind, EventView, OutputView, PlanView
+from .views import MAX_MISSING, Approval, ArrivalView, EventKind, EventView, OutputView, PlanView
 
 CURVES = ("dvh", "solver_trace")
 _RESULT = (
@@ -80,7 +81,14 @@ def output_view(row: OutputRow) -> OutputView:
     )
 
 
-def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow]) -> PlanView:
+def missing_text(uids: Sequence[str]) -> str:
+    """What is kept of a list of missing instances."""
+    return dumps(list(uids[:MAX_MISSING]))
+
+
+def plan_view(
+    row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow], missing: str | None = None
+) -> PlanView:
     result = json.loads(document.result) if document.result else {}
     return PlanView(
         id=row.id,
@@ -116,6 +124,7 @@ def plan_view(row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow])
         failures=row.failures,
         time_limit_s=row.time_limit_s,
         missing_count=row.missing_count,
+        missing_uids=tuple(json.loads(missing or "[]")),
         worker=row.worker,
         solver=json.loads(document.solver) if document.solver else None,
         error=error_view(document.error),
@@ -154,6 +163,7 @@ def arrival_view(row: ArrivalRow) -> ArrivalView:
         plan_id=row.plan_id,
         referenced_count=row.referenced_count,
         missing_count=row.missing_count,
+        missing_uids=tuple(json.loads(row.missing_uids or "[]")),
         contents=row.contents,
         first_seen_at=row.first_seen_at,
         updated_at=row.updated_at,

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
 from . import paging
-from .convert import clean, dumps, plan_view
+from .convert import clean, dumps, missing_text, plan_view
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state, unknown_plan
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
@@ -286,19 +286,22 @@ class Plans:
         with self._database.read() as session:
             return set(session.scalars(select(PlanRow.id).where(PlanRow.state == PlanState.WAITING.value)))
 
-    def set_missing(self, missing: Mapping[str, int]) -> None:
-        """How many images each waiting plan still lacks; plans that no longer wait are left alone."""
+    def set_missing(self, missing: Mapping[str, Sequence[str]]) -> None:
+        """Which images each waiting plan still lacks; plans that no longer wait are left alone."""
         with self._database.write() as session:
             now = self._now()
-            for plan_id, count in missing.items():
+            for plan_id, uids in missing.items():
                 row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id).with_for_update())
-                if row is None or row.state != PlanState.WAITING.value or row.missing_count == count:
+                if row is None or row.state != PlanState.WAITING.value:
                     continue
-                row.missing_count = count
-                add_event(session, row, now, EventKind.MISSING, missing=count)
+                text, wait = missing_text(uids), session.get_one(WaitRow, row.seq)
+                if (row.missing_count, wait.missing_uids) == (len(uids), text):
+                    continue
+                row.missing_count, wait.missing_uids = len(uids), text
+                add_event(session, row, now, EventKind.MISSING, missing=len(uids))
                 arrival = arrival_of(session, plan_id)
                 if arrival is not None:
-                    arrival.missing_count, arrival.updated_at = count, now
+                    arrival.missing_count, arrival.missing_uids, arrival.updated_at = len(uids), text, now
 
     def promote(self, plan_id: str) -> bool:
         """All images are stored: waiting → queued. False where it no longer waits."""
@@ -311,6 +314,7 @@ class Plans:
             arrival = arrival_of(session, plan_id)
             if arrival is not None:
                 arrival.state, arrival.missing_count = ArrivalState.PLANNED.value, 0
+                arrival.missing_uids = None
                 arrival.updated_at = now
             return True
 
@@ -407,7 +411,8 @@ def insert_plan(
             )
         )
     if not new.complete:
-        session.add(WaitRow(plan_seq=row.seq, image_uids=dumps(list(new.image_uids))))
+        images = dumps(list(new.image_uids))
+        session.add(WaitRow(plan_seq=row.seq, image_uids=images, missing_uids=missing_text(new.image_uids)))
     add_event(session, row, now, EventKind.STATE, state=state.value)
     return row
 
@@ -420,7 +425,15 @@ def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:
     outputs: dict[int, list[OutputRow]] = {seq: [] for seq in seqs}
     for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(seqs))):
         outputs[output.plan_seq].append(output)
-    return [plan_view(row, documents[row.seq], outputs[row.seq]) for row in rows]
+    missing = _missing([row.seq for row in rows if row.state == PlanState.WAITING.value], session)
+    return [plan_view(row, documents[row.seq], outputs[row.seq], missing.get(row.seq)) for row in rows]
+
+
+def _missing(seqs: Sequence[int], session: Session) -> dict[int, str | None]:
+    if not seqs:
+        return {}
+    query = select(WaitRow.plan_seq, WaitRow.missing_uids).where(WaitRow.plan_seq.in_(seqs))
+    return dict(session.execute(query).all())
 
 
 def _filtered(query: Select[PlanRow], where: PlanFilter) -> Select[PlanRow]:

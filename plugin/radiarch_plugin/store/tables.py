@@ -134,12 +134,13 @@ class OutputRow(Base):
 
 
 class WaitRow(Base):
-    """The images that a waiting plan needs: a JSON list of SOP Instance UIDs."""
+    """The images that a waiting plan needs, and the first of those that are missing: JSON lists of their UIDs."""
 
     __tablename__ = "waits"
 
     plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), primary_key=True)
     image_uids: Mapped[str]
+    missing_uids: Mapped[str | None]
 
 
 class ArrivalRow(Base):
@@ -172,6 +173,7 @@ class ArrivalRow(Base):
     plan_id: Mapped[str | None]
     referenced_count: Mapped[int] = mapped_column(default=0)
     missing_count: Mapped[int] = mapped_column(default=0)
+    missing_uids: Mapped[str | None]
     contents: Mapped[int] = mapped_column(default=1)
     first_seen_at: Mapped[datetime]
     updated_at: Mapped[datetime]

@@ -22,6 +22,8 @@ from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
+MAX_MISSING = 20
+"""SOP Instance UIDs that a list of missing ones has at most; how many are missing is said beside it."""
 DEFAULT_TIME_LIMIT_S = 4 * 3600.0
 
 PlanSort = Literal["created_at", "-created_at", "updated_at", "-updated_at", "patient_id", "-patient_id"]
@@ -134,6 +136,8 @@ class PlanView(_View):
     failures: int
     time_limit_s: float
     missing_count: int
+    missing_uids: tuple[str, ...] = ()
+    """The first `MAX_MISSING` of them."""
     worker: str | None
     solver: dict[str, Any] | None
     error: ErrorInfo | None
@@ -233,6 +237,7 @@ class ArrivalView(_View):
     plan_id: str | None
     referenced_count: int
     missing_count: int
+    missing_uids: tuple[str, ...] = ()
     contents: int
     """How many different contents were seen under this UID, one after the other."""
     first_seen_at: datetime

@@ -56,7 +56,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(count=st.integers(0, 3))
     def count(self, count: int) -> None:
-        self.store.plans.set_missing({self.id: count})
+        self.store.plans.set_missing({self.id: ["1.1", "1.2", "1.3"][:count]})
 
     @rule()
     def begin(self) -> None:

@@ -10,7 +10,7 @@ from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestErr
 from radiarch_contract.states import PlanState
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import get_workflow
-from radiarch_plugin.store import Curves, EventKind, LogPosition, PlanFilter, PlanView, Store
+from radiarch_plugin.store import MAX_MISSING, Curves, EventKind, LogPosition, PlanFilter, PlanView, Store
 from sqlalchemy import text
 
 from tests.plugin.store.samples import failure, new_plan, success
@@ -148,16 +148,28 @@ def test_waiting_is_over_when_all_is_there(store: Store) -> None:
     plan = make(store, complete=False)
     assert plan.state is PlanState.WAITING
     assert plan.missing_count == 3
-    store.plans.set_missing({plan.id: 2})
-    store.plans.set_missing({plan.id: 2})
+    uids = store.plans.waiting()[0].image_uids
+    assert plan.missing_uids == uids
+    store.plans.set_missing({plan.id: uids[1:]})
+    store.plans.set_missing({plan.id: uids[1:]})
     assert store.plans.waiting()[0].missing_count == 2
+    assert store.plans.get(plan.id).missing_uids == uids[1:]
     assert store.plans.promote(plan.id)
     assert not store.plans.promote(plan.id)
-    store.plans.set_missing({plan.id: 3})
+    store.plans.set_missing({plan.id: uids})
     queued = store.plans.get(plan.id)
-    assert (queued.state, queued.missing_count) == (PlanState.QUEUED, 0)
+    assert (queued.state, queued.missing_count, queued.missing_uids) == (PlanState.QUEUED, 0, ())
     kinds = [(e.kind, e.data.get("state") or e.data.get("missing")) for e in store.journal.events_since(plan.id).items]
     assert kinds == [(EventKind.STATE, "waiting"), (EventKind.MISSING, 2), (EventKind.STATE, "queued")]
+
+
+def test_a_list_of_missing_images_is_bounded_and_their_number_is_not(store: Store) -> None:
+    uids = tuple(f"1.2.{i}" for i in range(5_000))
+    plan = make(store, complete=False, image_uids=uids)
+    assert (plan.missing_count, plan.missing_uids) == (5_000, uids[:MAX_MISSING])
+    store.plans.set_missing({plan.id: uids[10:]})
+    plan = store.plans.get(plan.id)
+    assert (plan.missing_count, plan.missing_uids) == (4_990, uids[10 : 10 + MAX_MISSING])
 
 
 def test_a_result_is_kept_whole(store: Store) -> None:

@@ -167,6 +167,8 @@ class TestBeginning:
                 assert (plan.state, plan.missing_count) == (PlanState.WAITING, len(study.images) - n)
                 assert world.arrival(study).state is ArrivalState.WAITING
                 assert world.arrival(study).missing_count == plan.missing_count
+                assert plan.missing_uids == world.arrival(study).missing_uids
+                assert set(plan.missing_uids) == {i.SOPInstanceUID for i in study.images[n:]}
         plan = world.plan(study)
         assert (plan.state, plan.missing_count, plan.origin) == (PlanState.QUEUED, 0, Origin.ARRIVAL)
         assert world.arrival(study).state is ArrivalState.PLANNED

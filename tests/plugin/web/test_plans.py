@@ -100,6 +100,13 @@ def test_images_that_are_not_there_yet_are_waited_for(api: Api, study: PhantomSt
     api.upload(study.rtstruct, study.images[0])
     plan = asked(api, study.rtstruct.SOPInstanceUID, **BASIC)
     assert (plan["state"], plan["missing_instances"]) == ("waiting", len(study.images))
+    uids = [i.SOPInstanceUID for i in study.images]
+    assert plan["missing_sop_instance_uids"] == uids
+    api.store.plans.set_missing({plan["id"]: uids[1:]})  # the trigger has looked
+    plan = api.get(f"/plans/{plan['id']}").json()
+    assert (plan["missing_instances"], plan["missing_sop_instance_uids"]) == (len(uids) - 1, uids[1:])
+    seen = api.get(f"/structure-sets/{study.rtstruct.SOPInstanceUID}").json()
+    assert (seen["missing_instances"], seen["missing_sop_instance_uids"]) == (len(uids) - 1, uids[1:])
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ exception would end Orthanc itself.
 """
 
 import json
+import os
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,34 @@ CONFIGURATION = json.loads(orthanc.GetConfiguration())
 ROUTES = "/radiarch(/.*)?", "/ohif(/.*)?"  # Orthanc strips a trailing slash: the bare path has to match too
 CALLBACKS: list[Any] = []
 """What was registered. Plugin 5.0 ends by dropping it without Python's lock, fatal where nobody else holds it."""
+LOADED = "RADIARCH_LOADED_IN"
+"""Environment variable with the id of the process that has loaded us before."""
+
+
+def start_process_anew_if_reset() -> None:
+    """Replace the process by a fresh Orthanc where this is Python's second start in it.
+
+    After ``/tools/reset`` or SIGHUP Orthanc starts again in the same process, with a new Python interpreter. Compiled
+    packages cannot be loaded by two interpreters, one after the other (SQLAlchemy's fail, pydantic's crash). Orthanc
+    has given back its ports and its database by then. The process keeps its id, command line and standard files, so
+    that whoever supervises it sees no end.
+    """
+    if os.environ.get(LOADED) != str(os.getpid()):
+        os.environ[LOADED] = str(os.getpid())
+        return
+    orthanc.LogWarning("Orthanc was reset: its process is started anew, as Python's packages cannot be loaded twice")
+    environment = {k: v for k, v in os.environ.items() if k != LOADED}
+    command = [os.fsdecode(a) for a in Path("/proc/self/cmdline").read_bytes().split(b"\0")[:-1]]
+    for descriptor in [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]:
+        if descriptor > 2:
+            with suppress(OSError):  # the folder's own, closed by now
+                os.set_inheritable(descriptor, False)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    # until Orthanc takes it again: its default would end the process
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve("/proc/self/exe", command, environment)  # noqa: S606 - its own command line, no shell
 
 
 def extend_path() -> None:
@@ -57,6 +88,7 @@ def register_routes() -> None:
 def register() -> None:
     extend_path()
     try:
+        start_process_anew_if_reset()
         from radiarch_plugin.lifecycle import Plugin
 
         plugin = Plugin(orthanc, CONFIGURATION, checkout=HERE.parent)

@@ -9,6 +9,11 @@ from tests.phantoms import PhantomStudy, box
 
 from .service import Service
 
+COMPUTING = ("computing_beamlets", "optimizing", "final_dose")
+"""Stages in which engines run."""
+
+Begin = Callable[[], tuple[PhantomStudy, str]]
+
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
@@ -36,3 +41,18 @@ def new_study() -> Callable[[], PhantomStudy]:
 def save(tmp_path: Path) -> Callable[[PhantomStudy], list[Path]]:
     """Write a study; its files, the RTSTRUCT last."""
     return lambda study: study.save(tmp_path / str(study.rtstruct.SOPInstanceUID)[-12:])
+
+
+@pytest.fixture
+def begin(service: Service, new_study: Callable[[], PhantomStudy], save: Callable[[PhantomStudy], list[Path]]) -> Begin:
+    """Send a study and wait until engines compute for it; the study and the plan's id."""
+
+    def send() -> tuple[PhantomStudy, str]:
+        study = new_study()
+        service.send(save(study))
+        plan = service.wait_for_plan(str(study.rtstruct.SOPInstanceUID))
+        service.wait_for_stage(plan["id"], *COMPUTING)
+        service.wait(lambda: service.engine_processes(service.workers[0]), "an engine runs")
+        return study, plan["id"]
+
+    return send

@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.phantoms import PhantomStudy
-
+from .conftest import COMPUTING, Begin
 from .processes import alive, descendants, processes_in
 from .service import Service
 from .test_arrival import NewStudy, Save, assert_one_set_of_results, uid_of
 
 pytestmark = pytest.mark.system
 
-COMPUTING = ("computing_beamlets", "optimizing", "final_dose")
 CANCEL_S = 2.0
-
-Begin = Callable[[], tuple[PhantomStudy, str]]
-
-
-@pytest.fixture
-def begin(service: Service, new_study: NewStudy, save: Save) -> Begin:
-    """Send a study and wait until engines compute for it; the study and the plan's id."""
-
-    def send() -> tuple[PhantomStudy, str]:
-        study = new_study()
-        service.send(save(study))
-        plan = service.wait_for_plan(uid_of(study))
-        service.wait_for_stage(plan["id"], *COMPUTING)
-        service.wait(lambda: service.engine_processes(service.workers[0]), "an engine runs")
-        return study, plan["id"]
-
-    return send
 
 
 def job_folders(service: Service) -> Path:

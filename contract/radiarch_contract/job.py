@@ -25,6 +25,11 @@ class JobInput(_Wire):
     kind: Literal["rtplan", "rtdose", "reference_rtdose"]
     sop_instance_uid: str = Field(max_length=64)
     sha256: str | None = Field(default=None, description="`identity.dataset_sha256` of what the job was made for.")
+    alternatives: tuple[str, ...] = Field(
+        default=(),
+        exclude_if=lambda uids: not uids,
+        description="SOP Instance UIDs of further objects that would have done as well; this one was taken.",
+    )
 
 
 class SessionRef(_Wire):

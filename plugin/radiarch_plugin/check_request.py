@@ -77,7 +77,7 @@ class RecalculationRequest(_CheckRequest):
     rtplan_sop_instance_uid: Uid
     rtdose_sop_instance_uid: Uid | None = Field(
         default=None,
-        description="What to compare with; null: the newest dose in the study that names the plan.",
+        description="What to compare with; null: a dose in the study that names the plan and is of all of it.",
     )
     parameters: dict[str, Any] = Field(
         default_factory=dict, max_length=100, description="Of the workflow recalculation, such as gamma or machine."
@@ -145,15 +145,14 @@ def make_recalculation(
     refuse_photons(plan)
     inputs = [JobInput(kind="rtplan", sop_instance_uid=plan.sop_instance_uid, sha256=plan.sha256)]
     objects = [plan]
-    dose: ObjectFacts | None = None
     if request.rtdose_sop_instance_uid is not None:
-        dose = read_stored(orthanc, request.rtdose_sop_instance_uid, "rtdose")
+        doses = [read_stored(orthanc, request.rtdose_sop_instance_uid, "rtdose")]
     else:
-        dose = dose_of_plan(plan, orthanc, recalculated)
-    if dose is not None:
-        check_together(plan, dose)
-        objects.append(dose)
-        inputs.append(JobInput(kind="reference_rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256))
+        doses = doses_of_plan(plan, orthanc, recalculated)
+    if doses:
+        check_together(plan, doses[0])
+        objects.append(doses[0])
+        inputs.append(as_reference(doses))
     facts = structure_set_facts(request.rtstruct_sop_instance_uid or structure_set_of(plan, orthanc), orthanc)
     return new_check(
         "recalculation",
@@ -260,17 +259,33 @@ def structure_set_of(thing: ObjectFacts, orthanc: StoredObjects) -> str:
     return found.pop()
 
 
-def dose_of_plan(plan: ObjectFacts, orthanc: StoredObjects, recalculated: Callable[[str], bool]) -> ObjectFacts | None:
-    """The newest dose of the whole plan in its study; None where there is none."""
-    for orthanc_id in reversed(orthanc.find_doses(plan.study_instance_uid)[-MAX_CANDIDATES:]):
+def doses_of_plan(plan: ObjectFacts, orthanc: StoredObjects, recalculated: Callable[[str], bool]) -> list[ObjectFacts]:
+    """The doses of the whole plan in its study, the one to compare with first.
+
+    That is an RBE-weighted one, as prescriptions and goals are; of several the one that was created last, then the one
+    that was stored last.
+    """
+    found: list[ObjectFacts] = []
+    for orthanc_id in orthanc.find_doses(plan.study_instance_uid)[-MAX_CANDIDATES:]:
         try:
             dose = read_object(orthanc.instance_file(orthanc_id), "rtdose")
         except (InputRefusedError, NotFoundError):
             continue
-        of_plan = dose.referenced_plans == (plan.sop_instance_uid,) and dose.is_whole_dose
+        of_plan = dose.referenced_plans == (plan.sop_instance_uid,) and dose.is_plan_dose
         if of_plan and not recalculated(dose.sop_instance_uid):
-            return dose
-    return None
+            found.append(dose)
+    found.sort(key=lambda d: (d.dose_type == "EFFECTIVE", d.created))
+    return found[::-1]
+
+
+def as_reference(doses: Sequence[ObjectFacts]) -> JobInput:
+    """The first of the doses as what a plan is compared with, and the others by name."""
+    return JobInput(
+        kind="reference_rtdose",
+        sop_instance_uid=doses[0].sop_instance_uid,
+        sha256=doses[0].sha256,
+        alternatives=tuple(d.sop_instance_uid for d in doses[1:]),
+    )
 
 
 def refuse_photons(plan: ObjectFacts) -> None:

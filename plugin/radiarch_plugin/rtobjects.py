@@ -29,7 +29,8 @@ KIND_OF_CLASS: dict[str, Kind] = {str(k): v for k, v in _CLASSES.items()}
 class ObjectFacts:
     """A dose or a plan, as matching and requests need it.
 
-    ``referenced_plans`` and ``referenced_structure_sets`` are SOP Instance UIDs. ``calling_ae`` is not in the object:
+    ``referenced_plans`` and ``referenced_structure_sets`` are SOP Instance UIDs, ``created`` DICOM's date and time of
+    the object's creation, empty where it does not tell. ``calling_ae`` is not in the object:
     Orthanc's metadata has it (None where it came by REST).
     """
 
@@ -49,12 +50,18 @@ class ObjectFacts:
     referenced_structure_sets: tuple[str, ...] = ()
     dose_type: str = ""
     dose_summation: str = ""
+    created: str = ""
     calling_ae: str | None = None
 
     @property
     def is_whole_dose(self) -> bool:
         """Whether it is the dose of whole plans: none of a beam or a fraction, and no difference of doses."""
         return self.dose_summation in WHOLE and self.dose_type != "ERROR"
+
+    @property
+    def is_plan_dose(self) -> bool:
+        """Whether it is the dose of one plan, all fractions of it: what a plan that is computed whole compares with."""
+        return self.dose_summation == "PLAN" and self.dose_type != "ERROR"
 
     @property
     def is_photon_plan(self) -> bool:
@@ -106,6 +113,7 @@ def _facts(ds: Dataset, kind: Kind, calling_ae: str | None) -> ObjectFacts:
         referenced_structure_sets=_references(ds, "ReferencedStructureSetSequence", kind),
         dose_type=_text(ds, "DoseType")[:16],
         dose_summation=_text(ds, "DoseSummationType")[:16],
+        created=_text(ds, "InstanceCreationDate") + _text(ds, "InstanceCreationTime"),
         calling_ae=calling_ae,
     )
 

@@ -18,9 +18,10 @@ from radiarch_contract.job import JobInput
 from .arrivals import planned_by, unread
 from .check_request import (
     StoredObjects,
+    as_reference,
     check_structure_set,
     check_together,
-    dose_of_plan,
+    doses_of_plan,
     refuse_photons,
     structure_set_of,
 )
@@ -129,7 +130,7 @@ class SecondChecks:
             dose = read_object(data, "rtdose")
         except InputRefusedError:
             return
-        if not dose.is_whole_dose or len(dose.referenced_plans) != 1:
+        if not dose.is_plan_dose or len(dose.referenced_plans) != 1:
             return
         plan = self._store.arrivals.find(dose.referenced_plans[0])
         if plan is None or plan.kind != "rtplan" or plan.plan_id is None:
@@ -211,19 +212,19 @@ class SecondChecks:
             return self._missing(arrival, uid, images)
         if len(self._orthanc.find_instances(images)) < len(images):
             return self._missing(arrival, uid, images)
-        dose = None
+        doses: list[ObjectFacts] = []
         if arrival.kind == "rtplan":
-            dose = dose_of_plan(thing, self._orthanc, self._store.plans.is_recalculated)
+            doses = doses_of_plan(thing, self._orthanc, self._store.plans.is_recalculated)
             waits = arrival.waits_until is not None and self._store.plans.now() < arrival.waits_until
-            if dose is None and waits:
+            if not doses and waits:
                 return None
         facts = self._structures(uid)  # as it is now
         if tuple(facts.referenced_images) != images:
             self._images.pop(uid)
             return 1
-        return self._job(thing, dose, facts)
+        return self._job(thing, doses, facts)
 
-    def _job(self, thing: ObjectFacts, dose: ObjectFacts | None, facts: RtstructFacts) -> NewPlan | ErrorInfo:
+    def _job(self, thing: ObjectFacts, doses: Sequence[ObjectFacts], facts: RtstructFacts) -> NewPlan | ErrorInfo:
         require_plannable(facts)
         if thing.kind == "rtdose" and not thing.is_whole_dose:
             raise InputRefusedError(
@@ -232,17 +233,16 @@ class SecondChecks:
                 remedy="Ask for its evaluation with POST /evaluations, if it is wanted.",
                 code=ErrorCode.UNSUPPORTED_DOSE,
             )
-        things = [thing, *([dose] if dose else [])]
-        check_structure_set(facts, things)
-        if dose is not None:
+        check_structure_set(facts, [thing, *doses[:1]])
+        for dose in doses[:1]:
             check_together(thing, dose)
         found = match(self._protocols(), facts, thing)
         if not isinstance(found, Matched):
             return found.error.info
         protocol = found.protocol
         inputs = [JobInput(kind=thing.kind, sop_instance_uid=thing.sop_instance_uid, sha256=thing.sha256)]
-        if dose is not None:
-            inputs.append(JobInput(kind="reference_rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256))
+        if doses:
+            inputs.append(as_reference(doses))
         return planned_by(found, facts).model_copy(
             update={
                 "inputs": tuple(inputs),

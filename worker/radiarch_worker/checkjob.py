@@ -26,6 +26,7 @@ from .context import JobContext
 from .dicom import Made
 from .dicom.enum import DoseSummationTypeValues
 from .evaluation import Compared, Evaluation, ReadDose
+from .evaluation.rtdose import SummationType
 from .model import Dose, FloatVolume, Grid, Machine, Patient, PlanResult
 
 Timed = Callable[[str], AbstractContextManager[None]]
@@ -145,7 +146,7 @@ def _evaluate(job: _Check, parameters: EvaluationParameters) -> tuple[JobResult,
                 compared.grid,
                 dose=dose.description,
                 reference_dose=reference.description,
-                summation=DoseSummationTypeValues(dose.summation),
+                summation=_written(dose.summation),
                 rtplan=dose.referenced_plans[0] if dose.referenced_plans else None,
             )
     # nothing was computed: a dose without a plan, for the report
@@ -170,6 +171,11 @@ def _evaluate(job: _Check, parameters: EvaluationParameters) -> tuple[JobResult,
         provenance=provenance,
     )
     return result, datasets
+
+
+def _written(summation: SummationType) -> DoseSummationTypeValues:
+    """What a difference is written as: PLAN_OVERVIEW asks for a sequence that only the doses themselves can have."""
+    return DoseSummationTypeValues("MULTI_PLAN" if summation == "PLAN_OVERVIEW" else summation)
 
 
 def _check_alike(dose: ReadDose, reference: ReadDose) -> None:

@@ -204,6 +204,45 @@ def test_a_beams_dose_is_neither_judged_nor_taken_for_the_plans(world: World, st
     assert (refused.state, refused.error.code) == (ArrivalState.NOT_PLANNED, ErrorCode.UNSUPPORTED_DOSE)
 
 
+@pytest.mark.parametrize("overview_last", [True, False])
+def test_a_plan_is_compared_with_its_own_dose_not_with_an_overview(
+    world: World, study: PhantomStudy, overview_last: bool
+) -> None:
+    """PLAN_OVERVIEW and MULTI_PLAN doses name the plan too, and are not what it is computed for."""
+    plan = plan_of(study)
+    whole = dose_of(study, plan)
+    others = [dose_of(study, plan, DoseSummationType=s) for s in ("PLAN_OVERVIEW", "MULTI_PLAN", "FRACTION")]
+    world.send(*study.datasets, *([whole, *others] if overview_last else [*others, whole]), plan)
+    world.turn()
+    settle(world)
+    (job,) = world.plans()
+    reference = job.inputs[1]
+    assert (reference.sop_instance_uid, reference.alternatives) == (whole.SOPInstanceUID, ())
+
+
+def test_an_overview_that_comes_late_changes_nothing(world: World, study: PhantomStudy) -> None:
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    plan = plan_of(study)
+    world.send(*study.datasets, plan)
+    world.turn()
+    world.send(dose_of(study, plan, DoseSummationType="PLAN_OVERVIEW"))
+    settle(world)
+    (alone,) = world.plans()
+    assert [i.kind for i in alone.inputs] == ["rtplan"]
+
+
+def test_of_several_doses_one_is_taken_and_the_others_are_named(world: World, study: PhantomStudy) -> None:
+    plan = plan_of(study)
+    made = [("PHYSICAL", "20260303"), ("EFFECTIVE", "20260101"), ("EFFECTIVE", "20260202")]
+    physical, old, new = (dose_of(study, plan, DoseType=t, InstanceCreationDate=d) for t, d in made)
+    world.send(*study.datasets, new, old, physical, plan)
+    world.turn()
+    (job,) = world.plans()
+    reference = job.inputs[1]
+    assert reference.sop_instance_uid == new.SOPInstanceUID
+    assert set(reference.alternatives) == {old.SOPInstanceUID, physical.SOPInstanceUID}
+
+
 def test_a_structure_set_is_not_planned_with_a_protocol_that_checks(world: World, study: PhantomStudy) -> None:
     world.send(*study.datasets)
     world.turn()

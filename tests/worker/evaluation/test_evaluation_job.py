@@ -177,3 +177,10 @@ def test_what_the_dose_is_of_is_said(run: Run) -> None:
     ran = run(dose(DoseSummationType="BEAM"), dose(DoseSummationType="BEAM"))
     assert any("BEAM" in note for note in ran.result.notes)
     assert ran.stored[OutputKind.DOSE_DIFFERENCE].DoseSummationType == "BEAM"
+
+
+def test_an_overview_of_plans_is_judged_and_said(run: Run, tmp_path: Path) -> None:
+    ran = run(dose(DoseSummationType="PLAN_OVERVIEW"), dose(DoseSummationType="PLAN_OVERVIEW"))
+    assert ran.result.error is None, ran.result.error
+    assert any("(300C,0116)" in note for note in ran.result.notes)
+    assert ran.stored[OutputKind.DOSE_DIFFERENCE].DoseSummationType == "MULTI_PLAN"

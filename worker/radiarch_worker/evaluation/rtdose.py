@@ -29,15 +29,18 @@ MAX_DOSE_GY = 1_000.0
 OFFSET_TOLERANCE_MM = 0.01
 """Of planes' places: decimal strings are rounded."""
 
-SummationType = Literal["PLAN", "MULTI_PLAN", "FRACTION", "BEAM"]
+SummationType = Literal["PLAN", "MULTI_PLAN", "PLAN_OVERVIEW", "FRACTION", "BEAM"]
 _SUMMATIONS: dict[str, SummationType] = {
     "PLAN": "PLAN",
     "MULTI_PLAN": "MULTI_PLAN",
+    "PLAN_OVERVIEW": "PLAN_OVERVIEW",
     "FRACTION": "FRACTION",
     "BEAM": "BEAM",
 }
 _SUMMATION_NOTES = {
     "MULTI_PLAN": "Dose Summation Type is MULTI_PLAN: it is the sum of several plans.",
+    "PLAN_OVERVIEW": "Dose Summation Type is PLAN_OVERVIEW: it is the dose of the fractions that its Plan Overview "
+    "Sequence (300C,0116) names, which need not be all of the plan's.",
     "FRACTION": "Dose Summation Type is FRACTION: it is the dose of one fraction group, not of the whole plan.",
     "BEAM": "Dose Summation Type is BEAM: it is the dose of one or several beams, not of the whole plan.",
 }

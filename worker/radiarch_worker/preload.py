@@ -65,7 +65,7 @@ def _load_compiled() -> None:
 
     from .model import Grid
     from .optimization.products import SpotProducts, column_norms, keep_rows
-    from .planning.raytrace import depth_to_points
+    from .planning.raytrace import depth_to_points, target_parts
 
     ones = np.ones(2, dtype=np.float32)
     both = np.ones(2, dtype=np.bool_)
@@ -81,3 +81,4 @@ def _load_compiled() -> None:
     volume = np.ones(grid.shape, dtype=np.float32)
     corners = np.zeros(3), np.ones(3)
     depth_to_points(volume, volume > 0, grid, corners, np.zeros((1, 3)), np.array([1.0, 0.0, 0.0]))
+    target_parts(volume, volume > 0, grid, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0]]))

@@ -82,7 +82,7 @@ def test_spot_and_layer_spacing_are_kept() -> None:
     assert np.diff(ranges) == pytest.approx(-5.0, abs=0.1)
     for layer in layers:
         apart = np.hypot(layer.x_mm[:, None] - layer.x_mm, layer.y_mm[:, None] - layer.y_mm)
-        assert apart[apart > 0].min() == pytest.approx(8.0, abs=0.01)
+        assert len(layer) == 1 or apart[apart > 0].min() == pytest.approx(8.0, abs=0.01)
 
 
 def test_moving_everything_moves_nothing_in_the_plan() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from radiarch_contract.errors import EngineError, ErrorCode
 
-_COMPILED = ("libRayTracing.so", "libInterp3.so")
+_COMPILED = ("libInterp3.so",)
 _OPENS_TO_WRITE = "opentps.core.data.CTCalibrations.MCsquareCalibration._mcsquareMaterial"
 _LOCK = threading.Lock()
 

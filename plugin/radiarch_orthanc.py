@@ -1,11 +1,13 @@
 """Orthanc's ``PythonScript``: puts our packages on the path and hands Orthanc's callbacks to `radiarch_plugin`.
 
 Whatever is wrong here is said in Orthanc's log and under ``/radiarch/``, and the PACS goes on without us: an
-exception would end Orthanc itself.
+exception would end Orthanc itself. The one thing that does not go on is answering other sites' pages: where the request
+filter cannot be loaded, no request is answered at all.
 """
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -60,33 +62,102 @@ def extend_path() -> None:
             sys.path.insert(0, str(folder))
 
 
+def answer_error(output: Any, status: int, code: str, message: str, remedy: str) -> None:
+    """An error in the form of all our errors; it needs nothing but Python."""
+    body = json.dumps({"code": code, "message": message, "remedy": remedy, "details": {}})
+    output.SetHttpHeader("Content-Type", "application/json")
+    try:
+        output.SendHttpStatus(status, body.encode())
+    except TypeError:  # plugin 4.0
+        output.SendHttpStatus(status, body, len(body))
+
+
 def answer_broken(message: str) -> Any:
-    """A REST callback that says what is wrong; it needs nothing but Python."""
-    error = {
-        "code": "not_ready",
-        "message": message,
-        "remedy": "Correct Orthanc's configuration (section Radiarch; SitePackages names the folder of the packages).",
-        "details": {},
-    }
+    """A REST callback that says what is wrong."""
+    remedy = "Correct Orthanc's configuration (section Radiarch; SitePackages names the folder of the packages)."
 
     def callback(output: Any, uri: str, **request: Any) -> None:
-        body = json.dumps(error)
-        output.SetHttpHeader("Content-Type", "application/json")
-        try:
-            output.SendHttpStatus(503, body.encode())
-        except TypeError:  # plugin 4.0
-            output.SendHttpStatus(503, body, len(body))
+        answer_error(output, 503, "not_ready", message, remedy)
 
     return callback
 
 
-def register_routes() -> None:
+class Gate:
+    """Orthanc's filter of all requests, and of ours once more where they can be answered with the reason.
+
+    The filter only says yes or no, and Orthanc answers a no with an empty 403. What would be refused of our own paths
+    and brings no body is let through to our callback instead, which refuses it in words.
+    """
+
+    def __init__(self) -> None:
+        from radiarch_plugin import request_filter
+
+        self._filter = request_filter
+        self._log = request_filter.RefusalLog(orthanc.LogWarning)
+        try:
+            self._known = request_filter.KnownHosts.read(CONFIGURATION)
+        except request_filter.InvalidKnownHostsError as e:
+            orthanc.LogError(
+                f"Radiarch.KnownHosts: {e}. Only the loopback interface's names are known until it is mended."
+            )
+            self._known = request_filter.KnownHosts()
+
+    def allows(self, uri: str, **request: Any) -> bool:
+        """Orthanc's filter callback."""
+        try:
+            asked = self._filter.HttpRequest(self._filter.METHODS.get(request["method"], ""), uri, request["headers"])
+            refused = self._filter.refusal(asked, self._known)
+            if refused is None:
+                return True
+            self._log.tell(asked, request.get("ip", ""), refused)
+            return asked.method in ("GET", "DELETE") and any(re.fullmatch(r, uri) for r in ROUTES)
+        except Exception:
+            orthanc.LogError(traceback.format_exc())
+            return False
+
+    def guard(self, callback: Any) -> Any:
+        """A REST callback of ours, behind the same question."""
+
+        def guarded(output: Any, uri: str, **request: Any) -> None:
+            refused = self._filter.refusal(
+                self._filter.HttpRequest(request["method"], uri, request["headers"]), self._known
+            )
+            if refused is None:
+                callback(output, uri, **request)
+            else:
+                answer_error(output, 403, "forbidden", refused.message, refused.remedy)
+
+        return guarded
+
+
+def refuse_everything(uri: str, **request: Any) -> bool:
+    return False
+
+
+def register_gate() -> Gate | None:
+    """Before anything else: what comes later may fail, and then Orthanc goes on without it."""
+    gate: Gate | None = None
+    try:
+        gate = Gate()
+    except Exception:
+        orthanc.LogError("no HTTP request is answered: Radiarch's request filter cannot be loaded")
+        orthanc.LogError(traceback.format_exc())
+    CALLBACKS.append(gate.allows if gate else refuse_everything)
+    orthanc.RegisterIncomingHttpRequestFilter(CALLBACKS[-1])
+    return gate
+
+
+def register_routes(callback: Any) -> None:
+    CALLBACKS.append(callback)
     for route in ROUTES:
-        orthanc.RegisterRestCallback(route, CALLBACKS[0])
+        orthanc.RegisterRestCallback(route, CALLBACKS[-1])
 
 
 def register() -> None:
     extend_path()
+    gate = register_gate()
+    if gate is None:
+        return
     try:
         start_process_anew_if_reset()
         from radiarch_plugin.lifecycle import Plugin
@@ -96,12 +167,11 @@ def register() -> None:
         message = f"Radiarch cannot start: {type(e).__name__}: {e}"
         orthanc.LogError(message)
         orthanc.LogError(traceback.format_exc())
-        CALLBACKS.append(answer_broken(message))
-        register_routes()
+        register_routes(gate.guard(answer_broken(message)))
         return
-    CALLBACKS.extend((plugin.on_request, plugin.on_change))
-    register_routes()
-    orthanc.RegisterOnChangeCallback(CALLBACKS[1])
+    register_routes(gate.guard(plugin.on_request))
+    CALLBACKS.append(plugin.on_change)
+    orthanc.RegisterOnChangeCallback(CALLBACKS[-1])
     # Explorer 1, on all versions; it is shown to people, and a mistake here must not cost the service
     try:
         orthanc.ExtendOrthancExplorer((HERE / "radiarch_plugin/static/explorer.js").read_text("utf-8"))

@@ -100,6 +100,7 @@ class Info(Model):
     queue: Queue | None = None
     orthanc: OrthancInfo | None = None
     disk: Disk | None = None
+    known_hosts: tuple[str, ...] = ()
 
 
 class Workflow(Model):

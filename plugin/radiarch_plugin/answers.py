@@ -97,6 +97,9 @@ class InfoAnswer(View):
     queue: QueueAnswer | None
     orthanc: OrthancAnswer | None
     disk: DiskAnswer | None = None
+    known_hosts: tuple[str, ...] = Field(
+        default=(), description="By which hosts and origins the service may be asked; requests by others are refused."
+    )
 
 
 class WorkflowAnswer(View):

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 from radiarch_contract import API_PREFIX, __version__
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import http_errors
 from .answers import ErrorAnswer
@@ -88,11 +89,29 @@ def create_app(runtime: Runtime) -> FastAPI:
     )
     for router in (session_store.router, sessions.router, under_a_session):
         app.include_router(router, prefix=API_PREFIX, responses=_ERRORS)
+    app.add_middleware(OwnPagesOnly)
     app.include_router(metrics.router)
     app.include_router(ui.router)
     app.include_router(ohif.router)
     app.add_api_route(f"{API_ROOT}/docs", _docs, include_in_schema=False)
     return app
+
+
+class OwnPagesOnly:
+    """No page of another site may show what we answer as its image or frame; a browser's part of `request_filter`."""
+
+    HEADERS = ((b"cross-origin-resource-policy", b"same-origin"), (b"x-frame-options", b"SAMEORIGIN"))
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), *self.HEADERS]}
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
 
 
 def _docs() -> Response:

@@ -23,6 +23,7 @@ from .orthanc_client import HttpRest, InProcessRest, OrthancClient
 from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
 from .queue import JobQueue, connect
 from .reconcile import Reconciler
+from .request_filter import InvalidKnownHostsError, KnownHosts
 from .requester import authenticates
 from .routes.sessions import LARGER_REQUESTS
 from .services import Runtime, Services
@@ -53,6 +54,7 @@ class Plugin:
         self._background: _Background | None = None
         self.runtime = Runtime()
         self.runtime.authenticates = authenticates(configuration)
+        self.runtime.known_hosts = known_hosts(configuration)
         self.settings: Settings | None = None
         try:
             self.settings = read_settings(configuration, checkout=checkout)
@@ -222,6 +224,14 @@ def _sessions(settings: Settings, client: Redis) -> Sessions | None:
         log.error("no sessions: %s. %s", e.info.message, e.info.remedy)
         return None
     return sessions
+
+
+def known_hosts(configuration: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the request filter goes by: only the loopback names where the setting is wrong (`read_settings` says so)."""
+    try:
+        return KnownHosts.read(configuration).names
+    except InvalidKnownHostsError:
+        return KnownHosts().names
 
 
 def connect_redis(url: str) -> Redis:

@@ -74,6 +74,8 @@ class Runtime:
         self.services: Services | None = None
         self.authenticates = False
         """Whether Orthanc knows its users: only then a user's name in a request is one."""
+        self.known_hosts: tuple[str, ...] = ()
+        """By which names Orthanc may be asked, see `request_filter`."""
         self.storage: Path | None = None
         """Orthanc's storage folder."""
         self.problems: tuple[ErrorInfo, ...] = (

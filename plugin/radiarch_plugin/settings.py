@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_pascal
 from radiarch_contract.errors import InvalidRequestError
 
+from .request_filter import KnownHosts
 from .sessions.limits import SessionSettings
 
 SECTION = "Radiarch"
@@ -40,6 +41,18 @@ class Settings(BaseModel):
     http_threads: int = Field(default=50, ge=2, description="Orthanc's HttpThreadsCount.")
     request_timeout_s: float = Field(default=60.0, gt=0, le=600)
     sessions: SessionSettings = SessionSettings()
+    known_hosts: tuple[str, ...] = Field(
+        default=(), description="Names by which this server is asked, besides those of the loopback interface."
+    )
+    trust_forwarded_host: StrictBool = Field(
+        default=False, description="Whether a proxy in front sets X-Forwarded-Host, and nobody can ask past it."
+    )
+
+    @field_validator("known_hosts")
+    @classmethod
+    def _are_hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        KnownHosts.parse(entries)
+        return entries
 
 
 def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settings:

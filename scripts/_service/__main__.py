@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -125,6 +126,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--remote", action="store_true", help="let other machines use REST; needs --users-file")
     parser.add_argument("--users-file", type=Path, help='JSON, user names and passwords: {"name": "password"}')
+    parser.add_argument(
+        "--known-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name by which other machines ask for REST and pages, or https://name of a proxy in front; may be repeated"
+        " (default with --remote: this machine's name)",
+    )
     parser.add_argument("--orthanc-config", type=Path, help="JSON that is merged into Orthanc's configuration")
     return parser
 
@@ -148,6 +157,7 @@ def _settings(options: argparse.Namespace) -> ServiceSettings:
         remote_access=options.remote,
         users=users,
         dicom_peers=tuple(options.dicom_peer),
+        known_hosts=tuple(options.known_host or ([socket.gethostname()] if options.remote else [])),
         orthanc_extra=read_json(options.orthanc_config) if options.orthanc_config else {},
     )
 

@@ -44,6 +44,7 @@ def orthanc_configuration(env: Mapping[str, str]) -> dict[str, Any]:
         aet=env.get("RADIARCH_AET") or "RADIARCH",
         remote_access=True,
         users={user: _secret(env, "RADIARCH_ORTHANC_PASSWORD_FILE")},
+        known_hosts=tuple(env.get("RADIARCH_KNOWN_HOSTS", "").replace(",", " ").split()),
         extra=extra,
     )
     whole = configuration(settings)

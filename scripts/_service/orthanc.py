@@ -33,6 +33,7 @@ class OrthancSettings:
     storage : Orthanc's files and index, and the plugin's database
     users : passwords by name; not empty when other machines may call
     dicom_peers : the only nodes that may send; empty: any AE title from any address, as in Orthanc's own default
+    known_hosts : names by which REST and pages may be asked for, besides those of this machine's loopback interface
     extra : more of Orthanc's configuration, merged last
     """
 
@@ -47,6 +48,7 @@ class OrthancSettings:
     remote_access: bool = False
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     dicom_peers: tuple[DicomPeer, ...] = ()
+    known_hosts: tuple[str, ...] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -89,7 +91,11 @@ def configuration(settings: OrthancSettings) -> dict[str, Any]:
                 f"peer{n}": [peer.aet, peer.host, peer.port] for n, peer in enumerate(settings.dicom_peers, start=1)
             },
         }
-    return merge(merge(template, own), settings.extra)
+    whole = merge(merge(template, own), settings.extra)
+    if settings.known_hosts:  # those of a site's own configuration beside them: workers ask by one of ours
+        given = whole["Radiarch"].get("KnownHosts") or []
+        whole["Radiarch"]["KnownHosts"] = [*settings.known_hosts, *given]
+    return whole
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

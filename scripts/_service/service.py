@@ -43,6 +43,7 @@ class ServiceSettings:
     remote_access: bool = False
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
     dicom_peers: tuple[DicomPeer, ...] = ()
+    known_hosts: tuple[str, ...] = ()
     orthanc_extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -211,6 +212,7 @@ class Service:
             remote_access=settings.remote_access,
             users=settings.users,
             dicom_peers=settings.dicom_peers,
+            known_hosts=settings.known_hosts,
             extra=settings.orthanc_extra,
         )
 

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
+from radiarch_plugin.request_filter import HttpRequest, KnownHosts, refusal
 
 from scripts._service import container
 from scripts._service.errors import ScriptError
@@ -67,6 +68,14 @@ def test_extra_configuration_wins_key_by_key() -> None:
     assert made["Radiarch"]["RedisUrl"] == "unix:///run/redis.sock"
 
 
+def test_a_site_adds_to_the_names_by_which_the_service_is_asked() -> None:
+    made = configuration(
+        settings(known_hosts=("orthanc",), extra={"Radiarch": {"KnownHosts": ["https://pacs.example"]}})
+    )
+    assert made["Radiarch"]["KnownHosts"] == ["orthanc", "https://pacs.example"]
+    assert "KnownHosts" not in configuration(settings())["Radiarch"]
+
+
 def test_merging_with_nothing_changes_nothing() -> None:
     base = {"a": 1, "b": {"c": [1], "d": None}}
     assert merge(base, {}) == base
@@ -110,6 +119,18 @@ def test_a_container_of_orthanc_asks_for_its_password(env: dict[str, str]) -> No
     assert made["AuthenticationEnabled"] is True
     assert made["RegisteredUsers"] == {"radiarch": "p@ss:/ORTHANC ü%"}
     assert "PostgreSQL" not in made
+
+
+def test_orthanc_answers_the_workers_of_the_compose_file(env: dict[str, str]) -> None:
+    """By the name that they ask, and by those that a site adds."""
+    compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    names = compose["orthanc"]["environment"]["RADIARCH_KNOWN_HOSTS"]
+    added = names.replace("${RADIARCH_KNOWN_HOSTS:-}", "pacs, https://pacs.example")
+    known = KnownHosts.read(container.orthanc_configuration({**env, "RADIARCH_KNOWN_HOSTS": added}))
+    asked = urlsplit(compose["worker"]["environment"]["RADIARCH_ORTHANC_URL"]).netloc
+    for host in (asked, "pacs:8042", "pacs.example", "127.0.0.1:8042"):
+        assert refusal(HttpRequest("POST", "/tools/find", {"host": host}), known) is None
+    assert refusal(HttpRequest("GET", "/system", {"host": "evil.example"}), known) is not None
 
 
 def test_passwords_survive_their_way_through_urls(env: dict[str, str]) -> None:

@@ -52,6 +52,7 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         queue=queue,
         orthanc=orthanc,
         disk=_disk(runtime.storage),
+        known_hosts=runtime.known_hosts,
     )
 
 

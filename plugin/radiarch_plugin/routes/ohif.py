@@ -109,7 +109,8 @@ def _is_page(path: str) -> bool:
 def _page(file: ViewerFile, known: str) -> Response:
     answer = _answer(file, known, gzip=False)
     answer.headers["Content-Security-Policy"] = POLICY
-    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Referrer-Policy"] = "same-origin"  # over plain HTTP it is what tells our pages from others'
+    answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return answer
 
 

@@ -33,7 +33,8 @@ def page(request: Request, known: IfNoneMatch = "") -> Response:
     """The page; where in it, the part of the address behind ``#`` says."""
     answer = _answer(_files(request).tree().page("ui/index.html"), known, _ASK_AGAIN)
     answer.headers["Content-Security-Policy"] = POLICY
-    answer.headers["Referrer-Policy"] = "no-referrer"
+    answer.headers["Referrer-Policy"] = "same-origin"  # over plain HTTP it is what tells our pages from others'
+    answer.headers["Cross-Origin-Opener-Policy"] = "same-origin"
     return answer
 
 

@@ -16,6 +16,9 @@ from radiarch_plugin.settings import InvalidSettingsError, own_url, read_setting
         ({"RedisURL": "redis://:secret@h"}, "Radiarch.RedisURL"),
         ({"RequestTimeoutS": "secret"}, "Radiarch.RequestTimeoutS"),
         ({"OrthancUrl": "secret"}, "Radiarch.OrthancUrl"),
+        ({"KnownHosts": ["https://user:secret@pacs"]}, "Radiarch.KnownHosts"),
+        ({"KnownHosts": "secret"}, "Radiarch.KnownHosts"),
+        ({"TrustForwardedHost": "secret"}, "Radiarch.TrustForwardedHost"),
         ("secret", "Radiarch"),
     ],
 )

@@ -23,7 +23,7 @@ HERE = "127.0.0.1:8042"
 KNOWN = KnownHosts.parse(["pacs", "orthanc:8042", "[fd00::1]", "https://pacs.example"])
 CHROME = {"user-agent": "Mozilla/5.0 (X11; Linux x86_64) Chrome/140", "accept-language": "en"}
 NAVIGATION = {**CHROME, "accept": "text/html,*/*;q=0.8", "upgrade-insecure-requests": "1"}
-PROGRAMS = (
+PROGRAMS: tuple[dict[str, str], ...] = (
     {},
     {"user-agent": "curl/8", "accept": "*/*"},
     {"user-agent": "python-httpx/0.28.1"},

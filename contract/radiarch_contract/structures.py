@@ -121,6 +121,7 @@ _SEPARATOR_CATEGORIES = frozenset(("Zs", "Pc", "Pd", "Ps", "Pe"))  # blanks, und
 _COMBINING = re.compile("[\u0300-\u036f]")  # accents of Latin, Greek and Cyrillic; marks of other scripts are letters
 _HELPER_LETTERS = re.compile(r"[zx]+[ _.\-]|zz", re.IGNORECASE)
 _HELPER_CAMEL = re.compile(r"[zx]+[A-Z]")
+_TARGET = re.compile(r"i?[pcg]tv|itv")
 _HELPER_OF_TARGET = re.compile(r"[zx](?:i?[pcg]tv|itv|body|external)", re.IGNORECASE)
 
 
@@ -163,6 +164,13 @@ def is_helper(name: str) -> bool:
     if not text or not text[0].isalnum():
         return True
     return bool(_HELPER_LETTERS.match(text) or _HELPER_CAMEL.match(text) or _HELPER_OF_TARGET.match(text))
+
+
+def looks_like_target(name: str, interpreted_type: str = "") -> bool:
+    """Whether a ROI is a target by its interpreted type, or by a name such as PTV_60, CTVn, GTVp, ITV."""
+    if interpreted_type in ("PTV", "CTV", "GTV"):
+        return True
+    return _TARGET.match(normalise(name)) is not None and not is_helper(name)
 
 
 def find_roi(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Roi | Ambiguity | None:

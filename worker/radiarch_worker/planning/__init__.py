@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
@@ -16,6 +17,7 @@ from .impt import plan_basic, plan_optimized
 from .prepare import needed_rois, prepare
 from .proton import ProtonJob
 from .robust import plan_robust
+from .targets import untreated_notes
 
 __all__ = ["needed_rois", "plan", "prepare"]
 
@@ -75,6 +77,8 @@ def plan(
             remedy="Use a CT in head first supine position.",
             code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
         )
-    return run(
+    made = run(
         ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))
     )
+    untreated = untreated_notes(patient, prescription, structures, parameters.derived)
+    return replace(made, notes=(*made.notes, *untreated))

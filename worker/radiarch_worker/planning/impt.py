@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.workflows import ImptOptimizedParameters
 
@@ -37,6 +38,7 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
     """`proton-impt-optimized`: the objectives as given, or tuned to goals."""
     assert isinstance(job.parameters, ImptOptimizedParameters)
     setup = set_up(job)
+    require_objectives(setup, job.parameters.objectives)
     beamlets = compute_beamlets(setup)
     adaptation = job.parameters.adaptation
     if adaptation is not None and job.goals:
@@ -45,6 +47,26 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
     if adaptation is not None:
         notes.append("There are no goals to adapt to: the objectives stayed as written.")
     return _solve_and_finish(setup, beamlets, terms, notes)
+
+
+def require_objectives(setup: Setup, objectives: Sequence[Objective]) -> None:
+    """Refuse objectives of which none is left for this patient: nothing would tell the optimiser what to do.
+
+    Raises
+    ------
+    InputRefusedError
+        ``empty_structure``
+    """
+    masks, _ = _objective_masks(setup.job, objectives)
+    if any(setup.on(mask, setup.dose_grid).any() for mask in masks.values()):
+        return
+    names = ", ".join(dict.fromkeys(repr(o.structure) for o in objectives))
+    raise InputRefusedError(
+        f"none of the structures with objectives ({names}) is in this patient and holds a voxel centre of the dose "
+        f"grid, which has {' × '.join(f'{s:g}' for s in setup.dose_grid.spacing_mm)} mm",
+        remedy="Give an objective on the target, or ask for a finer scoring_spacing_mm.",
+        code=ErrorCode.EMPTY_STRUCTURE,
+    )
 
 
 def basic_terms(setup: Setup, beamlets: Beamlets) -> list[DoseTerm]:
@@ -86,7 +108,10 @@ def objective_terms(
             continue
         rows = beamlets.rows(_voxels(setup, objective, masks[objective.structure]))
         if not len(rows):
-            notes.append(f"{objective.structure} holds no voxel of the dose grid: its objectives were left out.")
+            notes.append(
+                f"{objective.structure} holds no voxel centre of the dose grid: its objectives were left out; a finer "
+                "scoring_spacing_mm takes them in."
+            )
             continue
         terms.append(
             MetricTerm(

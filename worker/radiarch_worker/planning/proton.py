@@ -31,6 +31,7 @@ from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
 from .structures import require_target, united
+from .targets import require_dose_voxels
 
 RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
@@ -134,6 +135,7 @@ def set_up(job: ProtonJob) -> Setup:
         target = united(targets)
         lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
         dose_grid = lattice.grid(patient.body.mask)
+        require_dose_voxels(targets, patient.ct.grid, dose_grid, patient.body.mask)
         ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=dose_grid)
         job.reporter.progress(0.4)
         placement = place_spots(

@@ -21,7 +21,7 @@ from radiarch_worker.model import Dose, PlanResult, Reporter
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
 
 from .geometry import BeamAxes
-from .impt import objective_terms
+from .impt import objective_terms, require_objectives
 from .proton import (
     Beamlets,
     FinalDose,
@@ -51,6 +51,7 @@ def plan_robust(job: ProtonJob) -> PlanResult:
     margin_mm = _margin_mm(parameters)
     wider = parameters.model_copy(update={"target_margin_mm": margin_mm})
     setup = set_up(replace(job, parameters=wider))
+    require_objectives(setup, [o for o in parameters.objectives if o.robust])
     nominal, problem, notes = _problem(setup, parameters, scenarios)
     solution = solve(setup, problem, nominal, f"{len(parameters.objectives)} objectives, {len(scenarios)} scenarios")
     del problem

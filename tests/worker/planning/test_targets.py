@@ -20,6 +20,7 @@ from radiarch_contract.workflows import (
     ImptRobustParameters,
     Prescription,
     ProtonParameters,
+    TargetDose,
 )
 from radiarch_worker import planning
 from radiarch_worker.model import Dose, Grid, Machine, Patient, PlanResult
@@ -64,7 +65,7 @@ def test_a_target_between_the_dose_voxels_is_refused_before_the_engine_runs(tmp_
 
 def test_each_of_several_targets_needs_a_dose_voxel(tmp_path: Path) -> None:
     p = patient(GRID, BODY, {"PTV": PTV, "Boost": one_voxel(14, 15, 15)})
-    more = Prescription(target="PTV", dose_gy=60, fractions=30, more=[{"target": "Boost", "dose_gy": 66}]).more
+    more = Prescription(target="PTV", dose_gy=60, fractions=30, more=(TargetDose(target="Boost", dose_gy=66),)).more
     with pytest.raises(InputRefusedError, match="'Boost'"):
         asked(p, ImptBasicParameters(scoring_spacing_mm=4), "proton-impt-basic", tmp_path, more=more)
 
@@ -158,7 +159,7 @@ def test_a_plan_has_the_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         dose = Dose(np.zeros((1, 1, 1), dtype=np.float32), replace(GRID, shape=(1, 1, 1)), 1.1)
         return PlanResult((), dose, 1.0, Machine("M", (0.0, 0.0), 0.0), {}, notes=("First.",))
 
-    monkeypatch.setitem(planning._WORKFLOWS, "proton-impt-basic", made)  # type: ignore[arg-type]
+    monkeypatch.setitem(planning._WORKFLOWS, "proton-impt-basic", made)
     p = patient(GRID, BODY, {"PTV": PTV, "PTV_2": ((11.0, 27.0), (-9.0, 9.0), (-9.0, 9.0))})
     result = planning.plan("proton-impt-basic", p, ONCE, ImptBasicParameters(), refs(p), Recorder(), tmp_path, 1)
     assert result.notes[0] == "First."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -261,6 +262,41 @@ def test_a_plan_that_misses_the_patient_is_refused(tmp_path: Path) -> None:
             min_parts=2,
         )
     assert caught.value.code is ErrorCode.ENGINE_OUTPUT_INVALID
+
+
+def test_each_beams_own_dose_is_told_and_they_sum_to_the_plans(tmp_path: Path) -> None:
+    """Beams of unlike weight, one of which misses the patient: its share of nothing is nothing."""
+
+    def beam(gantry_deg: float, x_mm: float) -> PlannedBeam:
+        return PlannedBeam(
+            gantry_deg, 0.0, (x_mm, 60.0, 30.0), (PlannedLayer(110.0, np.zeros(2), np.array([-6.0, 6.0])),)
+        )
+
+    plan = SpotPlan((beam(0.0, 30.0), beam(180.0, 30.0), beam(0.0, 900.0)))
+    weights = np.array([3.0, 3.0, 1.0, 1.0, 2.0, 2.0])
+    target = np.zeros(SCORING.shape, dtype=bool)
+    target[4:7, 5:20, 4:8] = True
+
+    def run(a_plan: SpotPlan, mu: npt.NDArray[np.float64], name: str, each_beam: bool) -> mcsquare.DoseResult:
+        there = replace(settings(tmp_path), job_dir=tmp_path / name)
+        return mcsquare.compute_dose(
+            *(WATER, a_plan, mu, SCORING, target, there),
+            uncertainty_percent=5.0,
+            primaries=80_000,
+            min_parts=4,
+            each_beam=each_beam,
+        )
+
+    found = run(plan, weights, "each", True)
+    assert len(found.beams_gy) == 3
+    assert np.allclose(sum(found.beams_gy), found.dose_gy, rtol=1e-5, atol=1e-9)
+    assert not found.beams_gy[2].any()
+    for k in range(2):
+        alone = run(SpotPlan((plan.beams[k],)), weights[2 * k : 2 * k + 2], f"alone {k}", False)
+        assert alone.beams_gy == ()
+        assert found.beams_gy[k][target].mean() == pytest.approx(alone.dose_gy[target].mean(), rel=0.03)
+    together = run(plan, weights, "together", False)
+    assert found.dose_gy[target].mean() == pytest.approx(together.dose_gy[target].mean(), rel=0.03)
 
 
 def test_probe_runs_the_engine(tmp_path: Path) -> None:

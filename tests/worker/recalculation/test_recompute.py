@@ -22,7 +22,7 @@ from radiarch_worker.engines.mcsquare import load_machine
 from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
 from radiarch_worker.patient import load_patient
 from radiarch_worker.recalculation import read_ion_plan
-from radiarch_worker.recalculation.compute import _with_the_plans_spots
+from radiarch_worker.recalculation.beam_data import with_the_plans_spots
 
 from tests.phantoms import box
 from tests.worker.dicom.dciodvfy import findings
@@ -154,7 +154,7 @@ def test_spots_are_as_wide_as_a_plan_of_another_machine_says(plan: Dataset) -> N
         for n, beam in enumerate(changed.IonBeamSequence):
             for point in beam.IonControlPointSequence:
                 point.ScanningSpotSize = [size[n], size[n]]
-        found, notes = _with_the_plans_spots(read_ion_plan(changed), machine, RecalculationParameters(**given))
+        found, notes = with_the_plans_spots(read_ion_plan(changed), machine, RecalculationParameters(**given))
         return found.spot_fwhm_mm(100.0), " ".join(notes)
 
     own = machine.spot_fwhm_mm(100.0)
@@ -163,7 +163,7 @@ def test_spots_are_as_wide_as_a_plan_of_another_machine_says(plan: Dataset) -> N
     assert widths([9.0, 9.0], spot_size="machine") == (own, "")
     assert widths([9.0, 12.0])[0] == own
     assert "different widths" in widths([9.0, 12.0])[1]
-    assert _with_the_plans_spots(read_ion_plan(plan), machine, RecalculationParameters()) == (machine, ())
+    assert with_the_plans_spots(read_ion_plan(plan), machine, RecalculationParameters()) == (machine, ())
 
 
 def test_a_meterset_that_nothing_translates_is_refused(plan: Dataset, run: Run) -> None:

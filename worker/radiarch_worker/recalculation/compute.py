@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,26 +18,20 @@ from radiarch_contract.workflows import Prescription, RecalculationParameters
 from scipy import ndimage
 
 from radiarch_worker.engines import mcsquare
-from radiarch_worker.engines.mcsquare import variations
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
-from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
+from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Patient, PlanResult, Reporter
 from radiarch_worker.planning.dose_averaged import score_let
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
 from radiarch_worker.planning.proton import RBE, noise_notes
 
-from .ion_beam import unsupported
-from .ion_plan import SOURCE_TOLERANCE_MM, ReadPlan
+from .beam_data import check_energies, with_known_shifters, with_the_plans_source, with_the_plans_spots
+from .ion_plan import ReadPlan
+from .meterset import Source, meterset_scale, scale_source
 
-SPOT_SPREAD_MM = 0.5
-"""By how much spots of one energy may differ in width between beams: one set of beam data has one width."""
-SHIFTER_TOLERANCE_MM = 0.5
-"""By how much a range shifter's water-equivalent thickness may differ from the machine's: systems round it."""
 _PILOT_PRIMARIES = 80_000
 """Protons that tell where the high dose is, where neither target nor reference does."""
-
-Source = Literal["none", "given", "reference"]
 
 
 @dataclass(frozen=True)
@@ -87,11 +80,11 @@ def recompute(
     reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
     machine = mcsquare.load_machine(parameters.machine)
     calibration = mcsquare.load_calibration(parameters.ct_calibration)
-    source = _scale_source(plan, reference, machine, parameters)
-    _check_energies(plan, machine)
-    plan = _with_known_shifters(plan, machine)
-    machine, spot_note = _with_the_plans_spots(plan, machine, parameters)
-    machine, source_note = _with_the_plans_source(plan, machine)
+    source = scale_source(plan, reference, machine, parameters)
+    check_energies(plan, machine)
+    plan = with_known_shifters(plan, machine)
+    machine, spot_note = with_the_plans_spots(plan, machine, parameters)
+    machine, source_note = with_the_plans_source(plan, machine)
     lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
     grid = lattice.grid(patient.body.mask)
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
@@ -139,7 +132,7 @@ def recompute(
     body = ndimage.binary_dilation(body_on(patient, grid), iterations=1)
     # Dose to the air around the patient is noise of a few protons in almost no mass.
     dose_gy = np.where(body, result.dose_gy * np.float32(rbe * plan.fractions), np.float32(0.0))
-    scale, note = _scale(source, dose_gy, grid, reference, patient, parameters, plan, machine)
+    scale, note = meterset_scale(source, dose_gy, grid, reference, patient, parameters, plan, machine)
     dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
     installation = find_installation()
     return Recomputed(
@@ -164,7 +157,7 @@ def recompute(
                 "dose_grid_mm": list(grid.spacing_mm),
                 "spot_size": parameters.spot_size,
                 "meterset_scale": scale,
-                "meterset_scale_source": source,
+                "metersetscale_source": source,
                 "recalculated_plan": {
                     "sop_instance_uid": plan.sop_instance_uid,
                     "label": plan.label,
@@ -247,160 +240,6 @@ def _check_belongs(plan: ReadPlan, reference: ReadDose | None, patient: Patient)
             remedy="Export the dose of the whole plan.",
             code=ErrorCode.UNSUPPORTED_DOSE,
         )
-
-
-def _check_energies(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> None:
-    energies = [layer.energy_mev for beam in plan.beams for layer in beam.layers]
-    low, high = min(energies), max(energies)
-    if low < machine.energy_min_mev - 1e-3 or high > machine.energy_max_mev + 1e-3:
-        raise unsupported(
-            f"the plan has energies from {low:.1f} to {high:.1f} MeV; machine data {machine.name} go from "
-            f"{machine.energy_min_mev:.1f} to {machine.energy_max_mev:.1f} MeV",
-            "Name machine data that cover the plan's energies.",
-        )
-
-
-def _with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> ReadPlan:
-    """The plan with its range shifters by the names that the machine's data have for them.
-
-    A slab of the same thickness is the same slab, whatever it is called; one that the data do not have is made of
-    nobody knows what.
-    """
-    beams = []
-    for beam in plan.beams:
-        shifter = beam.range_shifter
-        if shifter is not None:
-            known = machine.range_shifters
-            near = [i for i, mm in known.items() if abs(mm - shifter.water_equivalent_mm) <= SHIFTER_TOLERANCE_MM]
-            if not near:
-                has = ", ".join(f"{i} ({mm:g} mm)" for i, mm in known.items()) or "none"
-                raise unsupported(
-                    f"beam {beam.number} has range shifter {shifter.id!r} of {shifter.water_equivalent_mm:g} mm of "
-                    f"water; machine data {machine.name} have {has}",
-                    "Name machine data that have the plan's range shifter.",
-                )
-            chosen = shifter.id if shifter.id in near else near[0]
-            beam = dataclasses.replace(beam, range_shifter=dataclasses.replace(shifter, id=chosen))
-        beams.append(beam)
-    return dataclasses.replace(plan, beams=tuple(beams))
-
-
-def is_known(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> bool:
-    """Whether the plan was made for the very beam data that are used: then its MU are theirs."""
-    return all(m.model == machine.name for m in plan.machines)
-
-
-def _with_the_plans_spots(
-    plan: ReadPlan, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
-) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
-    """The machine with spots as wide as the plan says, and what is to be said of it.
-
-    A plan of the very beam data that are used has their spots already.
-    """
-    if parameters.spot_size == "machine" or is_known(plan, machine):
-        return machine, ()
-    told: dict[float, set[tuple[float, float]]] = {}
-    for beam in plan.beams:
-        for layer in beam.layers:
-            if layer.spot_fwhm_mm is not None:
-                told.setdefault(layer.energy_mev, set()).add(layer.spot_fwhm_mm)
-    own = f"Spots are as wide as the beam data {machine.name} have them"
-    if not told:
-        return machine, (f"{own}: the plan does not say how wide its machine's are.",)
-    spread = max(max(s[i] for s in sizes) - min(s[i] for s in sizes) for sizes in told.values() for i in (0, 1))
-    if spread > SPOT_SPREAD_MM:
-        return machine, (f"{own}: the plan's beams have spots of different widths at one energy.",)
-    sizes = [(e, _mean(told[e], 0), _mean(told[e], 1)) for e in sorted(told)]
-    wanted, had = [x for _, x, _ in sizes], [machine.spot_fwhm_mm(e)[0] for e, _, _ in sizes]
-    note = (
-        f"Spots are as wide as the plan says its machine's are: {min(wanted):.1f} to {max(wanted):.1f} mm (full width "
-        f"at half maximum in air at the isocenter); the beam data {machine.name} have {min(had):.1f} to "
-        f"{max(had):.1f} mm. Their halo is that of the beam data."
-    )
-    return variations.with_spot_sizes(machine, sizes), (note,)
-
-
-def _with_the_plans_source(
-    plan: ReadPlan, machine: mcsquare.ProtonMachine
-) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
-    """The machine with virtual sources as far away as the plan says, and what is to be said of it."""
-    own = (machine.smx_mm, machine.smy_mm)
-    told = plan.source_distances_mm
-    if told is None:
-        return machine, (
-            f"The plan does not say how far its virtual sources are: those of the beam data {machine.name} were used "
-            f"({own[0]:g} and {own[1]:g} mm).",
-        )
-    if max(abs(a - b) for a, b in zip(told, own, strict=True)) <= SOURCE_TOLERANCE_MM:
-        return machine, ()
-    if min(told) <= machine.nozzle_isocenter_mm:
-        raise unsupported(
-            f"the plan's virtual sources are {told[0]:g} and {told[1]:g} mm from the isocenter; the nozzle of the beam "
-            f"data {machine.name} ends {machine.nozzle_isocenter_mm:g} mm from it",
-            "Name machine data of the plan's machine.",
-        )
-    return variations.with_source_distances(machine, told), (
-        f"Virtual sources are as far away as the plan says: {told[0]:g} and {told[1]:g} mm; the beam data "
-        f"{machine.name} have {own[0]:g} and {own[1]:g} mm.",
-    )
-
-
-def _mean(sizes: set[tuple[float, float]], axis: int) -> float:
-    return float(np.mean([s[axis] for s in sorted(sizes)]))
-
-
-def _scale_source(
-    plan: ReadPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
-) -> Source:
-    """Where protons per MU come from: refused where nothing tells them, since the dose would be made up."""
-    if parameters.meterset_scale is not None:
-        return "given"
-    if is_known(plan, machine):
-        return "none"
-    if reference is not None:
-        return "reference"
-    names = ", ".join(sorted({m.text for m in plan.machines}))
-    raise unsupported(
-        f"the plan's meterset is in MU of machine {names}, the beam data are {machine.name}, and there is no RTDOSE "
-        "from which protons per MU could be derived",
-        "Name the plan's RTDOSE, or give meterset_scale from a calibration of that machine.",
-    )
-
-
-def _scale(
-    source: Source,
-    dose_gy: FloatVolume,
-    grid: Grid,
-    reference: ReadDose | None,
-    patient: Patient,
-    parameters: RecalculationParameters,
-    plan: ReadPlan,
-    machine: mcsquare.ProtonMachine,
-) -> tuple[float, str]:
-    """The factor on the meterset, and what a reader has to know about it."""
-    if source == "none":
-        return 1.0, f"The plan is of machine data {machine.name}: its meterset was computed as it stands."
-    if source == "given":
-        assert parameters.meterset_scale is not None
-        return parameters.meterset_scale, f"Its meterset was multiplied by {parameters.meterset_scale:g}, as asked for."
-    assert reference is not None
-    where = body_on(patient, reference.grid) & known_on(reference.grid, grid)
-    where &= reference.dose_gy >= HIGH_DOSE * reference.dose_gy[where].max(initial=0.0)
-    computed = float(resampled(dose_gy, grid, reference.grid)[where].sum(dtype=np.float64)) if where.any() else 0.0
-    if computed <= 0:
-        raise InputRefusedError(
-            "the computed dose and the plan's RTDOSE have no high dose in common: a scale cannot be derived",
-            remedy="Check that plan, dose and CT belong together.",
-            code=ErrorCode.UNSUPPORTED_DOSE,
-        )
-    # a ratio of means: noise of the computed dose would lower a least-squares factor
-    scale = float(reference.dose_gy[where].sum(dtype=np.float64)) / computed
-    names = ", ".join(sorted({m.text for m in plan.machines}))
-    return scale, (
-        f"The plan's machine {names} has other protons per MU than the beam data {machine.name}: the computed dose was "
-        f"multiplied by {scale:.4f}, so that its mean agrees with the plan's RTDOSE where that has at least half of "
-        "its maximum. The shape of the dose is checked, its absolute level is not."
-    )
 
 
 def _uncertainty_region(

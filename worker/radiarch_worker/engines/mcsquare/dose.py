@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ FIRST_PARTS = 8
 PART_PRIMARIES = (5_000, 400_000)
 """Least and most protons in one part."""
 MAX_PRIMARIES = 1_000_000_000
+_LEAST_PRIMARIES = 1_000
+"""Protons of a beam's process, however small the beam's share is."""
 _NOISE_FACTOR = 0.3
 """First guess of the noise: u² = factor * target's voxels / protons. Measured: 0.25 on two lateral beams of a
 prostate, 0.3 and 0.5 in small shallow targets. Only the size of the first parts depends on it."""
@@ -34,6 +37,7 @@ class DoseResult:
     Attributes
     ----------
     dose_gy : (Z, Y, X) float32 on ``grid``, physical Gy for one fraction
+    beams_gy : the same of each beam, where that was asked for; they sum to ``dose_gy``
     uncertainty_percent : 1 sigma of the mean over parts, relative, averaged over the target's voxels
     """
 
@@ -43,6 +47,7 @@ class DoseResult:
     primaries: int
     parts: int
     engine_s: float
+    beams_gy: tuple[FloatVolume, ...] = ()
 
 
 def compute_dose(
@@ -56,6 +61,7 @@ def compute_dose(
     uncertainty_percent: float,
     primaries: int | None = None,
     min_parts: int = FIRST_PARTS,
+    each_beam: bool = False,
 ) -> DoseResult:
     """Dose of a plan with given meterset.
 
@@ -69,12 +75,15 @@ def compute_dose(
         Total number of protons instead of a wanted uncertainty.
     min_parts
         Parts of the first round, at least 2.
+    each_beam
+        Whether each beam is run by itself, with its share of the protons, so that its own dose is told as well.
 
     Raises
     ------
     EngineError
     """
-    parts_sum = _PartsSum(scoring, target)
+    pieces = _pieces(plan, weights_mu, settings, each_beam)
+    parts_sum = _PartsSum(scoring, target, [piece.share for piece in pieces])
     sizes = _first_round(int(np.count_nonzero(target)), uncertainty_percent, primaries, min_parts)
     # The first round is about half of all, when the uncertainty decides how many there are.
     expected = float(sum(sizes)) * (2 if primaries is None else 1)
@@ -83,29 +92,13 @@ def compute_dose(
         first = len(parts_sum.primaries)
         before = sum(parts_sum.primaries)
         expected = max(expected, float(before + sum(sizes)))
-        parts = [
-            Part(
-                f"dose {first + i + 1}",
-                plan,
-                weights_mu,
-                size,
-                part_seed(settings.seed, "dose", first + i),
-                float(size),
-            )
-            for i, size in enumerate(sizes)
-        ]
-        waiting: dict[int, FloatVolume] = {}
+        parts = [_part(piece, size, (first + i) * len(pieces) + k, settings)
+                 for i, size in enumerate(sizes) for k, piece in enumerate(pieces)]  # fmt: skip
 
-        def take(
-            index: int,
-            outputs: Path,
-            waiting: dict[int, FloatVolume] = waiting,
-            first: int = first,
-            sizes: list[int] = sizes,
-        ) -> None:
-            waiting[first + index] = files.read_dose(outputs, scoring)
-            while (n := len(parts_sum.primaries)) in waiting:  # in the parts' order, whichever ends first
-                parts_sum.add(waiting.pop(n), sizes[n - first])
+        def take(index: int, outputs: Path, first: int = first, sizes: list[int] = sizes) -> None:
+            at, piece = divmod(index, len(pieces))
+            dose = files.read_dose(outputs, scoring, may_be_zero=len(pieces) > 1)
+            parts_sum.take(first + at, piece, dose, sizes[at])
 
         def progress(fraction: float, before: int = before, here: int = sum(sizes), all_: float = expected) -> None:
             nonlocal told
@@ -129,25 +122,75 @@ def compute_dose(
         primaries=done,
         parts=len(parts_sum.primaries),
         engine_s=engine_s,
+        beams_gy=tuple((m * gy_per_unit).astype(np.float32) for m in parts_sum.piece_means()) if each_beam else (),
     )
 
 
-class _PartsSum:
-    """Mean of parts weighted by their protons, and its uncertainty in the target."""
+@dataclass(frozen=True)
+class _Piece:
+    """What one engine process runs: the whole plan, or one beam of it.
 
-    def __init__(self, scoring: Grid, target: npt.NDArray[np.bool_]) -> None:
+    Attributes
+    ----------
+    share : of the plan's protons
+    """
+
+    plan: SpotPlan
+    weights_mu: npt.NDArray[np.float64]
+    share: float
+
+
+def _pieces(
+    plan: SpotPlan, weights_mu: npt.NDArray[np.float64], settings: RunSettings, each_beam: bool
+) -> list[_Piece]:
+    if not each_beam:
+        return [_Piece(plan, weights_mu, 1.0)]
+    protons = weights_mu * settings.machine.protons(plan.energies_mev)
+    pieces, at = [], 0
+    for beam in plan.beams:
+        here = slice(at, at + sum(len(layer) for layer in beam.layers))
+        pieces.append(_Piece(SpotPlan((beam,)), weights_mu[here], float(protons[here].sum() / protons.sum())))
+        at = here.stop
+    return pieces
+
+
+def _part(piece: _Piece, size: int, index: int, settings: RunSettings) -> Part:
+    """A part's process for one piece, with its share of the part's protons."""
+    primaries = size if piece.share == 1.0 else max(_LEAST_PRIMARIES, round(size * piece.share))
+    seed = part_seed(settings.seed, "dose", index)
+    return Part(f"dose {index + 1}", piece.plan, piece.weights_mu, primaries, seed, float(primaries))
+
+
+class _PartsSum:
+    """Mean of parts weighted by their protons, and its uncertainty in the target; pieces of a part are summed."""
+
+    def __init__(self, scoring: Grid, target: npt.NDArray[np.bool_], shares: Sequence[float]) -> None:
         self.primaries: list[int] = []
         self._target = target
-        self._total = np.zeros(scoring.shape, dtype=np.float64)
-        self._in_target: list[npt.NDArray[np.float32]] = []
+        self._shares = shares
+        self._totals = [np.zeros(scoring.shape, dtype=np.float64) for _ in shares]
+        self._in_target: list[npt.NDArray[np.float64]] = []
+        self._waiting: dict[tuple[int, int], tuple[FloatVolume, int]] = {}
 
-    def add(self, dose: FloatVolume, primaries: int) -> None:
-        self._total += dose * np.float64(primaries)
-        self._in_target.append(dose[self._target])
-        self.primaries.append(primaries)
+    def take(self, part: int, piece: int, dose: FloatVolume, primaries: int) -> None:
+        """A piece's dose, eV/g for each of its own protons; parts are added in their order, whichever ends first."""
+        self._waiting[part, piece] = dose, primaries
+        pieces = range(len(self._shares))
+        while all((len(self.primaries), k) in self._waiting for k in pieces):
+            found = [self._waiting.pop((len(self.primaries), k)) for k in pieces]
+            size = found[0][1]
+            for total, share, (value, _) in zip(self._totals, self._shares, found, strict=True):
+                total += value * np.float64(share * size)
+            shared = [v[self._target] * np.float64(share) for share, (v, _) in zip(self._shares, found, strict=True)]
+            self._in_target.append(np.sum(shared, axis=0))
+            self.primaries.append(size)
+
+    def piece_means(self) -> list[npt.NDArray[np.float64]]:
+        """Each piece's part of the mean."""
+        return [total / sum(self.primaries) for total in self._totals]
 
     def mean(self) -> npt.NDArray[np.float64]:
-        return self._total / sum(self.primaries)
+        return np.sum(self.piece_means(), axis=0) if len(self._totals) > 1 else self.piece_means()[0]
 
     def uncertainty_percent(self) -> float:
         """Mean over voxels of the standard error of the mean over parts, relative to that mean.
@@ -157,7 +200,7 @@ class _PartsSum:
         """
         n = len(self.primaries)
         weights = np.array(self.primaries, dtype=np.float64)
-        values = np.stack(self._in_target).astype(np.float64)
+        values = np.stack(self._in_target)
         mean = weights @ values / weights.sum()
         if not (mean > 0).any():
             raise files.invalid_output("no dose reaches the target")

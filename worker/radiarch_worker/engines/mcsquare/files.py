@@ -128,8 +128,12 @@ def config_text(scoring: Grid, *, primaries: int, seed: int, extra: Mapping[str,
     return str(config.mcsquareFormatted())
 
 
-def read_dose(folder: Path, scoring: Grid) -> npt.NDArray[np.float32]:
+def read_dose(folder: Path, scoring: Grid, *, may_be_zero: bool = False) -> npt.NDArray[np.float32]:
     """``Dose.mhd`` of one run, checked against the grid that was asked for.
+
+    Parameters
+    ----------
+    may_be_zero : whether it may be zero everywhere, as of a beam that misses the patient
 
     Returns
     -------
@@ -141,7 +145,7 @@ def read_dose(folder: Path, scoring: Grid) -> npt.NDArray[np.float32]:
         ``engine_output_invalid``, when the file is missing, of another grid, or holds nonsense.
     """
     dose = _read_volume(folder, "Dose", scoring)
-    if float(dose.max()) <= 0.0:
+    if not may_be_zero and float(dose.max()) <= 0.0:
         raise invalid_output("the dose is zero everywhere")
     return dose
 

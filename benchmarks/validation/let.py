@@ -12,6 +12,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan
 from radiarch_worker.engines.mcsquare import let as scoring
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, pencil
 
@@ -100,7 +101,7 @@ def _along_the_axis(
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """LET near the axis and dose over all of each slice, by depth in mm."""
     grid = Grid((0.0, 0.0, 0.0), (4.0, 1.0, 4.0), (17, 300, 17))
-    ct = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    ct = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     plan = SpotPlan((pencil(energy_mev, 0.0, (32.0, 150.0, 32.0)),))
     everywhere = np.ones(grid.shape, dtype=bool)
     extra = {} if nuclear else {"Simulate_Nuclear_Interactions": False}

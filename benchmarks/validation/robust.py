@@ -111,7 +111,7 @@ def _by_hand(setup: Setup, scenario: Scenario, folder: Path) -> Setup:
         return dataclasses.replace(
             setup, run=dataclasses.replace(run, calibration=calibration), calibration=calibration
         )
-    ct = mcsquare.EngineCt(setup.ct.hu, _moved(setup.ct.grid, scenario.shift_mm))
+    ct = mcsquare.EngineCt(setup.ct.hu, _moved(setup.ct.grid, scenario.shift_mm), setup.ct.patient_position)
     patient = setup.job.patient
     moved_ct = dataclasses.replace(patient.ct, grid=_moved(patient.ct.grid, scenario.shift_mm))
     job = dataclasses.replace(setup.job, patient=dataclasses.replace(patient, ct=moved_ct), job_dir=folder)

@@ -11,6 +11,7 @@ import numpy as np
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import RunSettings, SpotPlan
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, distal_r80_mm, pencil
 from tests.worker.engines.water import Recorder
@@ -43,7 +44,7 @@ def mean_energy_mev(machine: mcsquare.ProtonMachine, nominal_mev: float) -> floa
 def water_ranges() -> Section:
     """Pencil beams in a box of water (density 1, MCsquare's water), slices of 1 mm."""
     grid = Grid((0.0, 0.0, 0.0), (4.0, 1.0, 4.0), (30, 360, 30))
-    ct = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    ct = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     machine = mcsquare.load_machine(MACHINE)
     isocenter = (58.0, 180.0, 58.0)
     spots = SpotPlan(tuple(pencil(e, 0.0, isocenter) for e in ENERGIES_MEV))

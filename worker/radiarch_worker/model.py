@@ -12,6 +12,8 @@ from radiarch_contract.job import DvhCurve
 from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import Stage
 
+from .position import PatientPosition
+
 Vector3 = tuple[float, float, float]
 FloatVolume = npt.NDArray[np.float32]
 BoolVolume = npt.NDArray[np.bool_]
@@ -67,7 +69,6 @@ class CtVolume:
     ----------
     hu : (Z, Y, X) float32, rescaled, padding replaced by air
     sop_instance_uids : one a slice, in the order of Z
-    patient_position : DICOM's code, HFS for all that is planned without further thought
     """
 
     hu: FloatVolume
@@ -76,7 +77,7 @@ class CtVolume:
     series_instance_uid: str
     sop_class_uid: str
     sop_instance_uids: tuple[str, ...]
-    patient_position: str
+    patient_position: PatientPosition
     study: PatientStudy
 
 

@@ -24,6 +24,7 @@ from radiarch_worker.model import (
     PlanResult,
     Structure,
 )
+from radiarch_worker.position import PatientPosition
 
 CT_GRID = Grid(origin_mm=(-61.3, -170.25, -40.0), spacing_mm=(1.8, 1.8, 2.0), shape=(40, 66, 70))
 DOSE_GRID = Grid(
@@ -85,7 +86,7 @@ def patient(grid: Grid = CT_GRID) -> Patient:
         series_instance_uid=derive_uid("waterbox", "ct"),
         sop_class_uid=CTImageStorage,
         sop_instance_uids=tuple(derive_uid("waterbox", f"ct/{k}") for k in range(grid.shape[0])),
-        patient_position="HFS",
+        patient_position=PatientPosition.HFS,
         study=study(),
     )
     return Patient(

@@ -10,6 +10,7 @@ import pytest
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan, files
 from radiarch_worker.model import FloatVolume, Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import distal_r80_mm, pencil, settings
 
@@ -17,7 +18,7 @@ WATER = Grid((-40.0, 1.0, -40.0), (4.0, 1.0, 4.0), (21, 200, 21))
 
 
 def depth_dose(folder: Path) -> FloatVolume:
-    ct = mcsquare.EngineCt(np.zeros(WATER.shape, dtype=np.float32), WATER)
+    ct = mcsquare.EngineCt(np.zeros(WATER.shape, dtype=np.float32), WATER, PatientPosition.HFS)
     plan = SpotPlan((pencil(150.0, 0.0, (0.0, 100.0, 0.0)),))
     result = mcsquare.compute_dose(
         *(ct, plan, np.ones(1), WATER, np.ones(WATER.shape, dtype=bool), settings(folder)),

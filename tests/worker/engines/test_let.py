@@ -12,6 +12,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan
 from radiarch_worker.engines.mcsquare.let import relative_stopping_power
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import pencil, settings
 
@@ -27,7 +28,7 @@ def depth_let(folder: Path, hu: float, *, density_g_cm3: float | None = None) ->
     run = settings(folder)
     if density_g_cm3 is not None:
         run = replace(run, calibration=dense_water(folder, density_g_cm3))
-    ct = mcsquare.EngineCt(np.full(WATER.shape, hu, dtype=np.float32), WATER)
+    ct = mcsquare.EngineCt(np.full(WATER.shape, hu, dtype=np.float32), WATER, PatientPosition.HFS)
     plan = SpotPlan((pencil(150.0, 0.0, (0.0, 100.0, 0.0)),))
     found = mcsquare.compute_let(ct, plan, np.ones(1), WATER, np.ones(WATER.shape, dtype=bool), run, primaries=16_000)
     assert found.uncertainty_percent < 20
@@ -82,7 +83,7 @@ def test_stopping_power_of_a_dose_voxel_is_the_mean_of_its_ct_voxels() -> None:
     hu = np.zeros(ct_grid.shape, dtype=np.float32)
     hu[:, :, 6:] = 1000.0
     low, high = (float(calibration.stopping_power(np.full(1, v, dtype=np.float32))[0]) for v in (0, 1000))
-    ct = mcsquare.EngineCt(hu, ct_grid)
+    ct = mcsquare.EngineCt(hu, ct_grid, PatientPosition.HFS)
     threes = relative_stopping_power(ct, calibration, Grid((2.0, 2.0, 2.0), (6.0, 6.0, 6.0), (3, 3, 3)))
     assert threes[1, 1] == pytest.approx([low, low, high])
     twos = relative_stopping_power(ct, calibration, Grid((2.0, 2.0, 2.0), (4.0, 4.0, 4.0), (3, 3, 5)))

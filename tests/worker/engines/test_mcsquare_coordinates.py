@@ -10,6 +10,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan
 from radiarch_worker.model import FloatVolume, Grid
 from radiarch_worker.planning.geometry import BeamAxes
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, centroid_mm, distal_r80_mm, dose_of_each, pencil, settings
 from tests.worker.engines.water import box_mask
@@ -23,8 +24,8 @@ ENERGY_MEV = 100.0
 ISO = (22.0, 150.0, -93.0)
 
 
-def water(hu: float = 0.0) -> mcsquare.EngineCt:
-    return mcsquare.EngineCt(np.full(CT.shape, hu, dtype=np.float32), CT)
+def water(hu: float = 0.0, position: PatientPosition = PatientPosition.HFS) -> mcsquare.EngineCt:
+    return mcsquare.EngineCt(np.full(CT.shape, hu, dtype=np.float32), CT, position)
 
 
 def face_mm(axis: int, forward: bool) -> float:
@@ -45,7 +46,7 @@ def water_range_mm(machine: mcsquare.ProtonMachine, energy_mev: float) -> float:
 @pytest.mark.parametrize("energy_mev", [100.0, 220.0])
 def test_a_spot_at_the_isocenter_is_as_wide_as_the_plan_says(energy_mev: float, tmp_path: Path) -> None:
     grid = Grid((-60.0, 0.0, -60.0), (2.0, 2.0, 2.0), (61, 20, 61))
-    surface = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    surface = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     dose = dose_of_each(surface, [pencil(energy_mev, 0.0, (0.0, 0.0, 0.0))], grid, 60_000, tmp_path)[0]
     entrance = dose[:, :4].sum(axis=1, dtype=np.float64)
     x, z = np.meshgrid(grid.axis_mm(0), grid.axis_mm(2))
@@ -60,17 +61,26 @@ def test_a_spot_at_the_isocenter_is_as_wide_as_the_plan_says(energy_mev: float, 
 
 
 ANGLES = [(0, 0), (90, 0), (180, 0), (270, 0), (90, 90), (270, 90), (90, 270), (0, 90)]
+CASES = [(p, g, c) for p in PatientPosition for g, c in (ANGLES if p is PatientPosition.HFS else ANGLES[1:6:2])]
 
 
 @pytest.fixture(scope="module")
-def pencils(tmp_path_factory: pytest.TempPathFactory) -> list[FloatVolume]:
-    beams = [pencil(ENERGY_MEV, g, ISO, couch_deg=c, x=SPOT[0], y=SPOT[1]) for g, c in ANGLES]
-    return dose_of_each(water(), beams, CT, 4000, tmp_path_factory.mktemp("pencils"))
+def pencils(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[PatientPosition, int, int], FloatVolume]:
+    doses: dict[tuple[PatientPosition, int, int], FloatVolume] = {}
+    for position in PatientPosition:
+        here = [case for case in CASES if case[0] is position]
+        beams = [pencil(ENERGY_MEV, g, ISO, couch_deg=c, x=SPOT[0], y=SPOT[1]) for _, g, c in here]
+        folder = tmp_path_factory.mktemp(f"pencils-{position}")
+        doses |= dict(zip(here, dose_of_each(water(position=position), beams, CT, 4000, folder), strict=True))
+    return doses
 
 
-@pytest.mark.parametrize("case", range(len(ANGLES)), ids=[f"gantry{g}-couch{c}" for g, c in ANGLES])
-def test_pencil_beam_lies_where_iec_angles_and_spot_axes_say(pencils: list[FloatVolume], case: int) -> None:
-    axes = BeamAxes.of(*map(float, ANGLES[case]))
+@pytest.mark.parametrize("case", CASES, ids=[f"{p}-gantry{g}-couch{c}" for p, g, c in CASES])
+def test_pencil_beam_lies_where_iec_angles_and_spot_axes_say(
+    pencils: dict[tuple[PatientPosition, int, int], FloatVolume], case: tuple[PatientPosition, int, int]
+) -> None:
+    position, gantry, couch = case
+    axes = BeamAxes.of(gantry, couch, position)
     dose = pencils[case]
     along = int(np.argmax(abs(axes.direction)))
     forward = bool(axes.direction[along] > 0)
@@ -96,19 +106,49 @@ def test_pencil_beam_lies_where_iec_angles_and_spot_axes_say(pencils: list[Float
 def test_iec_angles_of_beams() -> None:
     # IEC 61217, head first supine: gantry 90 shines from the patient's left, couch 90 turns the head to -Xf,
     # so that gantry 90 then shines from the feet.
-    assert BeamAxes.of(0, 0).direction == pytest.approx([0, 1, 0])
-    assert BeamAxes.of(90, 0).direction == pytest.approx([-1, 0, 0])
-    assert BeamAxes.of(270, 0).direction == pytest.approx([1, 0, 0])
-    assert BeamAxes.of(90, 90).direction == pytest.approx([0, 0, 1], abs=1e-12)
-    assert BeamAxes.of(0, 0).x == pytest.approx([1, 0, 0])
-    assert BeamAxes.of(37, 20).y @ BeamAxes.of(37, 20).direction == pytest.approx(0, abs=1e-12)
+    def axes(gantry: float, couch: float, position: PatientPosition = PatientPosition.HFS) -> BeamAxes:
+        return BeamAxes.of(gantry, couch, position)
+
+    assert axes(0, 0).direction == pytest.approx([0, 1, 0])
+    assert axes(90, 0).direction == pytest.approx([-1, 0, 0])
+    assert axes(270, 0).direction == pytest.approx([1, 0, 0])
+    assert axes(90, 90).direction == pytest.approx([0, 0, 1], abs=1e-12)
+    assert axes(0, 0).x == pytest.approx([1, 0, 0])
+    assert axes(37, 20).y @ axes(37, 20).direction == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("position", "from_above", "from_the_right", "towards_gantry"),
+    [
+        # where a beam from above and one from +Xf travel to, and where spots with y > 0 lie; L, P, H are +x, +y, +z
+        ("HFS", "P", "R", "H"),
+        ("HFP", "A", "L", "H"),
+        ("HFDR", "R", "A", "H"),
+        ("HFDL", "L", "P", "H"),
+        ("FFS", "P", "L", "F"),
+        ("FFP", "A", "R", "F"),
+        ("FFDR", "R", "P", "F"),
+        ("FFDL", "L", "A", "F"),
+    ],
+)
+def test_beams_enter_the_side_that_lies_there(
+    position: str, from_above: str, from_the_right: str, towards_gantry: str
+) -> None:
+    """Lying on the right side, head first: the left is up, and one who faces the gantry has the back on his right."""
+    side = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "H": (0, 0, 1), "F": (0, 0, -1)}
+    lies = PatientPosition(position)
+    assert BeamAxes.of(0, 0, lies).direction == pytest.approx(side[from_above])
+    assert BeamAxes.of(90, 0, lies).direction == pytest.approx(side[from_the_right])
+    assert BeamAxes.of(25, 0, lies).y == pytest.approx(side[towards_gantry])
+    # the couch turns the patient's end that points to the gantry to -Xf, so gantry 90 shines from the other end
+    assert BeamAxes.of(90, 90, lies).direction == pytest.approx(side[towards_gantry], abs=1e-12)
 
 
 def test_bone_in_one_corner_shortens_only_the_beams_through_it(tmp_path: Path) -> None:
     hu = np.zeros(CT.shape, dtype=np.float32)
     corner = ((ISO[0] + 25, 1e3), (-1e3, ISO[1] - 25), (ISO[2] + 25, 1e3))
     hu[box_mask(CT, corner)] = 1000.0
-    ct = mcsquare.EngineCt(hu, CT)
+    ct = mcsquare.EngineCt(hu, CT, PatientPosition.HFS)
     # Gantry 0 comes from -y; +x and +z of the isocenter is spot (+40, +40).
     spots = [(40.0, 40.0), (-40.0, 40.0), (40.0, -40.0), (-40.0, -40.0)]
     beams = [pencil(110.0, 0.0, ISO, x=x, y=y) for x, y in spots]

@@ -16,7 +16,9 @@ from radiarch_contract.errors import EngineError, ErrorCode, InvalidRequestError
 from radiarch_worker.engines import mcsquare, opentps
 from radiarch_worker.engines.mcsquare import PlannedBeam, PlannedLayer, SpotPlan, files
 from radiarch_worker.engines.mcsquare.sparse import RowMap, read_sparse
+from radiarch_worker.engines.mcsquare.turn import Turn
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import settings
 
@@ -24,7 +26,8 @@ pytestmark = pytest.mark.engine
 
 CT = Grid((0.0, 0.0, 0.0), (3.0, 3.0, 3.0), (20, 40, 20))
 SCORING = Grid((9.0, 6.0, 12.0), (3.0, 3.0, 3.0), (12, 36, 14))
-WATER = mcsquare.EngineCt(np.zeros(CT.shape, dtype=np.float32), CT)
+UNTURNED = Turn.of(PatientPosition.HFS)
+WATER = mcsquare.EngineCt(np.zeros(CT.shape, dtype=np.float32), CT, PatientPosition.HFS)
 
 
 def two_layers() -> SpotPlan:
@@ -152,7 +155,7 @@ def test_reader_agrees_with_that_of_opentps(run_folder: Path) -> None:
         theirs = io._read_sparse_data(str(run_folder / "Sparse_Dose.bin"), voxels, 10).tocsc()
     wanted = np.zeros(SCORING.shape, dtype=bool)
     wanted[2:9, 3:30, 1:11] = True
-    rows = RowMap.of(wanted)
+    rows = RowMap.of(wanted, UNTURNED)
     ours = read_sparse(run_folder, SCORING, two_layers(), rows)
     for column in range(10):
         full = theirs[:, column].toarray().reshape(SCORING.shape)[:, ::-1, ::-1]
@@ -202,7 +205,7 @@ def damage(name: str, folder: Path) -> None:
     ],
 )
 def test_damaged_beamlets_are_refused(run_folder: Path, name: str) -> None:
-    rows = RowMap.of(np.ones(SCORING.shape, dtype=bool))
+    rows = RowMap.of(np.ones(SCORING.shape, dtype=bool), UNTURNED)
     read_sparse(run_folder, SCORING, two_layers(), rows)
     damage(name, run_folder)
     with pytest.raises(EngineError) as caught:
@@ -224,26 +227,26 @@ def write_dose(folder: Path, values: npt.NDArray[np.float64], grid: Grid) -> Non
 def test_doses_of_nonsense_are_refused(tmp_path: Path, bad: float) -> None:
     values = np.ones(SCORING.shape)
     write_dose(tmp_path, values, SCORING)
-    assert np.array_equal(files.read_dose(tmp_path, SCORING), values)
+    assert np.array_equal(files.read_dose(tmp_path, SCORING, UNTURNED), values)
     values[3, 4, 5] = bad
     write_dose(tmp_path, values, SCORING)
     with pytest.raises(EngineError, match="negative or not finite"):
-        files.read_dose(tmp_path, SCORING)
+        files.read_dose(tmp_path, SCORING, UNTURNED)
 
 
 def test_doses_of_nothing_of_another_grid_or_cut_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="was not written"):
-        files.read_dose(tmp_path, SCORING)
+        files.read_dose(tmp_path, SCORING, UNTURNED)
     write_dose(tmp_path, np.zeros(SCORING.shape), SCORING)
     with pytest.raises(EngineError, match="zero everywhere"):
-        files.read_dose(tmp_path, SCORING)
+        files.read_dose(tmp_path, SCORING, UNTURNED)
     write_dose(tmp_path, np.ones(SCORING.shape), SCORING)
     moved = Grid((9.0, 6.0, 15.0), SCORING.spacing_mm, SCORING.shape)
     with pytest.raises(EngineError, match="Offset"):
-        files.read_dose(tmp_path, moved)
+        files.read_dose(tmp_path, moved, UNTURNED)
     (tmp_path / "Dose.raw").write_bytes(b"1234")
     with pytest.raises(EngineError, match="bytes long"):
-        files.read_dose(tmp_path, SCORING)
+        files.read_dose(tmp_path, SCORING, UNTURNED)
 
 
 def test_a_plan_that_misses_the_patient_is_refused(tmp_path: Path) -> None:

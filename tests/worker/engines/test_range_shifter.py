@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.model import Grid, RangeShifter
+from radiarch_worker.position import PatientPosition
 
 from .runs import distal_r80_mm, dose_of_each, pencil
 
@@ -20,7 +21,7 @@ ISO = (0.0, 0.0, 0.0)
 @pytest.mark.engine
 @pytest.mark.parametrize("gantry_deg", [0.0, 180.0])
 def test_the_distal_edge_comes_nearer_by_the_thickness_in_water(tmp_path: Path, gantry_deg: float) -> None:
-    water = mcsquare.EngineCt(np.zeros(CT.shape, dtype=np.float32), CT)
+    water = mcsquare.EngineCt(np.zeros(CT.shape, dtype=np.float32), CT, PatientPosition.HFS)
     wet_mm = mcsquare.load_machine("BDL_default_UN_RangeShifter").range_shifters["RS_Block"]
     open_beam = pencil(150.0, gantry_deg, ISO)
     beams = [open_beam]

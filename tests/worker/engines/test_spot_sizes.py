@@ -10,6 +10,7 @@ import pytest
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan, variations
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, pencil, settings
 
@@ -33,7 +34,7 @@ def test_the_engine_makes_them_as_wide(tmp_path: Path) -> None:
     grid = Grid((-40.0, 0.0, -40.0), (1.0, 2.0, 1.0), (81, 10, 81))
     run = settings(tmp_path)
     run = replace(run, machine=variations.with_spot_sizes(run.machine, SIZES))
-    surface = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    surface = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     dose = mcsquare.compute_dose(
         *(surface, SpotPlan((pencil(energy, 0.0, (0.0, 0.0, 0.0)),)), np.ones(1), grid),
         *(np.ones(grid.shape, dtype=bool), run),

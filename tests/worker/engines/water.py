@@ -11,6 +11,7 @@ from radiarch_contract.job import DvhCurve
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_worker.model import CtVolume, Grid, Patient, PatientStudy, Structure
+from radiarch_worker.position import PatientPosition
 
 Box = tuple[tuple[float, float], tuple[float, float], tuple[float, float]]
 
@@ -41,7 +42,7 @@ def patient(
         for number, (name, box) in enumerate(structures.items(), start=2)
     }
     body_structure = Structure(1, "BODY", "EXTERNAL", outline)
-    ct = CtVolume(values, grid, "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2", (), "HFS", STUDY)
+    ct = CtVolume(values, grid, "2.25.2", "2.25.3", "1.2.840.10008.5.1.4.1.1.2", (), PatientPosition.HFS, STUDY)
     return Patient(ct, {1: body_structure, **rois}, body_structure, "2.25.4", "1.2.840.10008.5.1.4.1.1.481.3")
 
 

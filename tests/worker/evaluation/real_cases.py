@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pydicom
 from radiarch_worker.evaluation.sampling import fill_even_odd
 from radiarch_worker.model import CtVolume, Dose, Grid, Patient, PatientStudy, Structure
+from radiarch_worker.position import PatientPosition
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
 
@@ -50,7 +51,7 @@ def read_patient(folder: Path) -> Patient:
         str(first.SeriesInstanceUID),
         str(first.SOPClassUID),
         tuple(str(ds.SOPInstanceUID) for ds in slices),
-        "HFS",
+        PatientPosition.HFS,
         study,
     )
     body = max(structures.values(), key=lambda s: int(s.mask.sum()))

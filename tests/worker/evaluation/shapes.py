@@ -10,6 +10,7 @@ import numpy.typing as npt
 from radiarch_contract.structures import StructureRef
 from radiarch_worker.evaluation.sampling import fill_even_odd
 from radiarch_worker.model import CtVolume, Dose, Grid, Patient, PatientStudy, Structure
+from radiarch_worker.position import PatientPosition
 
 Floats = npt.NDArray[np.float64]
 Contours = list[tuple[float, Floats]]
@@ -60,7 +61,7 @@ def patient(*structures: Structure, grid: Grid = CT, body: Structure | None = No
         "1.2.4",
         "1.2.840.10008.5.1.4.1.1.2",
         tuple(f"1.2.5.{k}" for k in range(grid.shape[0])),
-        "HFS",
+        PatientPosition.HFS,
         PatientStudy("P", "", "", "", "1.2.6", "", "", "", "", "", ""),
     )
     body = body or Structure(0, "BODY", "EXTERNAL", whole)

@@ -98,11 +98,20 @@ def test_two_series_are_refused(water: PhantomStudy) -> None:
     assert refusal(bad).code == ErrorCode.UNSUPPORTED_GEOMETRY
 
 
-@pytest.mark.parametrize("code", ["HFP", "FFS", "FFP", "HFDL", "HFDR", "FFDL", "FFDR", ""])
-def test_only_head_first_supine_is_planned(water: PhantomStudy, code: str) -> None:
+@pytest.mark.parametrize("code", ["", "SITTING", "LFS", "RFP", "AFDR", "PFDL", "hfs", "HF", "HFS\\FFS"])
+def test_no_position_is_assumed(water: PhantomStudy, code: str) -> None:
     error = refusal(faults.patient_position(water, code))
     assert error.code == ErrorCode.UNSUPPORTED_PATIENT_POSITION
-    assert error.info.details["found"] == [code]
+    assert "(0018,5100)" in error.info.message
+    assert len(error.info.details["expected"]) == 8
+
+
+@pytest.mark.parametrize("other", ["FFS", "HFP", ""])
+def test_images_of_two_positions_are_refused(water: PhantomStudy, other: str) -> None:
+    water.images[7].PatientPosition = other
+    error = refusal(water)
+    assert error.code == ErrorCode.UNSUPPORTED_PATIENT_POSITION
+    assert error.info.details["found"] == sorted(["HFS", other])
 
 
 def test_another_patient_than_asked_for_is_refused(water: PhantomStudy) -> None:

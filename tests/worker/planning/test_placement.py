@@ -12,6 +12,7 @@ from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning.geometry import BeamAxes, centre_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
 from radiarch_worker.planning.placement import Placement, PlacementSettings, place_spots
 from radiarch_worker.planning.raytrace import depth_to_points
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, box_mask, patient
 
@@ -44,7 +45,7 @@ def test_every_spot_stops_in_or_beside_the_grown_target(gantry: float, couch: fl
     ct = prepare_ct(p.ct, p.body, calibration)
     rsp = calibration.stopping_power(ct.hu)
     to_range = opentps.load("processing.rangeEnergy").energyToRangeMM
-    axes = BeamAxes.of(gantry, couch)
+    axes = BeamAxes.of(gantry, couch, PatientPosition.HFS)
     beam = plan.beams[0]
     grown = sample_mask(grow_mask(p.structures[2].mask, GRID.spacing_mm, 5.0), GRID, ct.grid)
     body = sample_mask(p.body.mask, GRID, ct.grid)

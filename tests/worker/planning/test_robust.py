@@ -19,6 +19,7 @@ from radiarch_worker.planning import plan
 from radiarch_worker.planning.proton import ProtonJob, set_up
 from radiarch_worker.planning.robust import _groups, scenario_beamlets
 from radiarch_worker.planning.scenarios import NOMINAL, Scenario, select_scenarios
+from radiarch_worker.position import PatientPosition
 from scipy.sparse.linalg import norm
 
 from tests.worker.engines.runs import distal_r80_mm, pencil, settings
@@ -120,7 +121,7 @@ WATER = Grid((-40.0, 0.0, -40.0), (2.0, 2.0, 2.0), (41, 110, 41))
 
 
 def pencil_dose(folder: Path, run: mcsquare.RunSettings, y_mm: float = 0.0) -> np.ndarray[Any, np.dtype[np.float32]]:
-    ct = mcsquare.EngineCt(np.zeros(WATER.shape, dtype=np.float32), WATER)
+    ct = mcsquare.EngineCt(np.zeros(WATER.shape, dtype=np.float32), WATER, PatientPosition.HFS)
     plan_ = SpotPlan((pencil(150.0, 0.0, (0.0, 100.0 + y_mm, 0.0)),))
     everywhere = np.ones(WATER.shape, dtype=bool)
     result = mcsquare.compute_dose(

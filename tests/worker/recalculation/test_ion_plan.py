@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.dicom import encode, write_rtplan
 from radiarch_worker.model import RangeShifter
+from radiarch_worker.position import PatientPosition
 from radiarch_worker.recalculation import read_ion_plan
 
 from tests.worker.dicom import waterbox
@@ -133,6 +134,23 @@ def device(keyword: str, number: int | None, sequence: str | None) -> Callable[[
     return change
 
 
+def setups(*positions: str, numbered: bool = True, **more: str) -> Callable[[Dataset], Any]:
+    """A setup for each beam, the last one for those that are left; without numbers, no beam says which is its own."""
+
+    def change(ds: Dataset) -> None:
+        ds.PatientSetupSequence = []
+        for number, position in enumerate(positions, start=1):
+            item = Dataset()
+            item.PatientSetupNumber, item.PatientPosition = number, position
+            for keyword, value in more.items():
+                setattr(item, keyword, value)
+            ds.PatientSetupSequence.append(item)
+        for n, b in enumerate(ds.IonBeamSequence, start=1):
+            b.ReferencedPatientSetupNumber = min(n, len(positions)) if numbered else None
+
+    return change
+
+
 DEVICES = (
     ("NumberOfWedges", "IonWedgeSequence", "wedges"),
     ("NumberOfWedges", "WedgeSequence", "wedges"),
@@ -180,7 +198,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Dataset], Any], str]] = {
         "Table Top Lateral",
     ),
     "tilted table": (point(0, TableTopPitchAngle=2.0), "pitch"),
-    "prone": (lambda ds: setattr(ds.PatientSetupSequence[0], "PatientPosition", "HFP"), "HFP"),
+    "sitting": (setups("SITTING"), "SITTING"),
+    "standing, as text": (setups("", PatientAdditionalPosition="STANDING"), "STANDING"),
+    "turned between beams": (setups("HFP", "FFP"), "FFP, HFP"),
+    "turned between beams that do not say which setup is theirs": (setups("HFP", "HFS", numbered=False), "HFP, HFS"),
     "two groups": (lambda ds: ds.FractionGroupSequence.append(ds.FractionGroupSequence[0]), "2 fraction groups"),
     "no group": (lambda ds: setattr(ds, "FractionGroupSequence", []), "0 fraction groups"),
     "sources": (lambda ds: setattr(ds.FractionGroupSequence[0], "NumberOfBrachyApplicationSetups", 1), "Brachy"),
@@ -188,6 +209,24 @@ UNSUPPORTED: dict[str, tuple[Callable[[Dataset], Any], str]] = {
     "a port film": (beam(lambda b: setattr(b, "TreatmentDeliveryType", "TRMT_PORTFILM")), "TRMT_PORTFILM"),
     "two machines": (beam(lambda b: setattr(b, "VirtualSourceAxisDistances", [1000.0, 900.0])), "Virtual Source"),
 }
+
+
+@pytest.mark.parametrize("position", PatientPosition)
+def test_the_position_is_that_of_the_beams_setups(position: PatientPosition) -> None:
+    ds = plan()
+    setups(position, position)(ds)
+    unused = copy.deepcopy(ds.PatientSetupSequence[0])
+    unused.PatientSetupNumber, unused.PatientPosition = 99, "SITTING"
+    ds.PatientSetupSequence.append(unused)
+    assert read_ion_plan(ds).patient_position is position
+
+
+def test_a_plan_need_not_say_how_the_patient_lies() -> None:
+    ds = plan()
+    ds.PatientSetupSequence[0].PatientPosition = ""
+    assert read_ion_plan(ds).patient_position is None
+    del ds.PatientSetupSequence
+    assert read_ion_plan(ds).patient_position is None
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)

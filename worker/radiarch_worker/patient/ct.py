@@ -11,7 +11,7 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_worker.model import BoolVolume, CtVolume
 
 from .attributes import Reader
-from .geometry import check_position, check_tilt, read_plane, stack
+from .geometry import check_tilt, read_plane, read_position, stack
 from .identity import same, study_of
 from .pixels import read_pixels
 
@@ -49,7 +49,7 @@ def load_ct(images: Sequence[Reader]) -> LoadedCt:
     series = same(images, "SeriesInstanceUID", ErrorCode.UNSUPPORTED_GEOMETRY, split)
     same(images, "StudyInstanceUID", ErrorCode.UNSUPPORTED_GEOMETRY, split)
     frame = images[0].uid("FrameOfReferenceUID")
-    position = check_position(images)
+    position = read_position(images)
     check_tilt(images)
     planes = [read_plane(image) for image in images]
     stacked = stack(planes)
@@ -59,15 +59,14 @@ def load_ct(images: Sequence[Reader]) -> LoadedCt:
     padding: BoolVolume | None = None
     padding_hu = -np.inf
     lossy = 0
-    turn = (slice(None, None, -1 if stacked.flip_y else 1), slice(None, None, -1 if stacked.flip_x else 1))
     for k, i in enumerate(stacked.order):
         pixels = read_pixels(images[i], planes[i])
-        hu[k] = pixels.hu[turn]
+        hu[k] = stacked.turn.apply(pixels.hu)
         lossy += pixels.lossy
         if pixels.padding is not None:
             if padding is None:
                 padding = np.zeros(shape, dtype=np.bool_)
-            padding[k] = pixels.padding[turn]
+            padding[k] = stacked.turn.apply(pixels.padding)
             padding_hu = max(padding_hu, pixels.padding_hu)
     notes = []
     if lossy:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
 from radiarch_worker.model import Grid, Vector3
+from radiarch_worker.position import PatientPosition
 
 from .attributes import Reader
 from .limits import (
@@ -24,6 +27,8 @@ from .limits import (
     POSITION_TOLERANCE_MM,
     SPACING_TOLERANCE_MM,
 )
+
+_Scalar = TypeVar("_Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,32 @@ class Stack:
     Attributes
     ----------
     order : indices into the given images, from the lowest slice up
-    flip_x, flip_y : whether columns, rows have to be reversed
+    turn : of the pixels of each slice
     """
 
     grid: Grid
     order: tuple[int, ...]
+    turn: InPlaneTurn
+
+
+@dataclass(frozen=True)
+class InPlaneTurn:
+    """How an axial slice was stored.
+
+    Attributes
+    ----------
+    swapped : rows run along the patient's y, as scanners store patients who lie on their side
+    flip_x, flip_y : x, y fall along the rows or columns that run along them
+    """
+
+    swapped: bool
     flip_x: bool
     flip_y: bool
+
+    def apply(self, pixels: npt.NDArray[_Scalar]) -> npt.NDArray[_Scalar]:
+        """A view of (rows, columns) as (Y, X), both rising."""
+        upright = pixels.T if self.swapped else pixels
+        return upright[:: -1 if self.flip_y else 1, :: -1 if self.flip_x else 1]
 
 
 def read_plane(image: Reader) -> SlicePlane:
@@ -84,24 +108,31 @@ def read_plane(image: Reader) -> SlicePlane:
     )
 
 
-def check_position(images: Sequence[Reader]) -> str:
-    """Refuse patients that do not lie head first supine.
+def read_position(images: Sequence[Reader]) -> PatientPosition:
+    """How the patient lay, the same in all images.
 
-    The images would still be placed right (positions are in patient coordinates), but beams are told in the
-    machine's: gantry 90° comes from the patient's left only for HFS.
+    The images are placed right without it (positions are in patient coordinates), but beams have the machine's angles:
+    gantry 90° comes from the patient's left only for HFS and FFP. So where it is missing, nothing is assumed.
+
+    Raises
+    ------
+    InputRefusedError
+        ``unsupported_patient_position``.
     """
-    positions = sorted({image.text("PatientPosition") for image in images})
-    if positions != ["HFS"]:
-        found = ", ".join(p or "none" for p in positions)
-        raise InputRefusedError(
-            f"(0018,5100) Patient Position is {found}; only HFS (head first, supine) is planned, since beam angles are "
-            "the machine's and would enter another side of this patient.",
-            code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
-            remedy="Plan this patient elsewhere; where the attribute is wrong or missing, correct it and send again.",
-            found=positions,
-            expected=["HFS"],
-        )
-    return "HFS"
+    found = sorted({image.text("PatientPosition") for image in images})
+    known = [p.value for p in PatientPosition]
+    if len(found) == 1 and found[0] in known:
+        return PatientPosition(found[0])
+    shown = ", ".join(p[:16] or "none" for p in found[:4])
+    raise InputRefusedError(
+        f"(0018,5100) Patient Position is {shown}; one of {', '.join(known)} was expected, the same in all images, "
+        "since beams have the machine's angles and enter the side of the patient that lies there.",
+        code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
+        remedy="Correct the attribute where it is wrong or missing, and send the CT again; other positions are planned "
+        "elsewhere.",
+        found=[p[:16] for p in found[:4]],
+        expected=known,
+    )
 
 
 def check_tilt(images: Sequence[Reader]) -> None:
@@ -137,19 +168,20 @@ def stack(planes: Sequence[SlicePlane]) -> Stack:
             code=ErrorCode.TOO_LARGE,
             remedy="Resample the CT or leave out slices far from the target.",
         )
-    flip_x, flip_y = _axial(first)
+    turn = _axial(first)
     z = np.array([p.position_mm[2] for p in planes])
     order = np.argsort(z, kind="stable")
     spacing_z = _slice_spacing([planes[i] for i in order], z[order])
-    row_spacing, column_spacing = first.spacing_mm
+    y_spacing, x_spacing = reversed(first.spacing_mm) if turn.swapped else first.spacing_mm
+    ny, nx = (first.columns, first.rows) if turn.swapped else (first.rows, first.columns)
     x0, y0 = np.median([p.position_mm[:2] for p in planes], axis=0)
     origin = (
-        float(x0) - (first.columns - 1) * column_spacing * flip_x,
-        float(y0) - (first.rows - 1) * row_spacing * flip_y,
+        float(x0) - (nx - 1) * x_spacing * turn.flip_x,
+        float(y0) - (ny - 1) * y_spacing * turn.flip_y,
         float(z[order[0]]),
     )
-    grid = Grid(origin, (column_spacing, row_spacing, spacing_z), (len(planes), first.rows, first.columns))
-    return Stack(grid, tuple(int(i) for i in order), flip_x, flip_y)
+    grid = Grid(origin, (x_spacing, y_spacing, spacing_z), (len(planes), ny, nx))
+    return Stack(grid, tuple(int(i) for i in order), turn)
 
 
 def _check_alike(planes: Sequence[SlicePlane]) -> None:
@@ -175,10 +207,12 @@ def _check_alike(planes: Sequence[SlicePlane]) -> None:
             )
 
 
-def _axial(plane: SlicePlane) -> tuple[bool, bool]:
-    """Whether x and y fall along the rows and columns; refuse any other orientation than axial."""
+def _axial(plane: SlicePlane) -> InPlaneTurn:
+    """How rows and columns run along x and y; refuse any other orientation than axial."""
     row, column = np.array(plane.row_direction), np.array(plane.column_direction)
-    axes = np.abs(np.concatenate([row, column])) - np.array([1.0, 0, 0, 0, 1.0, 0])
+    swapped = bool(abs(row[1]) > abs(row[0]))
+    along_x, along_y = (column, row) if swapped else (row, column)
+    axes = np.abs(np.concatenate([along_x, along_y])) - np.array([1.0, 0, 0, 0, 1.0, 0])
     if np.abs(axes).max() > DIRECTION_TOLERANCE:
         orientation = [round(float(v), 6) for v in (*row, *column)]
         normal = np.cross(row, column)
@@ -190,7 +224,7 @@ def _axial(plane: SlicePlane) -> tuple[bool, bool]:
             "expected axial slices along the patient's axes.",
             orientation=orientation,
         )
-    return bool(row[0] < 0), bool(column[1] < 0)
+    return InPlaneTurn(swapped, bool(along_x[0] < 0), bool(along_y[1] < 0))
 
 
 def _slice_spacing(planes: Sequence[SlicePlane], z: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
+from radiarch_contract.errors import ErrorCode, InvalidRequestError
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, ProtonParameters, WorkflowParameters, get_workflow
 
@@ -70,12 +70,6 @@ def plan(
             f"workflow {workflow_id!r} cannot be planned by this worker with {type(parameters).__name__}",
             remedy="Use a worker of the plugin's version; GET /workers shows them.",
             code=ErrorCode.UNKNOWN_WORKFLOW,
-        )
-    if patient.ct.patient_position != "HFS":
-        raise InputRefusedError(
-            f"the CT's patient position is {patient.ct.patient_position!r}; beams are planned for HFS",
-            remedy="Use a CT in head first supine position.",
-            code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
         )
     made = run(
         ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))

@@ -1,7 +1,7 @@
 """Beam directions and grids in patient LPS; what is computed on them is decided elsewhere.
 
-Angles are IEC 61217: gantry 0 shines from above, gantry 90 from +Xf (the patient's left, head first supine);
-couch angles turn the patient counter-clockwise as seen from above. The patient is head first supine.
+Angles are IEC 61217: gantry 0 shines from above, gantry 90 from +Xf (the right of one who faces the gantry); couch
+angles turn the patient counter-clockwise as seen from above. Where that is in the patient depends on how he lies.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from radiarch_worker.model import BoolVolume, Grid, Vector3
+from radiarch_worker.position import PatientPosition, support_axes
 
 
 @dataclass(frozen=True)
@@ -30,20 +31,21 @@ class BeamAxes:
     y: npt.NDArray[np.float64]
 
     @classmethod
-    def of(cls, gantry_deg: float, couch_deg: float) -> BeamAxes:
+    def of(cls, gantry_deg: float, couch_deg: float, position: PatientPosition) -> BeamAxes:
+        axes = support_axes(position).astype(np.float64)
         return cls(
-            -_gantry_to_lps((0.0, 0.0, 1.0), gantry_deg, couch_deg),
-            _gantry_to_lps((1.0, 0.0, 0.0), gantry_deg, couch_deg),
-            _gantry_to_lps((0.0, 1.0, 0.0), gantry_deg, couch_deg),
+            axes @ -_gantry_to_support((0.0, 0.0, 1.0), gantry_deg, couch_deg),
+            axes @ _gantry_to_support((1.0, 0.0, 0.0), gantry_deg, couch_deg),
+            axes @ _gantry_to_support((0.0, 1.0, 0.0), gantry_deg, couch_deg),
         )
 
 
-def _gantry_to_lps(vector: Vector3, gantry_deg: float, couch_deg: float) -> npt.NDArray[np.float64]:
+def _gantry_to_support(vector: Vector3, gantry_deg: float, couch_deg: float) -> npt.NDArray[np.float64]:
     xg, yg, zg = vector
     g, c = math.radians(gantry_deg), math.radians(couch_deg)
     xf, yf, zf = xg * math.cos(g) + zg * math.sin(g), yg, -xg * math.sin(g) + zg * math.cos(g)
     xs, ys, zs = xf * math.cos(c) + yf * math.sin(c), -xf * math.sin(c) + yf * math.cos(c), zf
-    return np.array([xs, -zs, ys])  # head first supine: x left, y posterior (down), z to the head
+    return np.array([xs, ys, zs])
 
 
 def voxel_points_mm(mask: BoolVolume, grid: Grid) -> npt.NDArray[np.float64]:

@@ -71,7 +71,8 @@ def place_spots(
     planned, notes = [], []
     covered = np.zeros(len(points.mm), dtype=bool)
     for number, beam in enumerate(beams, start=1):
-        rays = BeamRays(BeamAxes.of(beam.gantry_deg, beam.couch_deg), isocenter_mm, (machine.smx_mm, machine.smy_mm))
+        axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, ct.patient_position)
+        rays = BeamRays(axes, isocenter_mm, (machine.smx_mm, machine.smy_mm))
         spots_mm, depth_mm = points.seen(rays, number, beam)
         shifter = _range_shifter(beam, number, depth_mm, machine)
         added_mm = 0.0

@@ -19,6 +19,7 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.evaluation.robustness import ScenarioEvaluation, bands, goal_bands, metric_bands
 from radiarch_worker.model import Dose, PlanResult, Reporter
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
+from radiarch_worker.position import PatientPosition
 
 from .geometry import BeamAxes
 from .impt import objective_terms, require_objectives
@@ -172,7 +173,7 @@ def _groups(
     distance from the source.
     """
     calibration = variations.denser(setup.calibration, scenario.range_percent, setup.job.job_dir)
-    blurs = [_blur_mm(beam, scenario) for beam in plan.beams]
+    blurs = [_blur_mm(beam, scenario, setup.ct.patient_position) for beam in plan.beams]
     edges = np.concatenate(([0], np.cumsum([sum(len(layer) for layer in b.layers) for b in plan.beams])))
     if len(set(blurs)) == 1:
         pieces = [(plan, blurs[0], slice(0, int(edges[-1])))]
@@ -186,8 +187,8 @@ def _groups(
         yield part, replace(setup.run, machine=machine, calibration=calibration), where
 
 
-def _blur_mm(beam: mcsquare.PlannedBeam, scenario: Scenario) -> tuple[float, float]:
-    axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg)
+def _blur_mm(beam: mcsquare.PlannedBeam, scenario: Scenario, position: PatientPosition) -> tuple[float, float]:
+    axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, position)
     sigma = np.asarray(scenario.random_mm)
     x, y = (round(float(np.linalg.norm(axis * sigma)), 6) for axis in (axes.x, axes.y))
     return x, y

@@ -77,6 +77,7 @@ def recompute(
     EngineError
     """
     _check_belongs(plan, reference, patient)
+    position_note = _check_position(plan, patient)
     reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
     machine = mcsquare.load_machine(parameters.machine)
     calibration = mcsquare.load_calibration(parameters.ct_calibration)
@@ -172,6 +173,7 @@ def recompute(
                 "planned.",
                 *noise_notes(result.uncertainty_percent),
                 *plan.notes,
+                *position_note,
                 *ct.notes,
                 note,
                 *spot_note,
@@ -240,6 +242,26 @@ def _check_belongs(plan: ReadPlan, reference: ReadDose | None, patient: Patient)
             remedy="Export the dose of the whole plan.",
             code=ErrorCode.UNSUPPORTED_DOSE,
         )
+
+
+def _check_position(plan: ReadPlan, patient: Patient) -> tuple[str, ...]:
+    """Refuse a plan for a patient who lies otherwise than on the CT; what is to be said where it does not say how."""
+    position = patient.ct.patient_position
+    if plan.patient_position is None:
+        return (
+            "The plan does not say how the patient lies ((300A,0180) Patient Setup Sequence has no Patient Position): "
+            f"it was computed as on the CT, {position}.",
+        )
+    if plan.patient_position is not position:
+        raise InputRefusedError(
+            f"the plan's (0018,5100) Patient Position is {plan.patient_position}, the CT's is {position}: beams would "
+            "enter another side of the patient",
+            remedy="Name the plan of this CT, or correct the position where it is wrong.",
+            code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
+            plan=plan.patient_position.value,
+            ct=position.value,
+        )
+    return ()
 
 
 def _uncertainty_region(

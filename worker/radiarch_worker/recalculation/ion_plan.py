@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
@@ -10,6 +11,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError
 
 from radiarch_worker.model import IonBeam
 from radiarch_worker.patient.attributes import Reader, tag_name
+from radiarch_worker.position import PatientPosition
 
 from .ion_beam import MAX_SPOTS, BeamReader, children, unsupported
 
@@ -48,6 +50,7 @@ class ReadPlan:
     targets : ROI numbers of the dose references of type TARGET
     prescribed : (ROI number or None, dose in Gy) of those that have a Target Prescription Dose, total over all
         fractions
+    patient_position : of the setups of these beams; None where the plan does not say it
     """
 
     sop_class_uid: str
@@ -62,6 +65,7 @@ class ReadPlan:
     source_distances_mm: tuple[float, float] | None
     targets: tuple[int, ...]
     prescribed: tuple[tuple[int | None, float], ...]
+    patient_position: PatientPosition | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -102,12 +106,6 @@ def _read(reader: Reader) -> ReadPlan:
             f"(300A,000C) RT Plan Geometry is {geometry[:16]!r}, expected PATIENT",
             "Name a plan that was made on a patient's images.",
         )
-    positions = {item.text("PatientPosition") for item in children(reader, "PatientSetupSequence")} - {""}
-    if positions - {"HFS"}:
-        raise unsupported(
-            f"the plan's Patient Position is {', '.join(sorted(positions))[:40]}, only HFS is computed",
-            "Recalculate plans for patients head first supine.",
-        )
     fractions, metersets = _fraction_group(reader)
     items = children(reader, "IonBeamSequence")
     if not 1 <= len(items) <= MAX_BEAMS:
@@ -145,6 +143,7 @@ def _read(reader: Reader) -> ReadPlan:
         prescribed=tuple(
             (_roi_number(i), _prescribed_gy(i)) for i in references if i.value("TargetPrescriptionDose") is not None
         ),
+        patient_position=_patient_position(reader, list(chosen.values())),
         notes=tuple(notes),
     )
 
@@ -242,6 +241,35 @@ def _prescribed_gy(item: Reader) -> float:
 
 def _listed(numbers: dict[int, Reader]) -> str:
     return f"beam {', '.join(map(str, list(numbers)[:10]))}"
+
+
+def _patient_position(reader: Reader, beams: Sequence[Reader]) -> PatientPosition | None:
+    """How the patient lies for these beams, by the setups that they reference.
+
+    Raises
+    ------
+    InputRefusedError
+        ``unsupported_plan``: in no position that is computed, or in more than one.
+    """
+    setups = children(reader, "PatientSetupSequence")
+    numbers = {_setup_number(beam, "ReferencedPatientSetupNumber") for beam in beams}
+    used = [s for s in setups if _setup_number(s, "PatientSetupNumber") in numbers] if None not in numbers else setups
+    # the standard has one or the other (PS3.3 C.8.8.12)
+    found = {s.text("PatientPosition") or s.text("PatientAdditionalPosition") for s in used} - {""}
+    if not found:
+        return None
+    known = [p.value for p in PatientPosition]
+    if len(found) > 1 or not found <= set(known):
+        raise unsupported(
+            f"the plan's (0018,5100) Patient Position is {', '.join(sorted(found))[:60]}; one of {', '.join(known)} is "
+            "computed, the same for all beams",
+            "Recalculate plans of patients who lie in one position.",
+        )
+    return PatientPosition(found.pop())
+
+
+def _setup_number(item: Reader, keyword: str) -> int | None:
+    return None if item.value(keyword) is None else item.integer(keyword, -(1 << 31), 1 << 31)
 
 
 def _fraction_group(reader: Reader) -> tuple[int, dict[int, Reader]]:

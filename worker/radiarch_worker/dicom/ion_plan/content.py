@@ -28,6 +28,7 @@ from radiarch_worker.dicom.enum import (
 )
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
 from radiarch_worker.model import IonBeam, Layer, Machine, Patient, RangeShifter
+from radiarch_worker.position import PatientPosition
 
 PATIENT_SETUP_NUMBER = 1
 DOSE_REFERENCE_NUMBER = 1
@@ -265,9 +266,9 @@ def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Datase
     return item
 
 
-def patient_setup_item(patient_position: str) -> Dataset:
+def patient_setup_item(patient_position: PatientPosition) -> Dataset:
     """Item of the Patient Setup Sequence: the position of the CT."""
     item = Dataset()
-    item.PatientPosition = patient_position
+    item.PatientPosition = patient_position.value
     item.PatientSetupNumber = PATIENT_SETUP_NUMBER
     return item

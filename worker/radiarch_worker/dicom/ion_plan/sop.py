@@ -14,8 +14,6 @@ from radiarch_worker.model import Patient, PlanResult
 
 from .content import beam_item, dose_reference_items, encode_beam, fraction_group_item, patient_setup_item
 
-_POSITIONS = frozenset({"HFS", "HFP", "FFS", "FFP", "HFDL", "HFDR", "FFDL", "FFDR"})
-
 
 class RTIonPlan(ResultSOPClass):
     """A pencil-beam scanning proton plan as it was planned: deliverable, and UNAPPROVED.
@@ -92,8 +90,6 @@ class RTIonPlan(ResultSOPClass):
         numbers = [beam.number for beam in plan.beams]
         if len(set(numbers)) != len(numbers):
             raise lie(f"beam numbers {numbers} are not unique")
-        if patient.ct.patient_position not in _POSITIONS:
-            raise lie(f"patient position {patient.ct.patient_position!r}, expected one of {sorted(_POSITIONS)}")
         beams = tuple(encode_beam(beam) for beam in plan.beams)
         self.FractionGroupSequence = [fraction_group_item(spec, beams)]
         self.PatientSetupSequence = [patient_setup_item(patient.ct.patient_position)]

@@ -20,6 +20,7 @@ from .installation import file_sha256, find_installation
 from .runs import Part, RunSettings, part_seed, run_parts
 from .sparse import RowMap, SparseColumns, read_sparse
 from .spots import SpotPlan
+from .turn import Turn
 
 PART_PRIMARIES = 400_000
 """Protons in one part at most: some 20 s, so that the engine's start (0.6 s) stays small."""
@@ -122,7 +123,7 @@ def _key(
     key.add("machine", settings.machine.sha256).add("machine as given", settings.machine.bdl_text)
     for name, sha256 in sorted(settings.calibration.sha256.items()):
         key.add(f"calibration {name}", sha256)
-    key.add("CT grid", repr(ct.grid)).add("CT", ct.hu)
+    key.add("patient position", ct.patient_position).add("CT grid", repr(ct.grid)).add("CT", ct.hu)
     key.add("scoring grid", repr(scoring)).add("wanted", np.packbits(wanted))
     for part in parts:
         key.add("plan", files.plan_text(part.plan, part.weights_mu, ct.grid))
@@ -141,11 +142,12 @@ def _run(
     wanted: npt.NDArray[np.bool_],
     settings: RunSettings,
 ) -> tuple[scipy.sparse.csc_matrix, npt.NDArray[np.int64], float]:
-    row_map = RowMap.of(wanted)
+    turn = Turn.of(ct.patient_position)
+    row_map, turned = RowMap.of(wanted, turn), turn.grid(scoring)
     read: dict[int, SparseColumns] = {}
 
     def take(index: int, outputs: Path) -> None:
-        read[index] = read_sparse(outputs, scoring, parts[index].plan, row_map)
+        read[index] = read_sparse(outputs, turned, parts[index].plan, row_map)
 
     engine_s = run_parts(ct, scoring, parts, _ENGINE_EXTRA, settings, take, "beamlets", settings.reporter.progress)
     matrix = _assemble([read.pop(i) for i in range(len(parts))], len(row_map.voxels))

@@ -8,6 +8,7 @@ import numpy as np
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
 from radiarch_worker.model import CtVolume, FloatVolume, Grid, Structure
+from radiarch_worker.position import PatientPosition
 
 from .machine import Calibration
 
@@ -25,12 +26,13 @@ class EngineCt:
 
     Attributes
     ----------
-    hu : (Z, Y, X) float32 on ``grid``, air outside BODY
+    hu : (Z, Y, X) float32 on ``grid``, air outside BODY; patient LPS, as the CT itself
     grid : the CT's voxels, cropped or padded by whole voxels
     """
 
     hu: FloatVolume
     grid: Grid
+    patient_position: PatientPosition
     notes: tuple[str, ...] = ()
 
 
@@ -93,7 +95,7 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
     hu[target] = np.where(body.mask[source], np.clip(ct.hu[source], AIR_HU, calibration.hu_max), AIR_HU)
     origin = tuple(o + s * d for o, s, d in zip(ct.grid.origin_mm, start, ct.grid.spacing_mm, strict=True))
     grid = Grid((origin[0], origin[1], origin[2]), ct.grid.spacing_mm, shape)
-    return EngineCt(hu, grid, tuple(notes))
+    return EngineCt(hu, grid, ct.patient_position, tuple(notes))
 
 
 def _index_range(grid: Grid, body: Structure, cover: Grid | None) -> tuple[list[int], list[int]]:

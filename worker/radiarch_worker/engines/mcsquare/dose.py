@@ -17,6 +17,7 @@ from . import files
 from .ct import EngineCt
 from .runs import LOG_NAME, Part, RunSettings, part_seed, run_parts
 from .spots import SpotPlan
+from .turn import Turn
 
 FIRST_PARTS = 8
 """Parts that always run: enough to measure the spread between them."""
@@ -84,6 +85,7 @@ def compute_dose(
     """
     pieces = _pieces(plan, weights_mu, settings, each_beam)
     parts_sum = _PartsSum(scoring, target, [piece.share for piece in pieces])
+    turn = Turn.of(ct.patient_position)
     sizes = _first_round(int(np.count_nonzero(target)), uncertainty_percent, primaries, min_parts)
     # The first round is about half of all, when the uncertainty decides how many there are.
     expected = float(sum(sizes)) * (2 if primaries is None else 1)
@@ -97,7 +99,7 @@ def compute_dose(
 
         def take(index: int, outputs: Path, first: int = first, sizes: list[int] = sizes) -> None:
             at, piece = divmod(index, len(pieces))
-            dose = files.read_dose(outputs, scoring, may_be_zero=len(pieces) > 1)
+            dose = files.read_dose(outputs, scoring, turn, may_be_zero=len(pieces) > 1)
             parts_sum.take(first + at, piece, dose, sizes[at])
 
         def progress(fraction: float, before: int = before, here: int = sum(sizes), all_: float = expected) -> None:

@@ -1,7 +1,8 @@
 """MCsquare's files and its coordinates: CT, plan and configuration written, dose and headers read; nothing is run.
 
-The engine counts its CT from a corner, in millimetres, along (x, -y, z) of patient LPS; arrays lie on
-disk with x and y reversed, x fastest. Everything outside this folder is patient LPS, (Z, Y, X).
+The engine counts its CT from a corner, in millimetres, along (x, -y, z) of the LPS of a patient head first supine
+(`turn` makes any patient one); arrays lie on disk with x and y reversed, x fastest. Everything outside this folder is
+patient LPS, (Z, Y, X).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from radiarch_worker.engines import opentps
 from radiarch_worker.model import FloatVolume, Grid, RangeShifter, Vector3
 
 from .spots import SpotPlan
+from .turn import Turn
 
 CT_FILE, PLAN_FILE, BDL_FILE, CONFIG_FILE = "ct.mhd", "plan.txt", "bdl.txt", "config.txt"
 DENSITY_FILE, MATERIAL_FILE, MATERIALS_FOLDER, OUTPUT_FOLDER = "density.txt", "material.txt", "Materials", "Outputs"
 
 
 def write_ct(hu: FloatVolume, grid: Grid, folder: Path) -> None:
-    """``ct.mhd`` and ``ct.raw``."""
+    """``ct.mhd`` and ``ct.raw`` of a CT that was turned."""
     nz, ny, nx = grid.shape
     header = {
         "ObjectType": "Image",
@@ -53,7 +55,7 @@ def engine_isocenter_mm(isocenter_mm: Vector3, ct: Grid) -> Vector3:
 
 
 def plan_text(plan: SpotPlan, weights_mu: npt.NDArray[np.float64], ct: Grid) -> str:
-    """The plan file; ``weights_mu`` in the plan's order of spots."""
+    """The plan file, of a plan and grid that were turned; ``weights_mu`` in the plan's order of spots."""
     total = float(weights_mu.sum())
     lines = ["#TREATMENT-PLAN-DESCRIPTION", "#PlanName", "plan", "#NumberOfFractions", "1", "##FractionID", "1"]
     lines += ["##NumberOfFields", str(len(plan.beams))]
@@ -128,11 +130,13 @@ def config_text(scoring: Grid, *, primaries: int, seed: int, extra: Mapping[str,
     return str(config.mcsquareFormatted())
 
 
-def read_dose(folder: Path, scoring: Grid, *, may_be_zero: bool = False) -> npt.NDArray[np.float32]:
+def read_dose(folder: Path, scoring: Grid, turn: Turn, *, may_be_zero: bool = False) -> npt.NDArray[np.float32]:
     """``Dose.mhd`` of one run, checked against the grid that was asked for.
 
     Parameters
     ----------
+    scoring : patient LPS
+    turn : how the patient was turned for the engine
     may_be_zero : whether it may be zero everywhere, as of a beam that misses the patient
 
     Returns
@@ -144,21 +148,22 @@ def read_dose(folder: Path, scoring: Grid, *, may_be_zero: bool = False) -> npt.
     EngineError
         ``engine_output_invalid``, when the file is missing, of another grid, or holds nonsense.
     """
-    dose = _read_volume(folder, "Dose", scoring)
+    dose = _read_volume(folder, "Dose", scoring, turn)
     if not may_be_zero and float(dose.max()) <= 0.0:
         raise invalid_output("the dose is zero everywhere")
     return dose
 
 
-def read_let(folder: Path, scoring: Grid) -> npt.NDArray[np.float32]:
+def read_let(folder: Path, scoring: Grid, turn: Turn) -> npt.NDArray[np.float32]:
     """``LET.mhd`` of one run: dose-averaged over all protons, keV/um; 0 where none was scored. As `read_dose`."""
-    return _read_volume(folder, "LET", scoring)
+    return _read_volume(folder, "LET", scoring, turn)
 
 
-def _read_volume(folder: Path, name: str, scoring: Grid) -> npt.NDArray[np.float32]:
+def _read_volume(folder: Path, name: str, scoring: Grid, turn: Turn) -> npt.NDArray[np.float32]:
     header = _read_header(folder / f"{name}.mhd")
-    nz, ny, nx = scoring.shape
-    expected = {"DimSize": (nx, ny, nz), "ElementSpacing": scoring.spacing_mm, "Offset": engine_corner_mm(scoring)}
+    turned = turn.grid(scoring)
+    nz, ny, nx = turned.shape
+    expected = {"DimSize": (nx, ny, nz), "ElementSpacing": turned.spacing_mm, "Offset": engine_corner_mm(turned)}
     check_header(header, expected, f"{name}.mhd")
     if header.get("ElementType") != "MET_FLOAT" or header.get("ElementDataFile") != f"{name}.raw":
         raise invalid_output(f"{name}.mhd says {header.get('ElementType')} in {header.get('ElementDataFile')}")
@@ -168,7 +173,7 @@ def _read_volume(folder: Path, name: str, scoring: Grid) -> npt.NDArray[np.float
     values = np.fromfile(raw, dtype="<f4").reshape(nz, ny, nx)[:, ::-1, ::-1]
     if not np.isfinite(values).all() or float(values.min()) < 0.0:
         raise invalid_output(f"{name}.raw holds values that are negative or not finite")
-    return np.ascontiguousarray(values)
+    return np.ascontiguousarray(turn.back(values))
 
 
 def _read_header(path: Path) -> dict[str, str]:

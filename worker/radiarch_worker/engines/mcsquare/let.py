@@ -23,6 +23,7 @@ from .ct import EngineCt
 from .machine import Calibration
 from .runs import LOG_NAME, Part, RunSettings, part_seed, run_parts
 from .spots import SpotPlan
+from .turn import Turn
 
 PARTS = 8
 DOSE_FLOOR = 0.01
@@ -82,10 +83,11 @@ def compute_let(
     parts = [
         Part(f"LET {i + 1}", plan, weights_mu, size, part_seed(settings.seed, "let", i), 1.0) for i in range(PARTS)
     ]
+    turn = Turn.of(ct.patient_position)
     scored: dict[int, tuple[FloatVolume, FloatVolume]] = {}
 
     def take(index: int, outputs: Path) -> None:
-        scored[index] = files.read_dose(outputs, scoring), files.read_let(outputs, scoring)
+        scored[index] = files.read_dose(outputs, scoring, turn), files.read_let(outputs, scoring, turn)
 
     engine_s = run_parts(ct, scoring, parts, _EXTRA, settings, take, "let", lambda _: None)
     dose = np.zeros(scoring.shape)

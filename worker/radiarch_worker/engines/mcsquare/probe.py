@@ -11,6 +11,7 @@ from radiarch_contract.errors import RadiarchError
 
 from radiarch_worker.engines import opentps
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from .ct import EngineCt
 from .dose import compute_dose
@@ -57,7 +58,7 @@ def probe(job_dir: Path) -> dict[str, Any]:
 
 def _peak_depth_mm(job_dir: Path) -> float:
     grid = Grid((0.0, 0.0, 0.0), (4.0, 2.0, 4.0), (16, 75, 16))
-    water = EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    water = EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     layer = PlannedLayer(_ENERGY_MEV, np.zeros(1), np.zeros(1))
     plan = SpotPlan((PlannedBeam(0.0, 0.0, (30.0, 0.0, 30.0), (layer,)),))
     job_dir.mkdir(parents=True, exist_ok=True)

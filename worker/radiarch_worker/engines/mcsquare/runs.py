@@ -19,13 +19,14 @@ import numpy.typing as npt
 
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.processes import Command, run_all
-from radiarch_worker.model import Grid, Reporter
+from radiarch_worker.model import FloatVolume, Grid, Reporter
 
 from . import files
 from .ct import EngineCt
 from .installation import find_installation, runnable_binary
 from .machine import Calibration, ProtonMachine
 from .spots import SpotPlan
+from .turn import Turn
 
 LOG_NAME = "MCsquare"
 _LOG_LINES_PER_PART = 20
@@ -105,7 +106,9 @@ def run_parts(
     root.mkdir(parents=True)  # fails where it exists: never another run's output
     installation = find_installation()
     binary = runnable_binary(installation, settings.job_dir)
-    _share(ct, settings, root)
+    turn = Turn.of(ct.patient_position)
+    ct_grid, scoring = turn.grid(ct.grid), turn.grid(scoring)
+    _share(turn.volume(ct.hu), ct_grid, settings, root)
     commands = []
     for i, part in enumerate(parts):
         folder = root / str(i)
@@ -113,7 +116,7 @@ def run_parts(
         for shared in (files.BDL_FILE, files.DENSITY_FILE, files.MATERIAL_FILE, files.CT_FILE, "ct.raw"):
             (folder / shared).symlink_to(Path("..") / shared)
         (folder / files.MATERIALS_FOLDER).symlink_to(installation.materials)
-        (folder / files.PLAN_FILE).write_text(files.plan_text(part.plan, part.weights_mu, ct.grid))
+        (folder / files.PLAN_FILE).write_text(files.plan_text(turn.plan(part.plan), part.weights_mu, ct_grid))
         config = files.config_text(scoring, primaries=part.primaries, seed=part.seed, extra=extra)
         (folder / files.CONFIG_FILE).write_text(config)
         environment = {"MCsquare_Materials_Dir": files.MATERIALS_FOLDER, "PATH": os.environ.get("PATH", "")}
@@ -131,8 +134,8 @@ def run_parts(
         shutil.rmtree(root, ignore_errors=True)
 
 
-def _share(ct: EngineCt, settings: RunSettings, root: Path) -> None:
-    files.write_ct(ct.hu, ct.grid, root)
+def _share(hu: FloatVolume, grid: Grid, settings: RunSettings, root: Path) -> None:
+    files.write_ct(hu, grid, root)
     (root / files.BDL_FILE).write_text(settings.machine.bdl_text)
     shutil.copyfile(settings.calibration.density_file, root / files.DENSITY_FILE)
     shutil.copyfile(settings.calibration.material_file, root / files.MATERIAL_FILE)

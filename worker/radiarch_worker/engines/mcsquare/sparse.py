@@ -17,6 +17,7 @@ from radiarch_worker.model import Grid
 
 from .files import check_header, engine_corner_mm, invalid_output, read_pairs
 from .spots import SpotPlan
+from .turn import Turn
 
 _OK, _TRUNCATED, _BAD_ROW, _BAD_VALUE, _TOO_LONG = range(5)
 _PROBLEMS = {
@@ -50,23 +51,23 @@ class RowMap:
     Attributes
     ----------
     of_engine : row for each voxel in the engine's order, -1 where it is not wanted
-    voxels : (rows,) int64, flat index into (Z, Y, X) of each row's voxel
+    voxels : (rows,) int64, flat index into the patient's (Z, Y, X) of each row's voxel
     """
 
     of_engine: npt.NDArray[np.int32]
     voxels: npt.NDArray[np.int64]
 
     @classmethod
-    def of(cls, wanted: npt.NDArray[np.bool_]) -> RowMap:
-        """Rows for the true voxels of a (Z, Y, X) mask."""
-        flipped = wanted[:, ::-1, ::-1].ravel()
+    def of(cls, wanted: npt.NDArray[np.bool_], turn: Turn) -> RowMap:
+        """Rows for the true voxels of a (Z, Y, X) mask of the patient, who was turned for the engine."""
+        flipped = turn.volume(wanted)[:, ::-1, ::-1].ravel()
         rows = np.where(flipped, np.cumsum(flipped, dtype=np.int64) - 1, -1).astype(np.int32)
-        index = np.arange(wanted.size, dtype=np.int64).reshape(wanted.shape)[:, ::-1, ::-1].ravel()
+        index = turn.volume(np.arange(wanted.size, dtype=np.int64).reshape(wanted.shape))[:, ::-1, ::-1].ravel()
         return cls(rows, index[flipped])
 
 
 def read_sparse(folder: Path, scoring: Grid, plan: SpotPlan, row_map: RowMap) -> SparseColumns:
-    """``Sparse_Dose.txt`` and its binary, of one run over ``plan``.
+    """``Sparse_Dose.txt`` and its binary, of one run over ``plan``, on a grid that was turned.
 
     Raises
     ------

@@ -18,6 +18,7 @@ from radiarch_worker.engines.mcsquare import beamlets as module
 from radiarch_worker.model import Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.proton import ProtonJob, compute_beamlets, set_up
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Recorder, refs
 from tests.worker.planning.test_plans import OBJECTIVES, PRESCRIPTION, QUICK, a_patient
@@ -148,6 +149,8 @@ def test_everything_that_enters_is_in_the_key_and_nothing_else(tmp_path: Path, m
     moved = dataclasses.replace(p.ct.grid, origin_mm=(p.ct.grid.origin_mm[0] + 0.5, *p.ct.grid.origin_mm[1:]))
     shifted = dataclasses.replace(p, ct=dataclasses.replace(p.ct, grid=moved))
     seen["place"] = key_of(tmp_path, monkeypatch, shifted)
+    prone = dataclasses.replace(p, ct=dataclasses.replace(p.ct, patient_position=PatientPosition.HFP))
+    seen["patient position"] = key_of(tmp_path, monkeypatch, prone)
     mask = p.body.mask.copy()
     mask[np.flatnonzero(mask.any(axis=(1, 2)))[-1]] = False
     body = dataclasses.replace(p.body, mask=mask)

@@ -11,6 +11,7 @@ from radiarch_contract.errors import EngineError
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan, variations
 from radiarch_worker.model import Grid
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, centroid_mm, pencil, settings
 
@@ -36,7 +37,7 @@ def test_only_the_distances_change() -> None:
 def test_the_engine_has_them_as_far_away(tmp_path: Path) -> None:
     """Gantry 0 shines along +y: the beam's x is the patient's, its y the patient's z."""
     grid = Grid((-118.0, SURFACE_MM, -118.0), (4.0, 4.0, 4.0), (60, 6, 60))
-    water = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid)
+    water = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     run = settings(tmp_path)
     spots = SpotPlan((pencil(200.0, 0.0, (0.0, 0.0, 0.0), x=SPOT_MM, y=SPOT_MM),))
     for distances in (DISTANCES_MM, (run.machine.smx_mm, run.machine.smy_mm)):

@@ -20,6 +20,7 @@ from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import BeamAxes, centre_of_mass_mm, sample_mask
 from radiarch_worker.planning.layers import PlacementSettings, energy_range_mm
 from radiarch_worker.planning.raytrace import target_parts
+from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, Recorder, box_mask, patient, refs
 from tests.worker.planning.test_placement import placed
@@ -39,7 +40,7 @@ def rsp_of(hu: float) -> float:
 def ways(beam: PlannedBeam) -> tuple[Array, Array, Array]:
     """(n, 2) spots, and of each ray a point and its direction, away from where the magnets deflect it."""
     machine = load_machine("BDL_default_UN_RangeShifter")
-    axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg)
+    axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, PatientPosition.HFS)
     at = np.unique(np.concatenate([np.stack([x.x_mm, x.y_mm], 1) for x in beam.layers]), axis=0)
     here = np.asarray(beam.isocenter_mm) + at[:, :1] * axes.x + at[:, 1:] * axes.y
     # A point 1 mm upstream: deflected at smx and smy, spots lie nearer to the axis there.

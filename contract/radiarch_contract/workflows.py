@@ -20,6 +20,7 @@ Vector3 = tuple[Coordinate, Coordinate, Coordinate]
 LET_DESCRIPTION = (
     "Whether dose-averaged LET of the protons, in water, is computed and stored beside the dose, as a Parametric Map."
 )
+DEFAULT_MAX_CONTOUR_GAP_MM = 10.0
 Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
@@ -125,6 +126,13 @@ class WorkflowParameters(BaseModel):
     derived: Definitions = Field(
         default={},
         description="Structures made of others, by name: 'PTV minus Rectum', 'PTV grown 5 mm except posterior 3 mm'.",
+    )
+    max_contour_gap_mm: float = Field(
+        default=DEFAULT_MAX_CONTOUR_GAP_MM,
+        ge=0,
+        le=50,
+        description="CT slices without a contour are interpolated where no more than this is missing between two "
+        "contours. With more missing, a target or the patient's outline is refused, and others have two parts.",
     )
 
 

@@ -88,8 +88,11 @@ class Structure:
     Attributes
     ----------
     mask : (Z, Y, X) bool on the CT's grid: voxel centre inside
-    contours : closed planar contours as (z_mm, (n, 2) xy mm) pairs, as drawn, even-odd within a slice
+    contours
+        Closed planar contours as (z_mm, (n, 2) xy mm) pairs, even-odd within a slice; each once, where the RTSTRUCT has
+        one several times. The mask has more slices where some were interpolated.
     definition : what it is made of where it is derived; None where the RTSTRUCT has it
+    properties : physical properties that the RTSTRUCT says it has, by DICOM's term (REL_MASS_DENSITY …)
     """
 
     roi_number: int
@@ -98,6 +101,7 @@ class Structure:
     mask: BoolVolume
     contours: tuple[tuple[float, npt.NDArray[np.float64]], ...] = ()
     definition: str | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pydicom
-from radiarch_worker.evaluation.sampling import fill_even_odd
 from radiarch_worker.model import CtVolume, Dose, Grid, Patient, PatientStudy, Structure
+from radiarch_worker.patient.raster import fill_points
 from radiarch_worker.position import PatientPosition
 
 _CHECKOUT = Path(__file__).resolve().parents[3]
@@ -64,7 +64,7 @@ def _structure(number: int, name: str, contours: list[tuple[float, npt.NDArray[n
     for z_mm, xy in contours:
         by_slice.setdefault(round((z_mm - grid.origin_mm[2]) / grid.spacing_mm[2]), []).append(xy)
     for k, drawn in by_slice.items():
-        mask[k] = fill_even_odd(drawn, grid.axis_mm(1), grid.axis_mm(0))
+        mask[k] = fill_points(drawn, grid.axis_mm(1), grid.axis_mm(0))
     return Structure(number, name, "", mask, tuple(contours))
 
 

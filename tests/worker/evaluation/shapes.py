@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.structures import StructureRef
-from radiarch_worker.evaluation.sampling import fill_even_odd
 from radiarch_worker.model import CtVolume, Dose, Grid, Patient, PatientStudy, Structure
+from radiarch_worker.patient.raster import fill_points
 from radiarch_worker.position import PatientPosition
 
 Floats = npt.NDArray[np.float64]
@@ -47,7 +47,7 @@ def structure(number: int, name: str, contours: Contours, grid: Grid = CT, *, ke
     for k, z in enumerate(grid.axis_mm(2)):
         drawn = [xy for z_mm, xy in contours if abs(z_mm - z) < 0.1]
         if drawn:
-            mask[k] = fill_even_odd(drawn, grid.axis_mm(1), grid.axis_mm(0))
+            mask[k] = fill_points(drawn, grid.axis_mm(1), grid.axis_mm(0))
     return Structure(number, name, "", mask, tuple(contours) if keep_contours else ())
 
 

@@ -10,8 +10,8 @@ import pytest
 from radiarch_contract.job import DvhCurve, StructureMetrics
 from radiarch_contract.workflows import Prescription
 from radiarch_worker.evaluation import evaluate
-from radiarch_worker.evaluation.sampling import fill_even_odd
 from radiarch_worker.model import Grid
+from radiarch_worker.patient.raster import fill_points
 from scipy.optimize import brentq
 
 from .shapes import CT, coarse, cylinder, dose_of, patient, refs, sphere, structure
@@ -117,9 +117,9 @@ def circle_at(x: float, y: float, radius_mm: float) -> np.ndarray:  # type: igno
 
 def test_contours_may_reach_beyond_the_points_they_are_filled_on() -> None:
     y, x = np.arange(10.0), np.arange(12.0)
-    whole = fill_even_odd([np.array([[-50.0, -50.0], [50.0, -50.0], [50.0, 50.0], [-50.0, 50.0]])], y, x)
+    whole = fill_points([np.array([[-50.0, -50.0], [50.0, -50.0], [50.0, 50.0], [-50.0, 50.0]])], y, x)
     assert whole.all()
-    right = fill_even_odd([np.array([[5.5, -50.0], [50.0, -50.0], [50.0, 50.0], [5.5, 50.0]])], y, x)
+    right = fill_points([np.array([[5.5, -50.0], [50.0, -50.0], [50.0, 50.0], [5.5, 50.0]])], y, x)
     assert np.array_equal(right, np.broadcast_to(x > 5.5, right.shape))
-    beside = fill_even_odd([np.array([[20.0, 2.0], [30.0, 2.0], [30.0, 8.0]])], y, x)
+    beside = fill_points([np.array([[20.0, 2.0], [30.0, 2.0], [30.0, 8.0]])], y, x)
     assert not beside.any()

@@ -1,22 +1,22 @@
 """Dose at evenly spread points of structures: from contours and a dose grid to samples; DVHs and metrics live in `dvh`.
 
-A structure is what its contours enclose (even-odd), each slice as thick as the CT's; where a slice has
-no contours, the CT voxels of its mask. Every CT voxel is divided, the finer the smaller the structure.
-The dose at a point comes from `field`.
+A structure is what its contours enclose, those that its mask is made of and by the same filling, each slice as thick as
+the CT's; where a slice has no contours, the CT voxels of its mask. Every CT voxel is divided, the finer the smaller the
+structure. The dose at a point comes from `field`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from radiarch_worker.model import Dose, Grid, Structure
-from radiarch_worker.patient.limits import MAX_CROSSINGS, PLANE_TOLERANCE_MM
-from radiarch_worker.patient.raster import fill
+from radiarch_worker.patient.raster import fill_points
+from radiarch_worker.patient.slices import outlines_by_slice
 
 from .field import SliceDose, slice_doses
 
@@ -101,7 +101,7 @@ class _Points:
 
     def __init__(self, structure: Structure, ct: Grid) -> None:
         self._mask = structure.mask
-        self._contours = _contours_by_slice(structure, ct)
+        self._contours = outlines_by_slice(structure, ct)
         self._division = _division(structure, ct)
         self._box_y, self._box_x = self._boxes(ct)
         division_z, division_y, division_x = self._division
@@ -121,7 +121,7 @@ class _Points:
         for z, y, x in self._offsets:
             y_mm, x_mm = self._y_mm + y, self._x_mm + x
             if drawn is not None:
-                inside = fill_even_odd(drawn, y_mm, x_mm)
+                inside = fill_points(drawn, y_mm, x_mm)
             else:
                 inside = coarse.repeat(self._division[1], axis=0).repeat(self._division[2], axis=1)
             yield _PlanePoints(z + self._z_turns, y_mm, x_mm, inside)
@@ -177,52 +177,6 @@ def _division(structure: Structure, ct: Grid) -> tuple[int, int, int]:
     z = MAX_DIVISION if wanted > MAX_DIVISION**3 / 2 else 4
     across = min(math.ceil(math.sqrt(wanted / z) - 1e-9), MAX_DIVISION)
     return z, across, across
-
-
-def _contours_by_slice(structure: Structure, ct: Grid) -> dict[int, list[_Floats]]:
-    """Contours by the CT slice on which they lie; none where one lies between slices (its mask then says more)."""
-    found: dict[int, list[_Floats]] = {}
-    for z_mm, xy in structure.contours:
-        place = (z_mm - ct.origin_mm[2]) / ct.spacing_mm[2]
-        k = round(place)
-        if abs(place - k) > min(PLANE_TOLERANCE_MM / ct.spacing_mm[2], 0.25):
-            return {}
-        found.setdefault(k, []).append(xy)
-    return found
-
-
-def fill_even_odd(contours: Sequence[_Floats], y_mm: _Floats, x_mm: _Floats) -> _Bools:
-    """Which points of a plane are inside closed contours, those inside two of them counting as outside.
-
-    Parameters
-    ----------
-    contours
-        (n, 2) x, y in mm.
-    y_mm, x_mm
-        Evenly spaced, rising.
-
-    Returns
-    -------
-    (Y, X) bool
-    """
-    inside = np.zeros((len(y_mm), len(x_mm)), np.bool_)
-    if not inside.size:
-        return inside
-    first = np.array([x_mm[0], y_mm[0]])
-    step = np.array([axis[1] - axis[0] if len(axis) > 1 else 1.0 for axis in (x_mm, y_mm)])
-    region = fill(
-        [(xy - first) / step for xy in contours],
-        np.zeros(len(contours), np.int64),
-        low=(0, 0, 0),
-        high=(1, len(y_mm), len(x_mm)),
-        max_crossings=MAX_CROSSINGS,
-        max_voxels=len(y_mm) * (len(x_mm) + 1),  # a row's last crossing may lie on the upper bound
-    )
-    if region.inside.size:
-        _, y, x = region.start
-        rows, columns = region.inside.shape[1:]
-        inside[y : y + rows, x : x + columns] = region.inside[0][: len(y_mm) - y, : len(x_mm) - x]
-    return inside
 
 
 def _staggered(parts: int) -> _Floats:

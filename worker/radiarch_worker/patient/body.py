@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 from radiarch_contract.errors import ErrorCode, InputRefusedError
@@ -13,6 +13,7 @@ from radiarch_worker.model import BoolVolume, CtVolume, Structure
 
 from . import limits
 from .ct import LoadedCt
+from .rtstruct import RoiContours
 
 FOUND_ROI_NUMBER = -1
 """ROI number of a body that no ROI stands for."""
@@ -23,21 +24,33 @@ _MIN_BODY_CC = 100.0
 _MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline beside the patient is air
 
 
-def choose_body(
-    loaded: LoadedCt, structures: Mapping[int, Structure], roi_number: int | None, notes: list[str]
-) -> Structure:
-    """The structure told, named or typed as the body, its holes filled, else what is found from the CT.
+def find_body_roi(rois: Sequence[RoiContours], told: int | None) -> int | None:
+    """Number of the ROI that is the patient's outline: the one told, else by its name, else by its type EXTERNAL.
 
     Raises
     ------
     InputRefusedError
-        ``no_body`` where neither is there; ``ambiguous_structure`` where several could be it;
-        ``unreadable_image`` or ``structure_outside_image`` where part of it has
+        ``ambiguous_structure`` where several could be it.
+    """
+    drawn = [r for r in rois if r.contours]
+    if any(r.number == told for r in drawn):
+        return told
+    known = [Roi(number=r.number, name=r.name, interpreted_type=r.interpreted_type) for r in drawn]
+    found = look_up(["BODY"], {}, known)  # by name, else by type EXTERNAL
+    found.require_clear()
+    return found.found["BODY"].roi_number if found.found else None
+
+
+def choose_body(loaded: LoadedCt, drawn: Structure | None, notes: list[str]) -> Structure:
+    """The outline that is drawn, its holes filled, else what is found from the CT.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_body`` where neither is there; ``unreadable_image`` or ``structure_outside_image`` where part of it has
         no CT values.
     """
-    number = roi_number if roi_number in structures else _outline(structures)
-    if number is not None:
-        drawn = structures[number]
+    if drawn is not None:
         _check_padding(loaded, drawn.name, drawn.mask, notes)
         body = _drawn(loaded.ct, drawn, notes)
     else:
@@ -48,19 +61,11 @@ def choose_body(
         mask = find_body(loaded.ct, notes)
         body = Structure(FOUND_ROI_NUMBER, "BODY", "EXTERNAL", mask)
         notes.append(
-            "The structure set has no BODY (or EXTERNAL); the outline was found from the CT at "
+            "The structure set has no BODY (or EXTERNAL) with contours; the outline was found from the CT at "
             f"{_TISSUE_HU:g} HU: {np.count_nonzero(mask) * loaded.ct.grid.voxel_cc:.0f} cc."
         )
     _note_edges(loaded.ct, body, notes)
     return body
-
-
-def _outline(structures: Mapping[int, Structure]) -> int | None:
-    """Number of the ROI that is the patient's outline by its name, else by its type EXTERNAL; None without one."""
-    rois = [Roi(number=s.roi_number, name=s.name, interpreted_type=s.interpreted_type) for s in structures.values()]
-    found = look_up(["BODY"], {}, rois)
-    found.require_clear()
-    return found.found["BODY"].roi_number if found.found else None
 
 
 def find_body(ct: CtVolume, notes: list[str]) -> BoolVolume:

@@ -29,15 +29,23 @@ SPACING_TOLERANCE_MM = 1e-4
 MAX_TILT_DEG = 0.1
 # A contour within this of a slice's plane was drawn on that slice.
 PLANE_TOLERANCE_MM = 0.15
-# Contours farther apart than this leave too much to guess between them.
-MAX_CONTOUR_STEP_MM = 10.0
-# Of a structure's volume that contours crossing each other claim twice: a hole or not, nobody knows.
+# Outlines on one slice that nowhere part by more than this are one, stored twice: systems round coordinates to 0.01 to
+# 1 mm, and thin out points by as much. No wall is drawn so thin: a pixel of a planning CT is wider.
+SAME_OUTLINE_MM = 0.75
+# From here on a nested outline is a hole (a rectum's wall has 2 to 4 mm); between the two it may be either.
+MIN_WALL_MM = 1.9
+# Of a structure, and of one slice of it, that contours crossing each other enclose both: a hole or not, nobody knows.
 MAX_CROSSING_FRACTION = 0.01
+MAX_CROSSING_FRACTION_OF_SLICE = 0.1
+# An outline that encloses so much less than its own winding says goes round more than once.
+MIN_ENCLOSED_FRACTION = 0.7
 
 AIR_HU = -1000.0
 # Below this a voxel is air: lung is above it.
 AIR_LIKE_HU = -900.0
 # Of a structure's volume; less than this off the image is an outline drawn along the image's edge.
 MAX_OUTSIDE_FRACTION = 0.01
+# Of the patient's outline on the CT's slices: an arm or a side may lie outside of the field of view, not more.
+MAX_OUTLINE_BESIDE_FRACTION = 0.1
 # Padding inside BODY that stands for air that was scanned (bowel gas clipped at -1024) is little.
 MAX_PADDING_IN_BODY_CC = 10.0

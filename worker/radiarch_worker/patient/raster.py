@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from radiarch_worker.model import BoolVolume
 
+from .limits import MAX_CROSSINGS
+
 FloatArray = npt.NDArray[np.float64]
 
 
@@ -89,6 +91,40 @@ def fill(
     crossing = x[edge] + (row - y[edge]) / (y_next[edge] - y[edge]) * (x_next[edge] - x[edge])
     column = np.clip(np.ceil(crossing), low[2], high[2]).astype(np.int64)
     return _between(z[edge], row, column, max_voxels)
+
+
+def fill_points(
+    outlines: Sequence[FloatArray], y_mm: FloatArray, x_mm: FloatArray, *, max_crossings: int = MAX_CROSSINGS
+) -> npt.NDArray[np.bool_]:
+    """Which points of a plane are inside outlines, by the even-odd rule.
+
+    Parameters
+    ----------
+    outlines : (n, 2) x, y in mm
+    y_mm, x_mm : evenly spaced, rising
+
+    Returns
+    -------
+    (Y, X) bool
+    """
+    inside = np.zeros((len(y_mm), len(x_mm)), np.bool_)
+    if not inside.size:
+        return inside
+    first = np.array([x_mm[0], y_mm[0]])
+    step = np.array([axis[1] - axis[0] if len(axis) > 1 else 1.0 for axis in (x_mm, y_mm)])
+    region = fill(
+        [(xy - first) / step for xy in outlines],
+        np.zeros(len(outlines), np.int64),
+        low=(0, 0, 0),
+        high=(1, len(y_mm), len(x_mm)),
+        max_crossings=max_crossings,
+        max_voxels=len(y_mm) * (len(x_mm) + 1),  # a row's last crossing may lie on the upper bound
+    )
+    if region.inside.size:
+        _, y, x = region.start
+        rows, columns = region.inside.shape[1:]
+        inside[y : y + rows, x : x + columns] = region.inside[0][: len(y_mm) - y, : len(x_mm) - x]
+    return inside
 
 
 def _edges(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -36,15 +37,54 @@ class Contour:
 
 
 @dataclass(frozen=True)
+class Ignored:
+    """A contour that encloses nothing that is known.
+
+    Attributes
+    ----------
+    kind : its geometric type, or what else it lacks
+    z_mm : of its first point, NaN where it has none
+    points : how many it has
+    """
+
+    kind: str
+    z_mm: float
+    points: int
+
+
+@dataclass(frozen=True)
 class RoiContours:
-    """One ROI; ``ignored`` counts what was not read, by geometric type."""
+    """One ROI.
+
+    Attributes
+    ----------
+    contours : those that are closed
+    ignored : all others
+    properties : physical properties that it is said to have, by DICOM's term (REL_MASS_DENSITY …)
+    """
 
     number: int
     name: str
     interpreted_type: str
     frame_of_reference_uid: str
     contours: tuple[Contour, ...]
-    ignored: tuple[tuple[str, int], ...] = ()
+    ignored: tuple[Ignored, ...] = ()
+    properties: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """How messages call it."""
+        return roi_title(self.name, self.number)
+
+    @property
+    def kinds_ignored(self) -> str:
+        """What ``ignored`` has, by kind: ``2 of POINT``."""
+        return ", ".join(f"{n} of {kind}" for kind, n in Counter(i.kind for i in self.ignored).items())
+
+
+def roi_title(name: str, number: int) -> str:
+    """``ROI 'PTV' (number 2)``."""
+    return f"ROI {name!r} (number {number})"
 
 
 @dataclass(frozen=True)
@@ -97,7 +137,7 @@ def _read(reader: Reader) -> StructureSet:
             for series in _children(study, "RTReferencedSeriesSequence"):
                 for image in _children(series, "ContourImageSequence"):
                     images.setdefault(image.uid("ReferencedSOPInstanceUID"))
-    types = _interpreted_types(reader)
+    observed = _observations(reader)
     named = _children(reader, "StructureSetROISequence")
     if not named:
         raise reader.error("StructureSetROISequence", "is missing or empty: there are no structures")
@@ -109,14 +149,18 @@ def _read(reader: Reader) -> StructureSet:
         number = item.integer("ROINumber", -(1 << 31), 1 << 31)
         if number in rois:
             raise _unreadable(f"ROI number {number} is used twice", roi_number=number)
-        closed, ignored = contours.of(number)
+        name = item.text("ROIName")[:MAX_ROI_NAME]
+        title = roi_title(name, number)
+        observations = observed.get(number, [])
+        closed, ignored = contours.of(number, title)
         rois[number] = RoiContours(
             number=number,
-            name=item.text("ROIName")[:MAX_ROI_NAME],
-            interpreted_type=types.get(number, ""),
+            name=name,
+            interpreted_type=_interpreted_type(observations),
             frame_of_reference_uid=item.text("ReferencedFrameOfReferenceUID"),
             contours=closed,
             ignored=ignored,
+            properties=_properties(observations, title),
         )
         for contour in closed:
             if contour.image_uid:
@@ -144,14 +188,33 @@ def _children(reader: Reader, keyword: str) -> list[Reader]:
     return [Reader(item, reader.what, reader.code) for item in reader.items(keyword)]
 
 
-def _interpreted_types(reader: Reader) -> dict[int, str]:
-    types: dict[int, str] = {}
+def _observations(reader: Reader) -> dict[int, list[Reader]]:
+    """Items of RT ROI Observations by ROI number; an ROI may be observed several times."""
+    found: dict[int, list[Reader]] = {}
     for item in _children(reader, "RTROIObservationsSequence"):
-        number = item.integer("ReferencedROINumber", -(1 << 31), 1 << 31)
-        text = item.text("RTROIInterpretedType").upper()[:16]
-        if text:  # an ROI may be observed several times
-            types.setdefault(number, text)
-    return types
+        found.setdefault(item.integer("ReferencedROINumber", -(1 << 31), 1 << 31), []).append(item)
+    return found
+
+
+def _interpreted_type(observations: Sequence[Reader]) -> str:
+    texts = (item.text("RTROIInterpretedType").upper()[:16] for item in observations)
+    return next((text for text in texts if text), "")
+
+
+def _properties(observations: Sequence[Reader], title: str) -> dict[str, float]:
+    """Physical properties by DICOM's term; what has no value is left out."""
+    found: dict[str, float] = {}
+    for observation in observations:
+        for item in _children(observation, "ROIPhysicalPropertiesSequence"):
+            reader = Reader(item.dataset, title, item.code)
+            term = reader.text("ROIPhysicalProperty").upper()[:16]
+            if not term or reader.value("ROIPhysicalPropertyValue") is None:
+                continue
+            (value,) = reader.floats("ROIPhysicalPropertyValue", 1)
+            if found.setdefault(term, value) != value:
+                problem = f"has two values for {term}: {found[term]:g} and {value:g}"
+                raise reader.error("ROIPhysicalPropertyValue", problem)
+    return found
 
 
 class _Contours:
@@ -170,46 +233,62 @@ class _Contours:
     def numbers(self) -> set[int]:
         return set(self._items)
 
-    def of(self, number: int) -> tuple[tuple[Contour, ...], tuple[tuple[str, int], ...]]:
-        """Closed contours of one ROI, and counts of what is not closed, by geometric type."""
-        item = self._items.get(number)
+    def of(self, number: int, title: str) -> tuple[tuple[Contour, ...], tuple[Ignored, ...]]:
+        """Closed contours of one ROI, and all others."""
         closed: list[Contour] = []
-        ignored: Counter[str] = Counter()
-        for contour in self._counted(item):
+        ignored: list[Ignored] = []
+        for contour in self._counted(self._items.get(number), title):
             kind = contour.text("ContourGeometricType").upper()[:16]
             if kind not in _CLOSED:
-                ignored[kind or "no type"] += 1
+                ignored.append(_ignored(kind or "no type", contour))
                 continue
-            points = self._coordinates(contour, number)
+            points = self._coordinates(contour)
             if len(points) < 3:
-                ignored["fewer than 3 points"] += 1
+                ignored.append(Ignored("fewer than 3 points", points[0, 2] if len(points) else math.nan, len(points)))
                 continue
             references = _children(contour, "ContourImageSequence")
             uid = references[0].text("ReferencedSOPInstanceUID") if len(references) == 1 else ""
             closed.append(Contour(points, uid))
-        return tuple(closed), tuple(ignored.items())
+        return tuple(closed), tuple(ignored)
 
-    def _counted(self, item: Reader | None) -> Iterator[Reader]:
-        for contour in _children(item, "ContourSequence") if item is not None else []:
+    def _counted(self, item: Reader | None, title: str) -> Iterator[Reader]:
+        contours = item.items("ContourSequence") if item is not None else []
+        for k, contour in enumerate(contours, start=1):
             self._contours += 1
             if self._contours > MAX_CONTOURS:
                 raise _too_large(f"more than {MAX_CONTOURS} contours", MAX_CONTOURS)
-            yield contour
+            yield Reader(contour, f"{title}, contour {k} of {len(contours)}", ErrorCode.UNREADABLE_RTSTRUCT)
 
-    def _coordinates(self, contour: Reader, number: int) -> npt.NDArray[np.float64]:
+    def _coordinates(self, contour: Reader) -> npt.NDArray[np.float64]:
         values = _decimals(contour)
         if values.size % 3:
-            raise _unreadable(f"a contour of ROI {number} has {values.size} coordinates, no multiple of 3")
+            raise contour.error("ContourData", f"has {values.size} values, expected a multiple of 3 (x, y, z)")
         if contour.value("NumberOfContourPoints") is not None:
             count = contour.integer("NumberOfContourPoints", 0, 1 << 31)
             if count * 3 != values.size:
-                raise _unreadable(f"a contour of ROI {number} says {count} points and has {values.size // 3}")
+                raise contour.error(
+                    "ContourData", f"has {values.size // 3} points, (3006,0046) Number of Contour Points says {count}"
+                )
         self._points += values.size // 3
         if self._points > MAX_POINTS:
             raise _too_large(f"more than {MAX_POINTS} contour points", MAX_POINTS)
-        if values.size and not np.abs(values).max() <= MAX_COORDINATE_MM:  # NaN too
-            raise _unreadable(f"a contour of ROI {number} has a coordinate beyond {MAX_COORDINATE_MM:g} mm")
+        if not np.isfinite(values).all():
+            wrong = values[~np.isfinite(values)][0]
+            raise contour.error("ContourData", f"has {wrong} among its values, expected decimal numbers in mm")
+        if values.size and np.abs(values).max() > MAX_COORDINATE_MM:
+            farthest = values[np.abs(values).argmax()]
+            raise contour.error("ContourData", f"has {farthest:g} mm, expected at most {MAX_COORDINATE_MM:g} mm")
         return values.reshape(-1, 3)
+
+
+def _ignored(kind: str, contour: Reader) -> Ignored:
+    """Where a contour lies that is not closed; what it says there may be anything."""
+    try:
+        values = _decimals(contour)
+    except InputRefusedError:
+        return Ignored(kind, math.nan, 0)
+    z_mm = float(values[2]) if values.size > 2 and abs(values[2]) <= MAX_COORDINATE_MM else math.nan
+    return Ignored(kind, z_mm, values.size // 3)
 
 
 def _decimals(contour: Reader) -> npt.NDArray[np.float64]:
@@ -225,14 +304,27 @@ def _decimals(contour: Reader) -> npt.NDArray[np.float64]:
         text = raw.value.rstrip(b" \0")
         if not text:
             return np.empty(0)
-        if b"_" in text:  # Python's numbers allow it, DICOM's do not
-            raise contour.error("ContourData", "is not a number")
+        words = text.split(b"\\")
         try:
-            return np.array([float(v) for v in text.split(b"\\")])
+            if b"_" in text:  # Python's numbers allow it, DICOM's do not
+                raise ValueError
+            return np.array([float(v) for v in words])
         except ValueError as e:
-            raise contour.error("ContourData", "is not a number") from e
+            raise contour.error("ContourData", f"has {_no_number(words)} among its values, expected numbers") from e
     value = contour.value("ContourData")
     return np.empty(0) if value is None else np.atleast_1d(np.asarray(value, dtype=np.float64))
+
+
+def _no_number(words: Sequence[bytes]) -> str:
+    """The first value that is no number, as messages may show it."""
+    for k, word in enumerate(words, start=1):
+        try:
+            if b"_" in word:
+                raise ValueError
+            float(word)
+        except ValueError:
+            return f"{word[:16].decode('ascii', 'replace')!r} (value {k} of {len(words)})"
+    raise AssertionError("all values are numbers")
 
 
 def _unreadable(problem: str, **details: object) -> InputRefusedError:

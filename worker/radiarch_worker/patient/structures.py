@@ -1,45 +1,53 @@
-"""Contours of one ROI to a mask on the CT's grid; which ROIs there are, and what filling means, live elsewhere."""
+"""One ROI of the structure set to a structure on the CT's grid: its checks, and what is said of it.
+
+Which outlines of a plane count is decided in `planes`, what lies between planes in `slices`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from scipy import ndimage
 
 from radiarch_worker.model import BoolVolume, Grid, Structure
 
 from . import limits
-from .raster import FloatArray, Region, TooLargeError, fill
+from .planes import Found, Planes, on_planes
+from .raster import FloatArray, TooLargeError
 from .rtstruct import RoiContours
+from .slices import TIE_MM, Filled, Gap, fill_slices, off_slice_mm, tolerance_mm
+
+_LISTED = 10
+"""Heights in a message."""
 
 
 @dataclass(frozen=True)
-class _Planes:
-    """A ROI's polygons by plane.
+class Rules:
+    """What is asked of a structure.
 
     Attributes
     ----------
-    z_mm : (planes,) rising
-    polygons : (n, 2) each, (x, y) in voxels of the grid
-    plane : (len(polygons),) index into ``z_mm``
+    max_gap_mm : slices without a contour are interpolated where no more than this is missing between two contours
+    is_whole : whether it may not have longer gaps (a target, the patient's outline): else it then has two parts
+    is_outline : whether it is the patient's outline: holes in it mean nothing
+    is_cut : whether what reaches beyond the CT is cut off, however much it is
     """
 
-    z_mm: FloatArray
-    polygons: list[FloatArray]
-    plane: npt.NDArray[np.int64]
+    max_gap_mm: float
+    is_whole: bool = False
+    is_outline: bool = False
+    is_cut: bool = False
 
 
 def build_structure(
-    roi: RoiContours, grid: Grid, z_of_image: Mapping[str, float], notes: list[str]
+    roi: RoiContours, grid: Grid, z_of_image: Mapping[str, float], rules: Rules, notes: list[str]
 ) -> tuple[Structure, int]:
     """A structure from its contours.
 
-    Contours on one plane are combined by the even-odd rule: an inner one is a hole. Contours between
-    slices, or on every n-th slice only, are interpolated by their signed distance.
+    Contours on one plane are combined by the even-odd rule: an inner one is a hole. One that is stored twice counts
+    once. Contours between slices, or not on every slice, are interpolated by their signed distance.
 
     Parameters
     ----------
@@ -55,280 +63,282 @@ def build_structure(
     Raises
     ------
     InputRefusedError
-        ``empty_structure``, ``structure_outside_image``, ``unsupported_geometry`` or ``too_large``.
+        ``empty_structure``, ``ambiguous_structure``, ``incomplete_structure``, ``structure_outside_image``,
+        ``unsupported_geometry`` or ``too_large``.
     """
     if not roi.contours:
-        other = ", ".join(f"{n} of {kind}" for kind, n in roi.ignored) or "none at all"
-        raise _error(
+        other = roi.kinds_ignored or "none at all"
+        raise refusal(
             roi, ErrorCode.EMPTY_STRUCTURE, f"has no closed contours ({other})", "Contour it, or leave it out."
         )
-    if roi.ignored:
-        ignored = ", ".join(f"{n} of {kind}" for kind, n in roi.ignored)
-        notes.append(f"{_name(roi)}: contours that are not closed were left out ({ignored}).")
-    planes = _planes(roi, grid, z_of_image)
-    step_mm, on_slices = _drawn_on(planes, grid)
-    # Distances between planes that were left out are told from those by which the ROI was drawn.
+    outlines = [c.points_mm[:, :2] for c in roi.contours]
+    z_mm = _heights(roi, grid, z_of_image)
+    told: list[str] = []
     try:
-        if on_slices and step_mm < 1.5 * grid.spacing_mm[2]:
-            region = _fill_slices(planes, grid)
-            if len(planes.z_mm) > 1 and (gaps := int(np.rint(np.diff(planes.z_mm) / grid.spacing_mm[2] - 1).sum())):
-                notes.append(f"{_name(roi)}: {gaps} slices between its ends have no contour and were left empty.")
-        else:
-            region = _interpolate(roi, planes, grid, step_mm)
-            notes.append(
-                f"{_name(roi)}: its contours are {step_mm:.2f} mm apart and not one on each slice of "
-                f"{grid.spacing_mm[2]:.2f} mm; slices between them were interpolated."
-            )
-        _check_crossing(roi, planes, region, notes)
+        planes, found = on_planes(outlines, z_mm, grid, is_filled=rules.is_outline)
+        _check_clear(roi, found)
+        _check_crossing(roi, planes, found, told)
+        others = [i.z_mm for i in roi.ignored if np.isfinite(i.z_mm)]
+        filled = fill_slices(planes, grid, max_gap_mm=rules.max_gap_mm, other_mm=others)
     except TooLargeError as e:
-        raise _error(
+        raise refusal(
             roi, ErrorCode.TOO_LARGE, f"is too large ({e})", "Export it with fewer points, inside the image."
         ) from e
-    mask = _place(roi, planes, region, grid, notes)
-    contours = tuple((float(np.mean(c.points_mm[:, 2])), c.points_mm[:, :2]) for c in roi.contours)
-    return Structure(roi.number, roi.name, roi.interpreted_type, mask, contours), region.inside.size
+    _check_whole(roi, filled, rules, grid)
+    mask = _place(roi, filled, grid, rules, told)
+    _check_winding(roi, filled, grid)
+    notes += [f"{roi.title}: {text}." for text in (*_said(roi, found, filled, grid), *told)]
+    structure = Structure(
+        roi.number, roi.name, roi.interpreted_type, mask, filled.planes.contours, properties=roi.properties
+    )
+    return structure, filled.region.inside.size
 
 
-def _planes(roi: RoiContours, grid: Grid, z_of_image: Mapping[str, float]) -> _Planes:
+def _heights(roi: RoiContours, grid: Grid, z_of_image: Mapping[str, float]) -> FloatArray:
     heights = []
-    for contour in roi.contours:
+    for k, contour in enumerate(roi.contours, start=1):
         z = contour.points_mm[:, 2]
         if np.ptp(z) > limits.PLANE_TOLERANCE_MM:
-            raise _error(
+            raise refusal(
                 roi,
                 ErrorCode.UNSUPPORTED_GEOMETRY,
-                f"has a contour that is not axial: its z goes from {z.min():.2f} to {z.max():.2f} mm",
+                f"has a closed contour ({k} of {len(roi.contours)}, (3006,0050) Contour Data) that is not axial: "
+                f"its z goes from {z.min():.2f} to {z.max():.2f} mm",
                 "Export the structures as axial contours on the CT's slices.",
             )
         height = float(z.mean())
         drawn_on = z_of_image.get(contour.image_uid)
         if drawn_on is not None and abs(height - drawn_on) > grid.spacing_mm[2] + limits.PLANE_TOLERANCE_MM:
-            raise _error(
+            raise refusal(
                 roi,
                 ErrorCode.UNSUPPORTED_GEOMETRY,
-                f"has a contour at z = {height:.2f} mm that references the image at z = {drawn_on:.2f} mm",
+                f"has a contour at z = {height:.2f} mm ((3006,0050) Contour Data) that references the image at "
+                f"z = {drawn_on:.2f} mm ((3006,0016) Contour Image Sequence)",
                 "Structure set and CT contradict each other: export both again from where they were drawn.",
             )
         heights.append(height)
-    z_mm = np.array(heights)
-    order = np.argsort(z_mm, kind="stable")
-    new = np.concatenate([[True], np.diff(z_mm[order]) > limits.PLANE_TOLERANCE_MM / 3])
-    plane = np.empty(len(order), dtype=np.int64)
-    plane[order] = np.cumsum(new) - 1
-    x0, y0, _ = grid.origin_mm
-    dx, dy, _ = grid.spacing_mm
-    polygons = [(c.points_mm[:, :2] - (x0, y0)) / (dx, dy) for c in roi.contours]
-    return _Planes(z_mm[order][new], polygons, plane)
+    return np.array(heights)
 
 
-def _drawn_on(planes: _Planes, grid: Grid) -> tuple[float, bool]:
-    """Usual distance between planes, and whether each plane is a slice's."""
-    at = (planes.z_mm - grid.origin_mm[2]) / grid.spacing_mm[2]
-    off_mm = np.abs(at - np.rint(at)) * grid.spacing_mm[2]
-    tolerance = min(limits.PLANE_TOLERANCE_MM, grid.spacing_mm[2] / 4)
-    step = float(np.median(np.diff(planes.z_mm))) if len(planes.z_mm) > 1 else grid.spacing_mm[2]
-    return step, bool(off_mm.max() <= tolerance)
-
-
-def _bounds(grid: Grid) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """The image and as much again on each side, so that what lies off it can be told."""
-    nz, ny, nx = grid.shape
-    return (-nz, -ny, -nx), (2 * nz, 2 * ny, 2 * nx)
-
-
-def _fill_slices(planes: _Planes, grid: Grid) -> Region:
-    slices = np.rint((planes.z_mm - grid.origin_mm[2]) / grid.spacing_mm[2]).astype(np.int64)
-    low, high = _bounds(grid)
-    return _fill(planes.polygons, slices[planes.plane], low, high)
-
-
-def _fill(
-    polygons: Sequence[FloatArray],
-    planes: npt.NDArray[np.int64],
-    low: tuple[int, int, int],
-    high: tuple[int, int, int],
-) -> Region:
-    return fill(
-        polygons,
-        planes,
-        low=low,
-        high=high,
-        max_crossings=limits.MAX_CROSSINGS,
-        max_voxels=limits.MAX_REGION_VOXELS,
+def _check_clear(roi: RoiContours, found: Found) -> None:
+    if not found.unclear:
+        return
+    where = heights_text([z for z, _ in found.unclear])
+    raise refusal(
+        roi,
+        ErrorCode.AMBIGUOUS_STRUCTURE,
+        f"has contours of which it is not known whether they are holes, on {where}: {found.unclear[0][1]}",
+        "Store each contour once, or draw the hole farther from the edge, and send the structure set again.",
     )
 
 
-def _interpolate(roi: RoiContours, planes: _Planes, grid: Grid, step_mm: float) -> Region:
-    """Shape-based interpolation (Raya and Udupa 1990, doi:10.1109/42.52980) between the drawn planes.
-
-    Planes farther apart than one and a half usual steps are two parts of the ROI, with nothing between.
-    """
-    if step_mm > limits.MAX_CONTOUR_STEP_MM:
-        raise _error(
-            roi,
-            ErrorCode.UNSUPPORTED_GEOMETRY,
-            f"has contours {step_mm:.1f} mm apart, at most {limits.MAX_CONTOUR_STEP_MM:g} mm can be interpolated",
-            "Contour it on more slices.",
-        )
-    low, high = _bounds(grid)
-    drawn = _fill(planes.polygons, planes.plane, (0, *low[1:]), (len(planes.z_mm), *high[1:]))
-    if drawn.inside.size == 0:
-        return drawn
-    z_mm = planes.z_mm[drawn.start[0] : drawn.start[0] + drawn.inside.shape[0]]
-    z0, dz = grid.origin_mm[2], grid.spacing_mm[2]
-    half = 0.5 * step_mm * (1 - 1e-6)  # a slice just half a step beyond the last contour is outside
-    first = max(int(np.ceil((z_mm[0] - half - z0) / dz)), low[0])
-    last = min(int(np.floor((z_mm[-1] + half - z0) / dz)), high[0] - 1)
-    count = max(last - first + 1, 0)
-    if count * drawn.inside[0].size > limits.MAX_REGION_VOXELS:
-        raise TooLargeError(f"{count * drawn.inside[0].size} voxels")
-    inside = np.zeros((count, *drawn.inside.shape[1:]), dtype=np.bool_)
-    distance = _distances(drawn.inside, grid)
-    for k in range(count):
-        z = z0 + (first + k) * dz
-        above = int(np.searchsorted(z_mm, z))
-        below = above - 1
-        nearest = above if below < 0 or (above < len(z_mm) and z_mm[above] - z < z - z_mm[below]) else below
-        between = below >= 0 and above < len(z_mm) and z_mm[above] - z_mm[below] <= 1.5 * step_mm
-        if abs(z - z_mm[nearest]) <= limits.PLANE_TOLERANCE_MM:
-            inside[k] = drawn.inside[nearest]
-        elif between:
-            weight = (z - z_mm[below]) / (z_mm[above] - z_mm[below])
-            inside[k] = (1 - weight) * distance(below) + weight * distance(above) > 0
-        elif abs(z - z_mm[nearest]) <= half:
-            inside[k] = drawn.inside[nearest]
-    return Region((first, *drawn.start[1:]), inside)
-
-
-def _distances(inside: BoolVolume, grid: Grid) -> Callable[[int], FloatArray]:
-    """Signed distance from the edge of a plane's shape, mm, inside positive; the two latest planes are kept."""
-    kept: dict[int, FloatArray] = {}
-    sampling = (grid.spacing_mm[1], grid.spacing_mm[0])
-
-    def distance(plane: int) -> FloatArray:
-        if plane not in kept:
-            while len(kept) > 1:
-                del kept[min(kept)]
-            shape = np.pad(inside[plane], 1)
-            both = ndimage.distance_transform_edt(shape, sampling) - ndimage.distance_transform_edt(~shape, sampling)
-            kept[plane] = np.asarray(both[1:-1, 1:-1])
-        return kept[plane]
-
-    return distance
-
-
-def _check_crossing(roi: RoiContours, planes: _Planes, region: Region, notes: list[str]) -> None:
+def _check_crossing(roi: RoiContours, planes: Planes, found: Found, told: list[str]) -> None:
     """Refuse contours that cross others of their plane: nested ones are holes, side by side they are parts."""
-    claimed_twice = 0
-    for plane in np.flatnonzero(np.bincount(planes.plane) > 1):
-        polygons = [planes.polygons[i] for i in np.flatnonzero(planes.plane == plane)]
-        claimed_twice += _crossing_voxels(polygons)
-    if not claimed_twice:
+    crossing = np.flatnonzero(found.crossing_mm2)
+    if not crossing.size:
         return
-    text = f"has contours on one slice that cross each other ({claimed_twice} voxels lie in both)"
-    if claimed_twice > limits.MAX_CROSSING_FRACTION * max(region.count, 1):
-        raise _error(
+    share = found.crossing_mm2.sum() / max(found.area_mm2.sum(), 1e-9)
+    of_slice = (found.crossing_mm2[crossing] / np.maximum(found.area_mm2[crossing], 1e-9)).max()
+    text = (
+        f"contours on one slice that cross each other enclose {max(100 * share, 0.01):.2f} % of it both, on "
+        f"{heights_text(planes.z_mm[crossing].tolist())}"
+    )
+    if share > limits.MAX_CROSSING_FRACTION or of_slice > limits.MAX_CROSSING_FRACTION_OF_SLICE:
+        raise refusal(
             roi,
-            ErrorCode.UNSUPPORTED_GEOMETRY,
-            f"{text}: whether these are holes or belong to it is not known",
+            ErrorCode.AMBIGUOUS_STRUCTURE,
+            f"has {text}: whether these are holes or belong to it is not known",
             "Join the contours that cross, or cut them apart, and send the structure set again.",
         )
-    notes.append(f"{_name(roi)} {text}; they count as outside.")
+    told.append(f"{text}; that counts as outside")
 
 
-def _crossing_voxels(polygons: Sequence[FloatArray]) -> int:
-    if len(polygons) > limits.MAX_CONTOURS_ON_PLANE:
-        raise TooLargeError(f"{len(polygons)} contours on one slice")
-    low = np.array([p.min(axis=0) for p in polygons])
-    high = np.array([p.max(axis=0) for p in polygons])
-    apart = (low[:, None] > high[None, :]).any(axis=2)
-    pairs = np.argwhere(np.triu(~(apart | apart.T), 1))
-    if len(pairs) > limits.MAX_OVERLAPS_ON_PLANE:
-        raise TooLargeError(f"{len(pairs)} overlaps of contours on one slice")
-    found = 0
-    for i, j in pairs.tolist():
-        # Only the boxes' overlap is looked at; a nested one is wholly in it.
-        corner = np.floor(np.maximum(low[i], low[j])).astype(int)
-        end = np.ceil(np.minimum(high[i], high[j])).astype(int) + 1
-        both = [_whole(polygons[k], (int(corner[1]), int(corner[0])), (int(end[1]), int(end[0]))) for k in (i, j)]
-        common = int(np.count_nonzero(both[0] & both[1]))
-        nested = common == 0 or common in (_area(polygons[i]), _area(polygons[j]))
-        found += 0 if nested else common
-    return found
+def _check_winding(roi: RoiContours, filled: Filled, grid: Grid) -> None:
+    """Refuse an outline that goes round more than once: even-odd leaves out what lies within both rounds."""
+    dx, dy, _ = grid.spacing_mm
+    on_slice = off_slice_mm(filled.planes.z_mm, grid) <= tolerance_mm(grid)
+    for z, drawn, is_slice in zip(filled.planes.z_mm, filled.planes.outlines, on_slice, strict=True):
+        if len(drawn) != 1 or not is_slice:
+            continue
+        closed = np.vstack([drawn[0], drawn[0][:1]]) - drawn[0][0]
+        x, y = closed.T
+        wound_mm2 = float(abs(np.dot(x[:-1], y[1:]) - np.dot(x[1:], y[:-1])) / 2)
+        edge_mm2 = float(np.hypot(*np.diff(closed, axis=0).T).sum()) * max(dx, dy)
+        if wound_mm2 <= edge_mm2:
+            continue
+        k = round((float(z) - grid.origin_mm[2]) / grid.spacing_mm[2]) - filled.region.start[0]
+        enclosed_mm2 = int(np.count_nonzero(filled.region.inside[k])) * dx * dy
+        if enclosed_mm2 < limits.MIN_ENCLOSED_FRACTION * wound_mm2:
+            raise refusal(
+                roi,
+                ErrorCode.AMBIGUOUS_STRUCTURE,
+                f"has a contour at z = {z:.2f} mm that goes round more than once: it encloses "
+                f"{enclosed_mm2 / 100:.1f} cm² where it winds round {wound_mm2 / 100:.1f} cm²",
+                "Draw it as a simple outline, and send the structure set again.",
+            )
 
 
-def _whole(polygon: FloatArray, low: tuple[int, int], high: tuple[int, int]) -> BoolVolume:
-    """The polygon's voxels in the box ``low`` to ``high``, (y, x)."""
-    region = _fill([polygon], np.zeros(1, dtype=np.int64), (0, *low), (1, *high))
-    mask = np.zeros((high[0] - low[0], high[1] - low[1]), dtype=np.bool_)
-    if region.inside.size:
-        y, x = region.start[1] - low[0], region.start[2] - low[1]
-        ny, nx = region.inside.shape[1:]
-        # The column after the last one closes a row and may lie beyond the box.
-        cut = region.inside[0][:, : mask.shape[1] - x]
-        mask[y : y + ny, x : x + nx] = cut
-    return mask
+def _check_whole(roi: RoiContours, filled: Filled, rules: Rules, grid: Grid) -> None:
+    """Refuse where too much is missing between contours, or where what is drawn is not known."""
+    dz = grid.spacing_mm[2]
+    steps = np.diff(filled.planes.z_mm)
+    wide = steps - dz > rules.max_gap_mm + TIE_MM
+    if steps.size > 1 and np.count_nonzero(wide) > steps.size / 2:
+        raise refusal(
+            roi,
+            ErrorCode.INCOMPLETE_STRUCTURE,
+            f"has contours {np.median(steps):.1f} mm apart on slices of {dz:g} mm; at most {rules.max_gap_mm:g} mm "
+            "without a contour are interpolated (max_contour_gap_mm)",
+            "Contour it on more slices, or raise max_contour_gap_mm in the protocol.",
+        )
+    if not rules.is_whole:
+        return
+    if filled.open:
+        raise refusal(
+            roi,
+            ErrorCode.INCOMPLETE_STRUCTURE,
+            f"has no contour {_gaps_text(filled.open)}; at most {rules.max_gap_mm:g} mm are interpolated "
+            "(max_contour_gap_mm)",
+            "Contour the slices between, or raise max_contour_gap_mm in the protocol. Parts that are meant to be apart "
+            "need a ROI each; a derived structure 'A or B' joins them.",
+            gaps_mm=[[gap.low_mm, gap.high_mm] for gap in filled.open[:_LISTED]],
+        )
+    drawn = filled.planes.z_mm
+    lost = [
+        i
+        for i in roi.ignored
+        if i.points > 2
+        and np.isfinite(i.z_mm)
+        and (
+            i.z_mm < drawn[0]
+            or i.z_mm > drawn[-1]
+            or (not rules.is_outline and np.abs(drawn - i.z_mm).min() <= limits.PLANE_TOLERANCE_MM)
+        )
+    ]
+    if lost:
+        raise refusal(
+            roi,
+            ErrorCode.INCOMPLETE_STRUCTURE,
+            f"has contours that are not closed ({roi.kinds_ignored}; (3006,0042) Contour Geometric Type), on "
+            f"{heights_text([i.z_mm for i in lost])}: at its ends or beside closed ones, where what they enclose "
+            "cannot be interpolated",
+            "Close the contours (CLOSED_PLANAR), or remove them, and send the structure set again.",
+        )
 
 
-def _area(polygon: FloatArray) -> int:
-    low, high = np.floor(polygon.min(axis=0)).astype(int), np.ceil(polygon.max(axis=0)).astype(int) + 1
-    return int(np.count_nonzero(_whole(polygon, (int(low[1]), int(low[0])), (int(high[1]), int(high[0])))))
+def _said(roi: RoiContours, found: Found, filled: Filled, grid: Grid) -> list[str]:
+    """What was decided about a ROI, for the user."""
+    told = []
+    if roi.ignored:
+        at = [i.z_mm for i in roi.ignored if np.isfinite(i.z_mm)]
+        where = f", on {heights_text(at)}" if at else ""
+        told.append(f"contours that are not closed were left out ({roi.kinds_ignored}{where})")
+    if found.doubled_mm:
+        told.append(f"contours that are stored more than once were counted once, on {heights_text(found.doubled_mm)}")
+    if found.joined_mm:
+        told.append(
+            f"contours at {heights_text(found.joined_mm)} lie beside a slice that has its own: they count on it"
+        )
+    if filled.hollow_mm:
+        told.append(f"contours that enclose nothing were left out, on {heights_text(filled.hollow_mm)}")
+    if filled.between_slices:
+        told.append(
+            f"{filled.between_slices} of {len(filled.planes.z_mm)} contoured planes are not on one of the CT's slices "
+            f"of {grid.spacing_mm[2]:.2f} mm; slices were interpolated between them"
+        )
+    elif filled.interpolated_mm:
+        told.append(
+            f"{len(filled.interpolated_mm)} slices without a contour were interpolated between their neighbours, "
+            f"{heights_text(filled.interpolated_mm)}"
+        )
+    if filled.open:
+        told.append(f"has no contour {_gaps_text(filled.open)}; it counts as parts with nothing between")
+    return told
 
 
-def _place(roi: RoiContours, planes: _Planes, region: Region, grid: Grid, notes: list[str]) -> BoolVolume:
+def _gaps_text(gaps: Sequence[Gap]) -> str:
+    named = [
+        f"between z = {g.low_mm:.2f} and {g.high_mm:.2f} mm ({g.missing_mm:.1f} mm missing)" for g in gaps[:_LISTED]
+    ]
+    return ", ".join(named) + (f" and {len(gaps) - _LISTED} more gaps" if len(gaps) > _LISTED else "")
+
+
+def heights_text(z_mm: Sequence[float]) -> str:
+    """``z = -14.00, -10.00 mm``, at most `_LISTED` of them."""
+    ordered = sorted({round(z, 2) for z in z_mm})
+    more = f" and {len(ordered) - _LISTED} more" if len(ordered) > _LISTED else ""
+    return f"z = {', '.join(f'{z:.2f}' for z in ordered[:_LISTED])} mm{more}"
+
+
+def _place(roi: RoiContours, filled: Filled, grid: Grid, rules: Rules, told: list[str]) -> BoolVolume:
     """The region on the image's grid; what lies off the image is measured."""
+    region = filled.region
     start = np.array(region.start)
     low = np.maximum(start, 0)
     high = np.minimum(start + region.inside.shape, grid.shape)
     # calloc'ed pages that nothing is written to take no memory: a small structure costs little.
     mask = np.zeros(grid.shape, dtype=np.bool_)
+    kept = in_height = 0
     if (high > low).all():
         a, b = low - start, high - start
         part = region.inside[a[0] : b[0], a[1] : b[1], a[2] : b[2]]
         mask[low[0] : high[0], low[1] : high[1], low[2] : high[2]] = part
         kept = int(np.count_nonzero(part))
-    else:
-        kept = 0
+        in_height = int(np.count_nonzero(region.inside[a[0] : b[0]]))
     total = region.count
-    if kept == 0 and (total > 0 or _off_image(planes, grid)):
-        raise _error(
+    if kept == 0 and (total > 0 or _off_image(filled.planes, grid)):
+        raise refusal(
             roi,
             ErrorCode.STRUCTURE_OUTSIDE_IMAGE,
             "lies wholly outside of the CT",
             "Send the CT that the structures were drawn on.",
         )
     if total == 0:
-        raise _error(
+        raise refusal(
             roi, ErrorCode.EMPTY_STRUCTURE, "is smaller than one voxel of the CT", "Contour it larger, or leave it out."
         )
-    outside = 1 - kept / total
-    if outside > limits.MAX_OUTSIDE_FRACTION:
-        raise _error(
-            roi,
-            ErrorCode.STRUCTURE_OUTSIDE_IMAGE,
-            f"lies outside of the CT with {100 * outside:.1f} % of its volume",
-            "Send a CT that contains the structure.",
-            outside_percent=round(100 * outside, 2),
-        )
-    if outside > 0:
-        notes.append(f"{_name(roi)}: {100 * outside:.2f} % of its volume lies outside of the CT and was left out.")
+    _check_outside(roi, filled, (total, in_height, kept), grid, rules, told)
     return mask
 
 
-def _off_image(planes: _Planes, grid: Grid) -> bool:
+def _check_outside(
+    roi: RoiContours, filled: Filled, voxels: tuple[int, int, int], grid: Grid, rules: Rules, told: list[str]
+) -> None:
+    """Refuse, or tell, what of a ROI lies off the image; ``voxels``: all, on the CT's slices, on the image."""
+    total, in_height, kept = voxels
+    outside, beside = 1 - kept / total, 1 - kept / max(in_height, 1)
+    # The outline may go on above and below what was scanned; one that is off to the side is another patient's.
+    too_much = beside if rules.is_outline else 0.0 if rules.is_cut else outside
+    if too_much > (limits.MAX_OUTLINE_BESIDE_FRACTION if rules.is_outline else limits.MAX_OUTSIDE_FRACTION):
+        raise refusal(
+            roi,
+            ErrorCode.STRUCTURE_OUTSIDE_IMAGE,
+            f"lies outside of the CT with {100 * too_much:.1f} % of its volume",
+            "Send a CT that contains the structure.",
+            outside_percent=round(100 * too_much, 2),
+        )
+    if outside > 0:
+        drawn, slices = filled.planes.z_mm, grid.axis_mm(2)
+        told.append(
+            f"{max(100 * outside, 0.01):.2f} % of its volume lies outside of the CT and was left out (contours from "
+            f"z = {drawn[0]:.2f} to {drawn[-1]:.2f} mm, the CT from {slices[0]:.2f} to {slices[-1]:.2f} mm)"
+        )
+
+
+def _off_image(planes: Planes, grid: Grid) -> bool:
     """Whether the contours' box and the image's have nothing in common."""
-    points = np.concatenate(planes.polygons)
-    z = (planes.z_mm - grid.origin_mm[2]) / grid.spacing_mm[2]
-    low = (z.min(), points[:, 1].min(), points[:, 0].min())
-    high = (z.max(), points[:, 1].max(), points[:, 0].max())
-    return any(h < -0.5 or lo > n - 0.5 for lo, h, n in zip(low, high, grid.shape, strict=True))
+    points = np.concatenate([xy for drawn in planes.outlines for xy in drawn])
+    low_mm = (*points.min(axis=0).tolist(), float(planes.z_mm[0]))
+    high_mm = (*points.max(axis=0).tolist(), float(planes.z_mm[-1]))
+    for axis in range(3):
+        centres, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
+        if high_mm[axis] < centres[0] - half or low_mm[axis] > centres[-1] + half:
+            return True
+    return False
 
 
-def _name(roi: RoiContours) -> str:
-    return f"ROI {roi.name!r} (number {roi.number})"
-
-
-def _error(roi: RoiContours, code: ErrorCode, problem: str, remedy: str, **details: object) -> InputRefusedError:
+def refusal(roi: RoiContours, code: ErrorCode, problem: str, remedy: str, **details: object) -> InputRefusedError:
+    """Why a ROI cannot be used."""
     return InputRefusedError(
-        f"{_name(roi)} {problem}.", code=code, remedy=remedy, roi_number=roi.number, roi_name=roi.name, **details
+        f"{roi.title} {problem}.", code=code, remedy=remedy, roi_number=roi.number, roi_name=roi.name, **details
     )

@@ -87,7 +87,7 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
     ------
     RadiarchError
     """
-    from .planning import prepare
+    from .planning import overridden_rois, prepare
 
     parameters = parse_parameters(spec.workflow_id, spec.parameters)
     structures = {ref.name: ref for ref in spec.structures}
@@ -102,6 +102,9 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
                 fetched.images,
                 expected_patient_id=spec.patient_id,
                 body_roi=None if outline is None else outline.roi_number,
+                max_contour_gap_mm=parameters.max_contour_gap_mm,
+                computes_dose=isinstance(parameters, RecalculationParameters),
+                overridden_rois=overridden_rois(structures, parameters),
             )
             subject, refs = prepare(subject, structures, parameters)
         job = _Check(spec, here, subject, fetched.inputs, refs, timed)

@@ -143,6 +143,8 @@ class _Run:
                     expected_patient_id=spec.patient_id,
                     needed_rois=planning.needed_rois(spec.prescribed, structures, parameters),
                     body_roi=None if outline is None else outline.roi_number,
+                    max_contour_gap_mm=parameters.max_contour_gap_mm,
+                    overridden_rois=planning.overridden_rois(structures, parameters),
                 )
                 subject, structures = planning.prepare(subject, structures, parameters)
             del fetched  # the pixels are in `subject` now

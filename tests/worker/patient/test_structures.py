@@ -112,7 +112,7 @@ def test_two_parts_on_a_slice_are_both_inside() -> None:
 def test_contours_that_cross_are_refused_when_needed() -> None:
     study = study_of(Cylinder((-8.0, 0.0, 0.0), (15.0, 15.0), 63.0))
     _add(study, "PTV", Cylinder((8.0, 0.0, 0.0), (15.0, 15.0), 63.0))
-    assert refusal(study, needed=[2]).code == ErrorCode.UNSUPPORTED_GEOMETRY
+    assert refusal(study, needed=[2]).code == ErrorCode.AMBIGUOUS_STRUCTURE
     patient = load(study)
     assert 2 not in patient.structures
     assert any("cross each other" in n for n in patient.notes)
@@ -165,16 +165,16 @@ def test_contours_on_every_other_slice_are_interpolated() -> None:
 def test_parts_far_apart_are_not_joined() -> None:
     study = study_of(Cylinder((0.0, 0.0, -30.0), (15.0, 15.0), 33.0))
     _add(study, "PTV", Cylinder((0.0, 0.0, 30.0), (15.0, 15.0), 33.0))
-    patient = load(study, needed=[2])
+    patient = load(study)
     assert volumes_cc(patient)["PTV"] == pytest.approx(math.pi * 15**2 * 66 / 1000, rel=0.03)
-    assert any("have no contour and were left empty" in n for n in patient.notes)
+    assert any("it counts as parts with nothing between" in n for n in patient.notes)
 
 
 def test_contours_too_far_apart_are_refused_when_needed() -> None:
     study = study_of(SHAPES[0])
     item = faults.contours_of(study, "PTV")
     item.ContourSequence = item.ContourSequence[::5]
-    assert refusal(study, needed=[2]).code == ErrorCode.UNSUPPORTED_GEOMETRY
+    assert refusal(study, needed=[2]).code == ErrorCode.INCOMPLETE_STRUCTURE
 
 
 def _redraw(

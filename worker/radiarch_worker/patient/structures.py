@@ -167,6 +167,8 @@ def _check_winding(roi: RoiContours, filled: Filled, grid: Grid) -> None:
         if wound_mm2 <= edge_mm2:
             continue
         k = round((float(z) - grid.origin_mm[2]) / grid.spacing_mm[2]) - filled.region.start[0]
+        if not 0 <= k < filled.region.inside.shape[0]:  # far beyond the CT
+            continue
         enclosed_mm2 = int(np.count_nonzero(filled.region.inside[k])) * dx * dy
         if enclosed_mm2 < limits.MIN_ENCLOSED_FRACTION * wound_mm2:
             raise refusal(

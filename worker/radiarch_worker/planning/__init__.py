@@ -14,12 +14,12 @@ from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.model import Patient, PlanResult, Reporter
 
 from .impt import plan_basic, plan_optimized
-from .prepare import needed_rois, prepare
+from .prepare import needed_rois, overridden_rois, prepare
 from .proton import ProtonJob
 from .robust import plan_robust
 from .targets import untreated_notes
 
-__all__ = ["needed_rois", "plan", "prepare"]
+__all__ = ["needed_rois", "overridden_rois", "plan", "prepare"]
 
 _WORKFLOWS: Mapping[str, Callable[[ProtonJob], PlanResult]] = {
     "proton-impt-basic": plan_basic,

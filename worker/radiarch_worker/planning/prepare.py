@@ -33,6 +33,13 @@ def prepare(
     return override_densities(made.patient, made.structures, overrides, calibration), made.structures
 
 
+def overridden_rois(structures: Mapping[str, StructureRef], parameters: WorkflowParameters) -> tuple[int, ...]:
+    """Numbers of the ROIs whose density is overridden."""
+    overrides: tuple[DensityOverride, ...] = getattr(parameters, "overrides", ())
+    names = leaves([o.structure for o in overrides], parameters.derived)
+    return tuple(structures[name].roi_number for name in names if name in structures)
+
+
 def needed_rois(
     prescription: Prescription | None, structures: Mapping[str, StructureRef], parameters: WorkflowParameters
 ) -> tuple[int, ...]:

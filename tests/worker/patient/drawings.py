@@ -66,7 +66,7 @@ def _contour(z_mm: float, xy_mm: Floats) -> Dataset:
 
 def circle(radius_mm: float, *, at_mm: tuple[float, float] = (0.0, 0.0), points: int = 72) -> Floats:
     angle = 2 * np.pi * np.arange(points) / points
-    return np.asarray(at_mm) + radius_mm * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    return np.asarray(np.asarray(at_mm) + radius_mm * np.stack([np.cos(angle), np.sin(angle)], axis=1))
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> Floats:

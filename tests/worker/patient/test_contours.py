@@ -44,7 +44,7 @@ def moved(xy: Floats, x_mm: float, y_mm: float = 0.0) -> Floats:
 
 
 def finer(xy: Floats) -> Floats:
-    return np.stack([xy, (xy + np.roll(xy, -1, axis=0)) / 2], axis=1).reshape(-1, 2)
+    return np.asarray(np.stack([xy, (xy + np.roll(xy, -1, axis=0)) / 2], axis=1).reshape(-1, 2))
 
 
 COPIES: dict[str, Callable[[Floats], Floats]] = {

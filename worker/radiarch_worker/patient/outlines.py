@@ -138,12 +138,13 @@ def _key(points: FloatArray) -> bytes:
     whole = np.rint(points * 1000).astype(np.int64)
     whole = whole[(whole != np.roll(whole, 1, axis=0)).any(axis=1)]
     if len(whole) < 3:
-        return whole.tobytes()
+        return bytes(whole.tobytes())
     x, y = (whole - whole[0]).astype(np.float64).T
     if np.dot(x, np.roll(y, -1)) < np.dot(y, np.roll(x, -1)):
         whole = whole[::-1]
     start = int(np.lexsort((whole[:, 1], whole[:, 0]))[0])
-    return bytes(np.roll(whole, -start, axis=0).tobytes())
+    key: bytes = np.roll(whole, -start, axis=0).tobytes()
+    return key
 
 
 def _shoelace_mm2(points: FloatArray) -> float:

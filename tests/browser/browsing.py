@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ class Browser:
 
     def __init__(self, driver: webdriver.Chrome) -> None:
         self.driver = driver
+        self._urls: dict[str, str] = {}
 
     def open(self, url: str) -> None:
         self.driver.get("about:blank")  # else only the part behind # would change
@@ -100,16 +102,32 @@ class Browser:
     def complaints(self) -> list[str]:
         """Errors in the browser's console since the last time: of scripts, of the policy, failed requests."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]
+        self.answers()  # else they gather without end
         return [
             e["message"]
             for e in entries
             if e["level"] == "SEVERE" and not any(x in e["message"] for x in _MAY_BE_MISSING)
         ]
 
+    def answers(self) -> list[tuple[str, int]]:
+        """Address and status of every answer since the last time, also of those that pages may not see."""
+        found, urls = [], self._urls
+        for entry in self.driver.get_log("performance"):  # type: ignore[no-untyped-call]
+            event = json.loads(entry["message"])["message"]
+            about = event["params"]
+            if event["method"] == "Network.requestWillBeSent":
+                urls[about["requestId"]] = about["request"]["url"]
+            elif event["method"] == "Network.responseReceivedExtraInfo" and about["requestId"] in urls:
+                found.append((urls[about["requestId"]], about["statusCode"]))
+        return found
+
 
 @contextmanager
-def chromium(folder: Path, *, width: int = 1366, height: int = 900) -> Iterator[Browser]:
-    """Debian's Chromium with its own driver, a profile in ``folder``, and no way to the network."""
+def chromium(folder: Path, *, width: int = 1366, height: int = 900, names: Sequence[str] = ()) -> Iterator[Browser]:
+    """Debian's Chromium with its own driver, a profile in ``folder``, and no way to the network.
+
+    ``names`` are host names that lead to this machine.
+    """
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or "/usr/bin/chromium"
     for argument in (
@@ -125,11 +143,12 @@ def chromium(folder: Path, *, width: int = 1366, height: int = 900) -> Iterator[
         "--disable-sync",
         "--no-first-run",
         "--lang=en",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+        "--host-resolver-rules="
+        + ", ".join([*(f"MAP {n} 127.0.0.1" for n in names), "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]),
         f"--user-data-dir={folder / 'profile'}",
     ):
         options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver") or "/usr/bin/chromedriver"))
     try:
         driver.set_script_timeout(SETTLE_S)

@@ -2,6 +2,15 @@
 (function () {
   'use strict';
 
+  // Orthanc's own page says nothing about frames: where clicks could be stolen there is nothing to click
+  if (window.top !== window.self) {
+    try {
+      if (window.top.location.origin !== window.location.origin) throw new Error();
+    } catch (e) {
+      document.documentElement.style.display = 'none';
+    }
+  }
+
   var UID = /^[0-9.]{1,64}$/;
   var generation = 0;
 

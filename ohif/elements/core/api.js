@@ -6,6 +6,13 @@ const ROOT = new URL(import.meta.url).pathname.replace(/\/(static\/[^/]+\/)?elem
 /** Address of a place in the light page, such as `/plans/…`. */
 export const uiUrl = (path) => `${ROOT}/ui/#${path}`;
 
+// Orthanc's own answers have a status and nothing else
+const CODES = { 401: 'unauthorized', 403: 'forbidden' };
+const REMEDIES = {
+  401: 'Log in to Orthanc, then load the page again.',
+  403: `If ${location.origin} is this server's right address, add it to Radiarch.KnownHosts in Orthanc's configuration; Orthanc's log has the reason.`,
+};
+
 /** `{code, message, remedy, details}` of the service, or of what kept us from reaching it. */
 export class ApiError extends Error {
   constructor({ code, message, remedy, details = {} }, status = 0) {
@@ -69,9 +76,9 @@ export class Api {
     if (value && typeof value.message === 'string') throw new ApiError(value, response.status);
     throw new ApiError(
       {
-        code: response.status === 401 || response.status === 403 ? 'unauthorized' : 'internal',
+        code: CODES[response.status] ?? 'internal',
         message: `the service answered with status ${response.status}`,
-        remedy: response.status === 401 ? 'Log in to Orthanc, then load the page again.' : "See Orthanc's log.",
+        remedy: REMEDIES[response.status] ?? "See Orthanc's log.",
       },
       response.status,
     );

@@ -31,7 +31,7 @@ _MAX_DEPTH = 30
 
 _WORDS = ("minus", "cut", "by", "and", "or", "grown", "shrunk", "except", "mm")
 _TOKEN = re.compile(
-    r"""\s*(?: (?P<quoted>"[^"]*"|'[^']*') | (?P<number>\d+(?:\.\d+)?)(?=[\s(),"']|$)
+    r"""\s*(?: (?P<quoted>"[^"]*"|'[^']*') | (?P<number>[0-9]+(?:\.[0-9]+)?)(?=[\s(),"']|$)
     | (?P<paren>[()]) | (?P<comma>,) | (?P<word>[^\s(),"']+) )""",
     re.VERBOSE,
 )
@@ -288,7 +288,7 @@ class _Parser:
 
 def _token(kind: str, text: str, position: int) -> Iterator[_Token]:
     """A token; ``5mm`` is two."""
-    if kind == "word" and (m := re.fullmatch(r"(\d+(?:\.\d+)?)(mm)", text, re.IGNORECASE)):
+    if kind == "word" and (m := re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)(mm)", text, re.IGNORECASE)):
         yield _Token("number", m[1], position)
         yield _Token("word", m[2], position + m.end(1))
     else:

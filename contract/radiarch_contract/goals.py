@@ -23,14 +23,14 @@ from .states import GoalStatus
 MetricKind = Literal["D", "V", "Dmean", "Dmin", "Dmax", "CI", "HI"]
 Unit = Literal["%", "Gy", "cc", ""]
 
-_NUMBER = r"\d+(?:\.\d+)?"
+_NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 _METRIC = re.compile(
     rf"(?P<kind>Dmean|Dmin|Dmax|CI|HI|D|V)"
     rf"(?:(?P<arg>{_NUMBER})(?P<unit>%|Gy|cc)|\((?P<cc>{_NUMBER})cc\))?"
 )
 _OP = re.compile(r"≥|≤|>=|<=")
 _VALUE = re.compile(rf"(?P<num>{_NUMBER})\s*(?P<unit>%|Gy|cc)?")
-_PRIORITY = re.compile(r"[1-9]\d?")
+_PRIORITY = re.compile(r"[1-9][0-9]?")
 _EXTRA = re.compile(r"priority|tolerance")
 
 DEFAULT_PRIORITY = 10

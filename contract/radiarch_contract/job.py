@@ -11,6 +11,7 @@ from .errors import ErrorInfo, InvalidRequestError
 from .goals import GoalResult
 from .robustness import Robustness
 from .states import OutputKind, Stage
+from .strict import Strict
 from .structures import StructureRef
 from .workflows import GammaCriteria, Prescription
 
@@ -19,7 +20,7 @@ class _Wire(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class JobInput(_Wire):
+class JobInput(Strict):
     """An object in Orthanc that a job is about, besides the structure set and its images."""
 
     kind: Literal["rtplan", "rtdose", "reference_rtdose"]
@@ -32,14 +33,14 @@ class JobInput(_Wire):
     )
 
 
-class SessionRef(_Wire):
+class SessionRef(Strict):
     """The session that a plan belongs to: its worker reads and stores there, not in Orthanc."""
 
     id: str = Field(pattern=r"^[0-9a-f]{32}$")
     token: str = Field(pattern=r"^[0-9a-f.]{1,128}$", repr=False, description="Of this plan; none after its end.")
 
 
-class JobSpec(_Wire):
+class JobSpec(Strict):
     """Everything that a worker needs to plan; the same for every attempt but for ``attempt``."""
 
     plan_id: str = Field(pattern=r"^[0-9a-f]{32}$")

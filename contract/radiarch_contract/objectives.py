@@ -5,7 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from .strict import Asked
 
 
 class ObjectiveMetric(StrEnum):
@@ -18,15 +20,13 @@ class ObjectiveMetric(StrEnum):
     DVH_MAX = "DVHMax"  # at most volume_percent gets more than dose_gy
 
 
-class Objective(BaseModel):
+class Objective(Asked):
     """One quadratic penalty.
 
     ``structure`` is a name in the plan's structure map (a TG-263 name or the RTSTRUCT's own ROI
     name). ``dose_gy`` is the total over all fractions, RBE-weighted for protons, like the
     prescription.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     structure: str = Field(min_length=1, max_length=64)
     metric: ObjectiveMetric

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from .derived import Definitions, leaves
 from .errors import RadiarchError
 from .goals import Goal
 from .objectives import Objective
+from .strict import Asked, Lines
 from .structures import Pattern, StructureSelector
 from .workflows import Beam, Prescription, get_workflow, parse_parameters
 
@@ -36,10 +37,8 @@ GoalText = Annotated[str, Field(max_length=120), AfterValidator(_goal)]
 WorkflowId = Annotated[str, AfterValidator(_workflow)]
 
 
-class PrioritisedGoal(BaseModel):
+class PrioritisedGoal(Asked):
     """A goal with its priority and tolerance beside it; written behind its text it means the same."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     goal: GoalText
     priority: int | None = Field(default=None, ge=1, le=99, description="1 comes first.")
@@ -63,10 +62,8 @@ Goals = Annotated[
 ]
 
 
-class Match(BaseModel):
+class Match(Asked):
     """Conditions that must all hold; patterns are searched, case-insensitive. An empty match fits everything."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     structures: tuple[str, ...] = Field(
         default=(), description="Names that must be found, besides the target and the required selectors."
@@ -81,14 +78,12 @@ class Match(BaseModel):
     manufacturer: Pattern | None = Field(default=None, description="Of the arriving plan or dose.")
 
 
-class Protocol(BaseModel):
+class Protocol(Asked):
     """One YAML file in ``orthanc-config/protocols``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     title: str = Field(min_length=1, max_length=200)
-    description: str = ""
+    description: Annotated[str, Field(max_length=10_000), Lines()] = ""
     priority: int = Field(
         default=0, description="The matching protocol with the highest priority wins; then the id's order."
     )

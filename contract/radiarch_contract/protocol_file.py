@@ -1,6 +1,6 @@
 """Reading protocols from YAML files; an error names file, line and field. Plugin and client share it.
 
-The one module of the contract that needs PyYAML; no other imports it. Matching is the plugin's business.
+With `plain_yaml` the one module of the contract that needs PyYAML; no other imports them. Matching is the plugin's.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from .errors import ErrorCode, InvalidRequestError, RadiarchError
+from .plain_yaml import PlainLoader
 from .protocol import Protocol
 
 MAX_BYTES = 1024 * 1024
@@ -116,7 +117,7 @@ def _parse(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path_, int]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as e:
         raise InvalidProtocolsError([Problem(file, data.count(b"\n", 0, e.start) + 1, "", "not UTF-8 text")]) from None
-    loader = yaml.SafeLoader(text)
+    loader = PlainLoader(text)
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):

@@ -14,10 +14,11 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from ._tg263_dict import SYNONYMS
 from .errors import ErrorCode, InputRefusedError
+from .strict import Asked, Strict
 
 MAX_NAMED = 10
 """ROIs of one ambiguous name that a message lists."""
@@ -34,20 +35,16 @@ def _is_pattern(value: str) -> str:
 Pattern = Annotated[str, Field(max_length=200), AfterValidator(_is_pattern)]
 
 
-class StructureSelector(BaseModel):
+class StructureSelector(Asked):
     """How a protocol finds one structure: exact names first, then TG-263 synonyms, then patterns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     names: tuple[str, ...] = ()
     patterns: tuple[Pattern, ...] = Field(default=(), description="Tried in this order.")
     required: bool = False
 
 
-class Roi(BaseModel):
+class Roi(Strict):
     """One item of an RTSTRUCT's StructureSetROISequence with its interpreted type."""
-
-    model_config = ConfigDict(frozen=True)
 
     number: int
     name: str
@@ -59,10 +56,8 @@ class Roi(BaseModel):
         return f"{self.name!r} (ROI {self.number})"
 
 
-class StructureRef(BaseModel):
+class StructureRef(Strict):
     """A name used by objectives and goals, and the ROI that it stands for in this RTSTRUCT."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     roi_number: int

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
@@ -14,6 +14,7 @@ from .normalisation import Normalisation
 from .objectives import Objective
 from .robustness import ErrorMm, Strategy
 from .states import OutputKind
+from .strict import STORED, Asked
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
 Vector3 = tuple[Coordinate, Coordinate, Coordinate]
@@ -24,10 +25,8 @@ DEFAULT_MAX_CONTOUR_GAP_MM = 10.0
 Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
-class TargetDose(BaseModel):
+class TargetDose(Asked):
     """A dose to a target, total over all fractions."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: str = Field(min_length=1, max_length=64, description="Name of the target structure.")
     dose_gy: float = Field(gt=0, le=120, description="Total dose over all fractions in Gy (RBE-weighted for protons).")
@@ -55,17 +54,15 @@ class Prescription(TargetDose):
     @property
     def targets(self) -> tuple[TargetDose, ...]:
         """All targets, the main one first."""
-        return (TargetDose(target=self.target, dose_gy=self.dose_gy), *self.more)
+        return (TargetDose.model_construct(target=self.target, dose_gy=self.dose_gy), *self.more)  # it is validated
 
     def dose_of_gy(self, structure: str) -> float:
         """A target's own dose; for everything else the main target's."""
         return next((t.dose_gy for t in self.targets if t.target == structure), self.dose_gy)
 
 
-class Beam(BaseModel):
+class Beam(Asked):
     """A static beam; angles are IEC 61217, degrees."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     gantry_deg: float = Field(ge=0, lt=360)
     couch_deg: float = Field(default=0.0, ge=0, lt=360)
@@ -77,10 +74,8 @@ class Beam(BaseModel):
     )
 
 
-class DensityOverride(BaseModel):
+class DensityOverride(Asked):
     """What a structure is counted as, instead of what the CT says: HU, or a mass density by the CT's calibration."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     structure: str = Field(min_length=1, max_length=64)
     hu: float | None = Field(default=None, ge=-1024, le=30_000)
@@ -96,10 +91,8 @@ class DensityOverride(BaseModel):
         return self
 
 
-class Adaptation(BaseModel):
+class Adaptation(Asked):
     """How far objectives may be tuned so that goals are met."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_rounds: int = Field(default=20, ge=1, le=100, description="Each optimises again from where the last one ended.")
     weight_limits: tuple[Factor, Factor] = Field(
@@ -118,10 +111,8 @@ class Adaptation(BaseModel):
         return self
 
 
-class WorkflowParameters(BaseModel):
+class WorkflowParameters(Asked):
     """Base of every workflow's parameters."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     derived: Definitions = Field(
         default={},
@@ -279,10 +270,8 @@ class ImptRobustParameters(ProtonParameters):
         return self
 
 
-class GammaCriteria(BaseModel):
+class GammaCriteria(Asked):
     """Criteria of a gamma index; percentages are of the reference's maximum, or of its dose at each point."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dose_percent: float = Field(default=3.0, ge=0.5, le=20)
     distance_mm: float = Field(default=3.0, ge=0.5, le=20)
@@ -435,8 +424,13 @@ def get_workflow(workflow_id: str) -> Workflow:
         ) from None
 
 
-def parse_parameters(workflow_id: str, parameters: Mapping[str, Any]) -> WorkflowParameters:
+def parse_parameters(workflow_id: str, parameters: Mapping[str, Any], *, stored: bool = False) -> WorkflowParameters:
     """Validate parameters against the workflow's model.
+
+    Parameters
+    ----------
+    stored
+        Whether they were accepted before and kept: their texts are taken as they are.
 
     Raises
     ------
@@ -445,7 +439,7 @@ def parse_parameters(workflow_id: str, parameters: Mapping[str, Any]) -> Workflo
     """
     workflow = get_workflow(workflow_id)
     try:
-        return workflow.parameters.model_validate(dict(parameters))
+        return workflow.parameters.model_validate(dict(parameters), context=STORED if stored else None)
     except ValidationError as e:
         raise validation_error(e, f"parameters of {workflow_id}") from None
 
@@ -455,7 +449,8 @@ def validation_error(
 ) -> InvalidRequestError:
     """Pydantic's findings as our error; values are not repeated (they may hold patient data)."""
     errors = [
-        {"field": ".".join(str(p) for p in item["loc"]), "message": item["msg"]} for item in e.errors(include_url=False)
+        {"field": ".".join(str(p) for p in item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
+        for item in e.errors(include_url=False)
     ]
     first = "; ".join(f"{x['field']}: {x['message']}" for x in errors[:3])
     return InvalidRequestError(

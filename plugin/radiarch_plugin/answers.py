@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 from radiarch_contract.errors import ErrorCode, ErrorInfo
@@ -21,6 +21,7 @@ from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.robustness import DvhBand, Robustness
 from radiarch_contract.states import ArrivalState, GoalStatus, Origin, PlanState, Stage
+from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
@@ -278,13 +279,11 @@ class ComparisonAnswer(View):
     notes: tuple[str, ...] = Field(description="In what they differ besides, and what that means.")
 
 
-class ApprovalRequest(BaseModel):
+class ApprovalRequest(Asked):
     """A person's decision about a result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     decision: Literal["approved", "rejected", "withdrawn"]
-    comment: str = Field(default="", max_length=2000)
+    comment: Annotated[str, Field(max_length=2000), Lines()] = ""
 
 
 class JobAnswer(View):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
 from radiarch_contract.job import JobInput
 from radiarch_contract.protocol import GoalText
 from radiarch_contract.states import Origin
+from radiarch_contract.strict import Asked
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
@@ -45,9 +46,7 @@ class StoredObjects(Protocol):
 Label = Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="Shown in lists.")]
 
 
-class _CheckRequest(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
+class _CheckRequest(Asked):
     rtstruct_sop_instance_uid: Uid | None = Field(
         default=None, description="Null: the one that the object, or the plan of the dose, names."
     )

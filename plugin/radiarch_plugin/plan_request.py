@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from radiarch_contract.derived import Definitions, leaves
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin
+from radiarch_contract.strict import Asked
 from radiarch_contract.structures import (
     Ambiguity,
     Rank,
@@ -48,10 +49,8 @@ GivenStructures = Annotated[
 ]
 
 
-class PrescriptionRequest(BaseModel):
+class PrescriptionRequest(Asked):
     """What to prescribe; with a protocol, what is left out is taken from it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     target: Name | None = None
     dose_gy: float | None = Field(default=None, gt=0, le=120, description="Total over all fractions, Gy.")
@@ -61,14 +60,12 @@ class PrescriptionRequest(BaseModel):
     )
 
 
-class PlanRequest(BaseModel):
+class PlanRequest(Asked):
     """Ask for a plan of a structure set that is stored in Orthanc.
 
     Start from a protocol, a workflow, or a protocol with another workflow; what is given here takes the place of
     what the protocol says.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     rtstruct_sop_instance_uid: Uid
     protocol_id: str | None = Field(default=None, max_length=63)

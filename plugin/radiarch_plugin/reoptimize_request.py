@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals
 from radiarch_contract.states import Origin
+from radiarch_contract.strict import Asked
 from radiarch_contract.structures import StructureRef, StructureSelector
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
@@ -28,13 +29,11 @@ from .rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from .store import NewPlan, PlanView
 
 
-class ReoptimizeRequest(BaseModel):
+class ReoptimizeRequest(Asked):
     """What is to be different from the parent; everything else stays as the parent has it.
 
     A list that is given replaces the parent's; of ``parameters`` and ``prescription``, those that are given.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
     goals: Goals | None = None

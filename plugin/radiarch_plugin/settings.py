@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, field_validator
+from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_pascal
 from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.strict import Strict
 
 from .request_filter import KnownHosts
 from .sessions.limits import SessionSettings
@@ -20,13 +21,13 @@ class InvalidSettingsError(InvalidRequestError):
     """The section ``Radiarch`` cannot be used."""
 
 
-class Settings(BaseModel):
+class Settings(Strict):
     """Settings with their defaults; in the file the names are written like ``RedisUrl``.
 
     URLs may hold passwords: they are never written to a log (``repr`` leaves them out).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_pascal)
+    model_config = ConfigDict(alias_generator=to_pascal)
 
     site_packages: str | None = Field(default=None, description="Where the plugin's Python packages are.")
     redis_url: str = Field(default="redis://127.0.0.1:6379/0", pattern=r"^(redis|rediss|unix)://", repr=False)

@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from radiarch_client import Radiarch
 from radiarch_client.cli._base import Exit
@@ -73,8 +74,9 @@ def test_a_roi_is_named_by_its_number(radiarch: Command, stored: Stored) -> None
 def test_a_waiting_plan_lists_the_images_that_are_missing(
     radiarch: Command, client: Radiarch, served: Served, study: PhantomStudy, tmp_path: Path
 ) -> None:
-    client.orthanc.upload((tmp_path / "case" / "RTSTRUCT.dcm").read_bytes())
+    stored_id = client.orthanc.upload((tmp_path / "case" / "RTSTRUCT.dcm").read_bytes())
     waiting = client.create_plan(str(study.rtstruct.SOPInstanceUID), protocol="test-box")
+    httpx.delete(f"{served.orthanc_url}/instances/{stored_id}", trust_env=False).raise_for_status()
     assert waiting.missing_instances == len(study.images)
     for command in ("status", "show"):
         out = radiarch(command, waiting.id).out

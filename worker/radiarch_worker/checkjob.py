@@ -89,7 +89,7 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
     """
     from .planning import overridden_rois, prepare
 
-    parameters = parse_parameters(spec.workflow_id, spec.parameters)
+    parameters = parse_parameters(spec.workflow_id, spec.parameters, stored=True)
     structures = {ref.name: ref for ref in spec.structures}
     with pacs.Orthanc(here.settings, here.link.log, spec.session) as orthanc:
         here.link.stage(Stage.LOADING_DATA)

@@ -20,6 +20,7 @@ from radiarch_contract.errors import EngineError, ErrorCode, ErrorInfo, Radiarch
 from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
 from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind, Stage
+from radiarch_contract.strict import STORED
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import get_workflow, parse_parameters
 
@@ -44,7 +45,7 @@ def run_plan(spec: dict[str, Any]) -> None:
         A `JobSpec` as JSON has it.
     """
     here = context.current()
-    parsed = JobSpec.model_validate(spec)
+    parsed = JobSpec.model_validate(spec, context=STORED)
     here.link.result(_finite(_Run(parsed, here).result()))
 
 
@@ -129,7 +130,7 @@ class _Run:
         from . import dicom, evaluation, patient, planning
 
         spec, link = self.spec, self.here.link
-        parameters = parse_parameters(spec.workflow_id, spec.parameters)
+        parameters = parse_parameters(spec.workflow_id, spec.parameters, stored=True)
         structures: Mapping[str, StructureRef] = {ref.name: ref for ref in spec.structures}
         with pacs.Orthanc(self.here.settings, link.log, spec.session) as orthanc:
             link.stage(Stage.LOADING_DATA)

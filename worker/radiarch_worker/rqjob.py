@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from pydantic import ValidationError
 from radiarch_contract import transport
 from radiarch_contract.job import JobSpec
+from radiarch_contract.strict import STORED
 from rq.exceptions import NoSuchJobError
 from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
@@ -65,7 +66,7 @@ class PlanJob(Job):
         if kwargs or not isinstance(args, list) or len(args) != 1 or not isinstance(args[0], dict):
             raise RefusedJobError("its arguments are not exactly one object")
         try:
-            spec = JobSpec.model_validate_json(json.dumps(args[0]))
+            spec = JobSpec.model_validate_json(json.dumps(args[0]), context=STORED)
         except (ValidationError, ValueError, RecursionError) as e:
             fields = {".".join(map(str, i["loc"])) for i in e.errors()} if isinstance(e, ValidationError) else set()
             raise RefusedJobError(

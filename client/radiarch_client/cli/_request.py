@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import yaml
+from radiarch_contract import plain_yaml
 
 _FILE_LIMIT_BYTES = 1024 * 1024
 _NUMBERED = re.compile(r"\s*#([0-9]{1,9})\s*")
@@ -59,7 +60,7 @@ def read_file(path: Path, allowed: frozenset[str]) -> dict[str, Any]:
     if len(data) > _FILE_LIMIT_BYTES:
         raise click.UsageError(f"{path}: {len(data)} bytes, at most {_FILE_LIMIT_BYTES} are read")
     try:
-        value = yaml.safe_load(data)
+        value = plain_yaml.load(data)
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise click.UsageError(f"{path}: neither YAML nor JSON: {e}") from None
     if not isinstance(value, dict) or not set(value) <= allowed:
@@ -82,7 +83,7 @@ def rois(given: Sequence[str]) -> dict[str, str | int]:
 
 def value_of(text: str) -> Any:
     try:
-        return yaml.safe_load(text)
+        return plain_yaml.load(text)
     except (yaml.YAMLError, ValueError, RecursionError):
         return text
 

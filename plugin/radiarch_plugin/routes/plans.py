@@ -14,6 +14,7 @@ from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
 from radiarch_contract.states import PlanState
+from radiarch_contract.strict import STORED
 from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 
 from radiarch_plugin.answers import (
@@ -211,14 +212,14 @@ def summary(plan: PlanView) -> PlanSummary:
 
 def plan_answer(plan: PlanView) -> PlanAnswer:
     return PlanAnswer(
-        **summary(plan).model_dump(),
+        **dict(summary(plan)),
         requested_by=plan.requested_by,
         inputs=plan.inputs,
         approval=plan.approvals[-1] if plan.approvals else None,
         approvals=plan.approvals,
         request=plan.request,
         parameters=plan.parameters,
-        objectives=tuple(Objective.model_validate(o) for o in plan.objectives),
+        objectives=tuple(Objective.model_validate(o, context=STORED) for o in plan.objectives),
         goals=plan.goals or tuple(map(_open_goal, plan.goal_texts)),
         missing_sop_instance_uids=plan.missing_uids,
         structures=plan.structures,
@@ -257,7 +258,7 @@ def _beams(plan: PlanView) -> tuple[BeamResult | Beam, ...]:
     if plan.beams:
         return plan.beams
     try:
-        parameters = parse_parameters(plan.workflow_id, plan.parameters)
+        parameters = parse_parameters(plan.workflow_id, plan.parameters, stored=True)
     except RadiarchError:  # made by another version with other parameters
         return ()
     return parameters.planned_beams if isinstance(parameters, ProtonParameters) else ()

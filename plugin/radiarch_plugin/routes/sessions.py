@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, Header, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.states import OutputKind, PlanState
+from radiarch_contract.strict import Asked
 from radiarch_contract.transport import SESSION_HEADER
 
 from radiarch_plugin.answers import View
@@ -43,19 +44,15 @@ _FILES: dict[str, Any] = {
 }
 
 
-class SessionRequest(BaseModel):
+class SessionRequest(Asked):
     """For how long the session is to live, and a name for whoever looks at it; never a patient's name."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ttl_s: float | None = Field(default=None, ge=1, description="Seconds from now; null: the server's own choice.")
     label: str = Field(default="", pattern=r"^[ -~]{0,64}$")
 
 
-class ProlongRequest(BaseModel):
+class ProlongRequest(Asked):
     """A new time to live, longer or shorter."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     ttl_s: float = Field(ge=1, description="Seconds from now.")
 

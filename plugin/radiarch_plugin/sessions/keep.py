@@ -12,10 +12,11 @@ from io import BytesIO
 from typing import Any
 
 import pydicom
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, RadiarchError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.states import ArrivalState, PlanState
+from radiarch_contract.strict import Asked
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import undefer
@@ -33,10 +34,8 @@ from .session import Session
 log = logging.getLogger(__name__)
 
 
-class KeepRequest(BaseModel):
+class KeepRequest(Asked):
     """What is to stay in Orthanc when the session has ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     plans: tuple[str, ...] | None = Field(default=None, max_length=1000, description="Null: all that succeeded.")
     inputs: bool = Field(default=False, description="Also the structure sets, images and doses they were made of.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_pascal
+from radiarch_contract.strict import Strict
 
 MB = 1 << 20
 MAX_UPLOAD_BYTES = 128 * MB
@@ -12,10 +13,10 @@ MAX_INSTANCE_BYTES = 256 * MB
 """Of one object, unpacked; workers read no larger ones."""
 
 
-class SessionSettings(BaseModel):
+class SessionSettings(Strict):
     """What all sessions together, and each of them, may take."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_pascal, populate_by_name=True)
+    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True)
 
     enabled: bool = True
     folder: str = Field(default="", description="Empty: radiarch-sessions in Orthanc's storage folder.")

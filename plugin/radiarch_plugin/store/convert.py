@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobInput, JobResult
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
+from radiarch_contract.strict import STORED
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
@@ -60,7 +61,7 @@ def result_texts(result: JobResult) -> tuple[str, str]:
 
 def prescription_of(document: PlanDocumentRow) -> Prescription | None:
     found = json.loads(document.prescription)
-    return None if found is None else Prescription.model_validate(found)
+    return None if found is None else Prescription.model_validate(found, context=STORED)
 
 
 def inputs_of(document: PlanDocumentRow) -> tuple[JobInput, ...]:

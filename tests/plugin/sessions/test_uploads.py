@@ -223,7 +223,16 @@ def test_sessions_and_plans_are_bounded_and_labels_plain(world: World, study: Ph
     for _ in range(world.settings.max_sessions - 1):
         world.open()
     assert world.http.post(f"{API_PREFIX}/sessions", json={}).status_code == 409
-    for wrong in ({"ttl_s": 0}, {"ttl_s": 1e9}, {"ttl_s": "NaN"}, {"label": "é" * 3}, {"label": "x" * 65}, {"x": 1}):
+    for wrong in (
+        {"ttl_s": 0},
+        {"ttl_s": True},
+        {"ttl_s": "60"},
+        {"ttl_s": 1e9},
+        {"ttl_s": "NaN"},
+        {"label": "é" * 3},
+        {"label": "x" * 65},
+        {"x": 1},
+    ):
         assert world.http.post(f"{API_PREFIX}/sessions", json=wrong).status_code == 422, wrong
 
 

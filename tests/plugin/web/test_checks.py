@@ -71,6 +71,23 @@ def refused(api: Api, path: str, body: dict[str, Any]) -> dict[str, Any]:
     return error
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/evaluations", {"prescription": PRESCRIPTION | {"fractions": True}}),
+        ("/evaluations", {"gamma": {"dose_percent": "3"}}),
+        ("/evaluations", {"goals": ["PTV\0: Dmean >= 10 Gy"]}),
+        ("/recalculations", {"prescription": PRESCRIPTION | {"dose_gy": "60"}}),
+        ("/recalculations", {"parameters": {"meterset_scale": True}}),
+        ("/recalculations", {"parameters": {"gamma": {"distance_mm": "3"}}}),
+    ],
+)
+def test_nothing_is_taken_for_what_it_is_not(api: Api, stored: Stored, path: str, fields: dict[str, Any]) -> None:
+    name, thing = ("rtdose", stored.dose) if path == "/evaluations" else ("rtplan", stored.plan)
+    error = refused(api, path, {f"{name}_sop_instance_uid": thing.SOPInstanceUID, **fields})
+    assert error["code"] == ErrorCode.INVALID_REQUEST
+
+
 @pytest.mark.parametrize("path", ["/evaluations", "/recalculations"])
 def test_an_ambiguous_structure_is_refused(api: Api, datasets: Stored, path: str) -> None:
     twins = faults.copied_roi(datasets.study, "PTV", "PTV").rtstruct

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 from pydicom.uid import UID
 from radiarch_contract.errors import ErrorCode
-from radiarch_contract.job import BeamResult, DvhCurve, JobResult, Output, StructureMetrics
+from radiarch_contract.job import BeamResult, DvhCurve, JobResult, JobSpec, Output, StructureMetrics
+from radiarch_contract.strict import STORED
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
+from radiarch_plugin.store.tables import PlanDocumentRow
+from sqlalchemy import select
 
 from tests.phantoms import PhantomStudy, faults
 from tests.plugin.web.conftest import Api
@@ -137,6 +140,83 @@ def test_images_that_are_not_there_yet_are_waited_for(api: Api, study: PhantomSt
 )
 def test_a_wrong_request_is_refused_by_name(api: Api, stored_uid: str, fields: dict[str, Any], code: ErrorCode) -> None:
     assert refused(api, stored_uid, **fields)["code"] == code
+
+
+RX = {"target": "PTV", "dose_gy": 60, "fractions": 30}
+OBJECTIVE = {"structure": "PTV", "metric": "DMin", "dose_gy": 60}
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"prescription": RX | {"fractions": True}}, "prescription.fractions"),
+        ({"prescription": RX | {"fractions": "30"}}, "prescription.fractions"),
+        ({"prescription": RX | {"fractions": 30.0}}, "prescription.fractions"),
+        ({"prescription": RX | {"dose_gy": "60"}}, "prescription.dose_gy"),
+        ({"prescription": RX | {"dose_gy": True}}, "prescription.dose_gy"),
+        ({"prescription": RX | {"target": "PTV\0"}}, "prescription.target"),
+        ({"prescription": RX | {"more": [{"target": "OAR", "dose_gy": "9"}]}}, "prescription.more.0.dose_gy"),
+        ({"beams": [{"gantry_deg": "90"}]}, "beams.0.gantry_deg"),
+        ({"beam_count": True}, "beam_count"),
+        ({"parameters": {"seed": True}}, "seed"),
+        ({"parameters": {"spot_spacing_mm": "6"}}, "spot_spacing_mm"),
+        ({"parameters": {"let": "no"}}, "let"),
+        ({"parameters": {"overrides": [{"structure": "PTV\0", "hu": 1}]}}, "overrides.0.structure"),
+        ({"goals": ["PTV\0: D95% >= 95%"]}, "goals.0"),
+        ({"goals": [{"goal": "PTV: D95% >= 95%", "priority": "1"}]}, "goals.0"),
+        ({"derived": {"A\0": "PTV grown 2 mm"}}, "derived"),
+        ({"structures": {"PTV": True}}, "structures.PTV"),
+        ({"structures": {"PTV": 2.0}}, "structures.PTV"),
+        ({"label": 5}, "label"),
+        ({"objectives": [OBJECTIVE | {"weight": "1"}], "workflow_id": "proton-impt-optimized"}, "objectives.0.weight"),
+    ],
+)
+def test_nothing_is_taken_for_what_it_is_not(api: Api, stored_uid: str, fields: dict[str, Any], field: str) -> None:
+    error = refused(api, stored_uid, **{**BASIC, **fields})
+    assert error["code"] == "invalid_request"
+    assert any(x["field"].startswith(field) for x in error["details"]["errors"]), error
+
+
+def test_numbers_that_are_none_are_refused_in_any_spelling(api: Api, stored_uid: str) -> None:
+    for text in ("NaN", "Infinity", "1e999", "true", '"60"', "[60]", "6_0"):
+        body = json.dumps({"rtstruct_sop_instance_uid": stored_uid, **BASIC}).replace(
+            '"dose_gy": 60', f'"dose_gy": {text}'
+        )
+        answer = api.http.post("/radiarch/api/v1/plans", content=body, headers={"Content-Type": "application/json"})
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request"), text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"prescription": {"dose_gy": "50"}},
+        {"prescription": {"fractions": True}},
+        {"parameters": {"seed": True}},
+        {"parameters": {"beams": [{"gantry_deg": True}]}},
+        {"goals": ["PTV\0: D95% >= 95%"]},
+        {"objectives": [OBJECTIVE | {"dose_gy": "9"}]},
+        {"label": "A\0"},
+    ],
+)
+def test_neither_is_it_when_a_plan_is_optimised_again(api: Api, stored_uid: str, body: dict[str, Any]) -> None:
+    plan = asked(api, stored_uid, protocol_id="box")
+    answer = api.post(f"/plans/{plan['id']}/reoptimize", body)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
+
+
+def test_a_plan_that_was_stored_with_an_odd_name_is_still_shown(api: Api, stored_uid: str) -> None:
+    plan = asked(api, stored_uid, protocol_id="box")
+    with api.store.database.write() as session:
+        (document,) = session.scalars(select(PlanDocumentRow)).all()
+        document.prescription = document.prescription.replace("PTV", "PTV\\u0000")
+        document.parameters = document.parameters.replace("PTV", "PTV\\u0000")
+    shown = api.get(f"/plans/{plan['id']}")
+    assert (shown.status_code, shown.json()["prescription"]["target"]) == (200, "PTV\0")
+    assert shown.json()["objectives"][0]["structure"] == "PTV\0"
+    assert len(api.get("/plans").json()["items"]) == 1
+    spec = api.store.attempts.begin(plan["id"])
+    assert spec is not None
+    assert JobSpec.model_validate(spec.model_dump(mode="json"), context=STORED) == spec
 
 
 def test_an_unknown_structure_is_answered_with_those_that_exist(api: Api, study: PhantomStudy) -> None:

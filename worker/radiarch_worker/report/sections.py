@@ -13,6 +13,7 @@ from radiarch_contract.objectives import Objective
 from radiarch_contract.pictures import Plane
 from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import GoalStatus, OutputKind
+from radiarch_contract.strict import STORED
 from radiarch_contract.uids import sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
 
@@ -421,7 +422,7 @@ def _swatch(pages: Pages, x_mm: float, y_mm: float, *, style: object) -> None:
 
 def objectives(flow: Flow, spec: JobSpec) -> None:
     """What the optimiser was asked for, where the workflow takes objectives."""
-    given = [Objective.model_validate(o) for o in spec.parameters.get("objectives") or ()]
+    given = [Objective.model_validate(o, context=STORED) for o in spec.parameters.get("objectives") or ()]
     if not given:
         return
     rows = [

@@ -103,6 +103,7 @@ class Output(_Wire):
     sop_instance_uid: str
     series_instance_uid: str
     orthanc_id: str
+    sha256: str = Field(description="`identity.dataset_sha256` of what Orthanc had when it was stored.")
 
 
 class DvhCurve(_Wire):

@@ -24,8 +24,13 @@ STORE_HEADER = "Radiarch-Store-Token"
 
 
 def session_store_path(session_id: str) -> str:
-    """Where a session answers a worker as Orthanc does at its root: find, file, store, delete."""
+    """Where a session answers a worker as Orthanc does at its root: find, file, store."""
     return f"{API_PREFIX}/sessions/{session_id}/store"
+
+
+def result_store_path(plan_id: str, attempt: int) -> str:
+    """Where the plugin takes an attempt's results for Orthanc, which it does for as long as the attempt counts."""
+    return f"{API_PREFIX}/plans/{plan_id}/attempts/{attempt}/store"
 
 
 def job_id(plan_id: str, attempt: int) -> str:

@@ -27,6 +27,7 @@ from .routes import (
     plans,
     protocols,
     reports,
+    result_store,
     session_store,
     sessions,
     structure_sets,
@@ -90,6 +91,7 @@ def create_app(runtime: Runtime) -> FastAPI:
     for router in (session_store.router, sessions.router, under_a_session):
         app.include_router(router, prefix=API_PREFIX, responses=_ERRORS)
     app.add_middleware(OwnPagesOnly)
+    app.include_router(result_store.router, prefix=API_PREFIX)
     app.include_router(metrics.router)
     app.include_router(ui.router)
     app.include_router(ohif.router)

@@ -6,6 +6,7 @@ how long ago that was is measured here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
@@ -43,10 +44,12 @@ class Watch:
     ended_since : since when RQ says that the job has ended while no result is there
     unlisted_since : since when RQ says that the job waits while it is not in the queue
     waited : whether RQ said at the last look that the job waits
+    begun_at : when a worker was first seen at it
     """
 
     beat: str | None
     beat_at: float
+    begun_at: float | None = None
     unknown_since: float | None = None
     ended_since: float | None = None
     unlisted_since: float | None = None
@@ -60,6 +63,10 @@ class Kind(Enum):
     SUCCEED = auto()
     RETRY = auto()
     FAIL = auto()
+
+
+OF_INPUTS = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.MISSING_INSTANCES})
+"""A worker that ends so may have met a study that was being deleted."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def look(seen: Observation, watch: Watch | None, now: float, *, listed: bool | N
         unlisted = now
     return replace(
         watch,
+        begun_at=now if watch.begun_at is None and beat is not None else watch.begun_at,
         unknown_since=_since(watch.unknown_since, seen.rq is None and seen.status is None, now),
         ended_since=_since(watch.ended_since, seen.rq in RQ_ENDED and seen.result is None, now),
         unlisted_since=unlisted,
@@ -181,6 +189,18 @@ def _wrong_outputs(plan: ActivePlan, result: JobResult) -> ErrorInfo | None:
         f"{', '.join(sorted(expected))} with the UIDs that this plan's results have",
         remedy="See that plugin and worker are of the same version.",
     )
+
+
+def outputs_missing(plan: ActivePlan, result: JobResult, missing: Sequence[str]) -> Decision:
+    """An attempt says that it has stored results which Orthanc does not have: another try, or the plan has failed."""
+    error = ErrorInfo(
+        code=ErrorCode.OUTPUTS_MISSING,
+        message=f"attempt {plan.attempt} has stored its results, but Orthanc does not have them: {'; '.join(missing)}",
+        remedy="See who deletes or replaces objects in Orthanc (a Lua script, another node, MaximumStorageSize), and "
+        "Orthanc's disk; then ask for the plan again.",
+        details={"attempt": plan.attempt},
+    )
+    return _failed(plan, error, result, BACKOFF_S[min(plan.failures, len(BACKOFF_S) - 1)])
 
 
 def _failed(plan: ActivePlan, error: ErrorInfo, result: JobResult | None, delay_s: float) -> Decision:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from redis.retry import Retry
 
 from .app import create_app
 from .bridge import AsgiBridge, BridgeLimits
+from .inputs import Inputs
 from .loop import Loop
 from .orthanc_client import HttpRest, InProcessRest, OrthancClient
 from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
@@ -25,6 +27,8 @@ from .queue import JobQueue, connect
 from .reconcile import Reconciler
 from .request_filter import InvalidKnownHostsError, KnownHosts
 from .requester import authenticates
+from .results import Results
+from .routes import result_store
 from .routes.sessions import LARGER_REQUESTS
 from .services import Runtime, Services
 from .sessions import FOLDER_NAME, Sessions
@@ -71,7 +75,7 @@ class Plugin:
         limits = BridgeLimits(
             timeout_s=self.settings.request_timeout_s if self.settings else 60.0,
             max_in_flight=max(1, min(32, threads // 2)),
-            larger_requests=LARGER_REQUESTS,
+            larger_requests=(*LARGER_REQUESTS, *result_store.LARGER_REQUESTS),
         )
         app = create_app(self.runtime)
         app.state.viewer.compress = configuration.get("HttpCompressionEnabled") is False  # else Orthanc does it again
@@ -155,9 +159,17 @@ class Plugin:
         orthanc = OrthancClient(InProcessRest(self._orthanc), rest)
         database = open_database(settings.database_url or default_url(settings.storage_directory))
         store, ownership = Store(database), Ownership(database)
-        reconciler = Reconciler(store, JobQueue(loop_redis), ownership, remove_results=orthanc.remove)
+        inputs = Inputs(store, orthanc, time.monotonic, lambda: trigger.look_at_inputs())
+        results = Results(store, orthanc, inputs=inputs)
+        reconciler = Reconciler(store, JobQueue(loop_redis), ownership, results=results, inputs=inputs)
         trigger = Trigger(
-            store, orthanc, ownership, lambda: protocols.items, reconciler.wake, first_cursor=first_cursor
+            store,
+            orthanc,
+            ownership,
+            lambda: protocols.items,
+            reconciler.wake,
+            first_cursor=first_cursor,
+            inputs=inputs,
         )
 
         session_redis = connect(settings.redis_url)
@@ -172,7 +184,13 @@ class Plugin:
             return [loop.problem for loop in loops if loop.problem is not None]
 
         services = Services(
-            store=store, orthanc=orthanc, queue=JobQueue(redis), wake=wake, health=health, sessions=sessions
+            store=store,
+            orthanc=orthanc,
+            results=results,
+            queue=JobQueue(redis),
+            wake=wake,
+            health=health,
+            sessions=sessions,
         )
 
         def close() -> None:

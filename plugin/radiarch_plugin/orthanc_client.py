@@ -251,6 +251,14 @@ class OrthancClient:
         """Orthanc's metadata of an instance: ``RemoteAET``, ``Origin``, ``SopClassUid`` …"""
         return _object(self._short.get(f"/instances/{_safe(orthanc_id)}/metadata?expand"))
 
+    def instance_patient(self, orthanc_id: str) -> str:
+        """Patient ID of an instance as Orthanc has indexed it; '' where it was deleted meanwhile."""
+        try:
+            patient = _object(self._short.get(f"/instances/{_safe(orthanc_id)}/patient"))
+        except NotFoundError:
+            return ""
+        return str(patient.get("MainDicomTags", {}).get("PatientID", ""))
+
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]:
         """Orthanc's main tags of an instance (``MainDicomTags``, ``ParentSeries`` …)."""
         return _object(self._short.get(f"/instances/{_safe(orthanc_id)}"))

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from typing import Protocol
 
 import redis
 from radiarch_contract import transport
 from radiarch_contract.errors import RadiarchError
-from radiarch_contract.job import AttemptStatus
+from radiarch_contract.job import AttemptStatus, Output
 from radiarch_contract.states import PlanState
 from sqlalchemy.exc import DBAPIError
 
-from .decide import Decision, Kind, Watch, decide, look, overtime
+from .decide import OF_INPUTS, Decision, Kind, Watch, decide, look, outputs_missing, overtime
+from .inputs import Inputs
 from .loop import Loop
 from .queue import AttemptRef, JobQueue, Observation
 from .store import ActivePlan, EndedPlan, LogPosition, Ownership, ProgressUpdate, Store
@@ -31,6 +32,15 @@ _BUSY_S = 0.4
 _IDLE_S = 2.0
 _SWEEP_S = 5.0
 _MAX_DRAIN = 300
+CLEANUP_S = 120.0
+"""For so long after an end without results the plan's fence is kept shut, and its log is waited for."""
+
+
+class ResultKeeper(Protocol):
+    """What the loop asks of `results.Results`."""
+
+    def missing(self, outputs: Sequence[Output]) -> list[str]: ...
+    def remove(self, plan_id: str) -> None: ...
 
 
 class Reconciler(Loop):
@@ -38,9 +48,11 @@ class Reconciler(Loop):
 
     Parameters
     ----------
-    remove_results
-        Deletes instances from Orthanc by SOP Instance UID, where they exist: what a worker had stored of a
-        plan that ended without results. Called with UIDs of our own results only.
+    results
+        Asked whether results are in Orthanc before a plan succeeds, and told to take away what was stored of a plan
+        that ended without.
+    inputs
+        Asked whether what a plan is made of is still there; None: nobody can delete it.
     monotonic
         Seconds; any clock that does not go back.
     """
@@ -51,18 +63,22 @@ class Reconciler(Loop):
         queue: JobQueue,
         ownership: Ownership,
         *,
-        remove_results: Callable[[Sequence[str]], None] | None = None,
+        results: ResultKeeper,
+        inputs: Inputs | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__("reconcile")
         self._store = store
         self._queue = queue
         self._ownership = ownership
-        self._remove_results = remove_results
+        self._results = results
+        self._inputs = inputs
         self._monotonic = monotonic
         self._watches: dict[AttemptRef, Watch] = {}
         self._shut: set[str] = set()
         self._removed: set[str] = set()
+        self._unclean_since: dict[str, float] = {}
+        self._resume_at: dict[str, float] = {}
         self._clear_again_at = 0.0
         self._broken: set[str] = set()
         self._swept_at: float | None = None
@@ -96,7 +112,7 @@ class Reconciler(Loop):
         self._store.attempts.progress(progress)
         self._take_logs([(p, seen[_ref(p)].status) for p in active])
         self._watches = {ref: w for ref, w in self._watches.items() if ref in seen}
-        given = self._give(MAX_QUEUED - sum(p.state is PlanState.QUEUED for p in active))
+        given = self._give(MAX_QUEUED - sum(p.state is PlanState.QUEUED for p in active), now)
         return _BUSY_S if active or ended or given else _IDLE_S
 
     # -- plans that are with the queue or a worker --------------------------------------------------------------
@@ -114,17 +130,36 @@ class Reconciler(Loop):
         watch = look(seen, before, now, listed=None if listed is None else ref.job_id in listed)
         self._watches[ref] = watch
         decision = decide(plan, seen, before, watch, now)
-        if decision.kind in (Kind.NOTHING, Kind.PROGRESS) and plan.started_at is not None:
-            ran_s = (datetime.now(UTC) - plan.started_at).total_seconds()
-            decision = overtime(plan, ran_s) or decision
+        if decision.kind in (Kind.NOTHING, Kind.PROGRESS) and watch.begun_at is not None:
+            decision = overtime(plan, now - watch.begun_at) or decision
         if decision.kind in (Kind.NOTHING, Kind.PROGRESS) and seen.fence != str(plan.attempt):
             self._queue.set_fence(plan.id, plan.attempt)
         if decision.kind is Kind.PROGRESS and decision.status is not None:
             progress.append(_update(decision.status))
-        elif decision.kind is not Kind.NOTHING:
-            self._settle(plan, seen.status, decision)
+        elif decision.kind is not Kind.NOTHING and (sure := self._verified(plan, decision)) is not None:
+            self._settle(plan, seen.status, sure, now)
 
-    def _settle(self, plan: ActivePlan, status: AttemptStatus | None, decision: Decision) -> None:
+    def _verified(self, plan: ActivePlan, decision: Decision) -> Decision | None:
+        """A decision that depends on what Orthanc has, after Orthanc was asked; None: not now.
+
+        Raises
+        ------
+        ServiceError
+            Orthanc does not answer.
+        """
+        result = decision.result
+        of_inputs = decision.error is not None and decision.error.code in OF_INPUTS
+        if result is None or not (decision.kind is Kind.SUCCEED or of_inputs):
+            return decision
+        if self._inputs is not None and (gone := self._inputs.gone(plan.id)) is not None:
+            if gone.sure:
+                self._inputs.cancel(plan.id, gone)
+            return None
+        if decision.kind is Kind.SUCCEED and (missing := self._results.missing(result.outputs)):
+            return outputs_missing(plan, result, missing)
+        return decision
+
+    def _settle(self, plan: ActivePlan, status: AttemptStatus | None, decision: Decision, now: float) -> None:
         """An attempt is over, or begins anew."""
         ref = _ref(plan)
         attempts = self._store.attempts
@@ -143,18 +178,22 @@ class Reconciler(Loop):
                 attempts.retry(
                     plan.id, plan.attempt, error=decision.error, delay_s=decision.delay_s, reason=decision.reason
                 )
+                self._resume_at[plan.id] = now + decision.delay_s
                 self._queue.set_fence(plan.id, None)  # until the next attempt has its number
                 self._queue.expire(ref)
+                if decision.error is not None:
+                    self._clear_results(plan.id, now)  # half a set; where it stays, the next attempt replaces it
             case Kind.FAIL if decision.error is not None:
                 log.warning("plan %s: failed: %s", plan.id, decision.error.message)
                 attempts.fail(plan.id, plan.attempt, decision.error, worker=result.worker if result else None)
         self._watches.pop(ref, None)
 
-    def _give(self, room: int) -> int:
+    def _give(self, room: int, now: float) -> int:
         """Enqueue what is due; returns how many."""
+        self._resume_at = {plan_id: at for plan_id, at in self._resume_at.items() if at > now}
         if room <= 0:
             return 0
-        due = self._store.attempts.due(room)
+        due = self._store.attempts.due(room, without=self._resume_at)
         for plan in due:
             spec = self._store.attempts.begin(plan.id)
             if spec is not None:
@@ -184,6 +223,7 @@ class Reconciler(Loop):
     def _end_unclean(self, now: float) -> bool:
         """Shut the fence of cancelled and failed plans, see their processes end, leave nothing of theirs in Orthanc."""
         ended = self._store.attempts.ended_unclean()
+        self._unclean_since = {plan.id: self._unclean_since.get(plan.id, now) for plan in ended}
         for plan in ended:
             if plan.id not in self._shut:
                 self._shut_out(plan)
@@ -196,16 +236,16 @@ class Reconciler(Loop):
             found = seen[ref]
             if found.fence != transport.FENCE_CANCELLED:
                 self._queue.set_fence(plan.id, None)
-            late = plan.cleanup_until < datetime.now(UTC)
-            told = found.result is not None and plan.id not in self._removed
+            late = now - self._unclean_since[plan.id] > CLEANUP_S
+            told = found.result is not None and plan.stopped_at is None
             if told or late:
                 self._drain(ref, _position(plan.log, found.status))
-                if told:
-                    self._store.attempts.stopped(plan.id)
-                if self._clear_results(plan, now):
-                    self._removed.add(plan.id)
-                    self._queue.expire(ref)
-                    over += [plan.id] if late else []
+                self._queue.expire(ref)
+            if told:
+                self._store.attempts.stopped(plan.id)
+            if plan.id in self._removed or self._clear_results(plan.id, now):
+                self._removed.add(plan.id)
+                over += [plan.id] if late else []
         self._store.attempts.finish_cleanup(over)
         return bool(ended)
 
@@ -215,16 +255,14 @@ class Reconciler(Loop):
             self._store.attempts.stopped(plan.id)  # nobody had begun it
         self._shut.add(plan.id)
 
-    def _clear_results(self, plan: EndedPlan, now: float) -> bool:
+    def _clear_results(self, plan_id: str, now: float) -> bool:
         """Delete what a worker had stored of the plan. False where Orthanc does not let us now."""
-        if self._remove_results is None:
-            return True
         if now < self._clear_again_at:
             return False
         try:
-            self._remove_results(plan.output_uids)
+            self._results.remove(plan_id)
         except RadiarchError as e:
-            log.error("plan %s: what was stored of it could not be looked for: %s", plan.id, e.info.message)
+            log.error("plan %s: what was stored of it could not be looked for: %s", plan_id, e.info.message)
             self._clear_again_at = now + _SWEEP_S
             return False
         return True

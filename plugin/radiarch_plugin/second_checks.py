@@ -39,6 +39,7 @@ PAUSE_S = 0.5
 IDLE_S = 10.0
 """Between two looks where nothing was stored."""
 GIVE_UP = timedelta(days=7)
+"""Counted while Orthanc runs, anew after each start."""
 MAX_PENDING = 200
 """So many are looked at, those that came last: orphans that were sent in thousands cost no more than that."""
 
@@ -74,6 +75,7 @@ class SecondChecks:
         self._anything = True  # until the database was asked
         self._stale = False
         self._facts: dict[tuple[str, str | None], ObjectFacts] = {}
+        self._since: dict[tuple[str, str | None], float] = {}
         self._images: dict[str, tuple[str, ...]] = {}
 
     def wanted(self, kind: Kind) -> bool:
@@ -113,7 +115,7 @@ class SecondChecks:
                 sop_instance_uid=facts.sop_instance_uid,
                 kind=kind,
                 waits_for=named[0] if named else None,
-                waits_until=self._store.plans.now() + timedelta(seconds=self._dose_wait_s),
+                awaits_dose=True,
                 orthanc_id=orthanc_id,
                 series_instance_uid=facts.series_instance_uid,
                 study_instance_uid=facts.study_instance_uid,
@@ -154,6 +156,7 @@ class SecondChecks:
         self._looked_at, self._stale = now, False
         pending = self._store.arrivals.pending(MAX_PENDING)
         self._anything = bool(pending)
+        self._since = {_content(p): self._since.get(_content(p), now) for p in pending}
         if not pending:
             self._facts.clear()
             self._images.clear()
@@ -215,7 +218,7 @@ class SecondChecks:
         doses: list[ObjectFacts] = []
         if arrival.kind == "rtplan":
             doses = doses_of_plan(thing, self._orthanc, self._store.plans.is_recalculated)
-            waits = arrival.waits_until is not None and self._store.plans.now() < arrival.waits_until
+            waits = arrival.awaits_dose and self._waited_s(arrival) < self._dose_wait_s
             if not doses and waits:
                 return None
         facts = self._structures(uid)  # as it is now
@@ -254,7 +257,7 @@ class SecondChecks:
         )
 
     def _read(self, arrival: ArrivalView) -> ObjectFacts:
-        key = (arrival.sop_instance_uid, arrival.sha256)
+        key = _content(arrival)
         if key not in self._facts:
             kind: Kind = "rtplan" if arrival.kind == "rtplan" else "rtdose"
             data = self._orthanc.instance_file(arrival.orthanc_id)
@@ -287,9 +290,14 @@ class SecondChecks:
             self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=len(images), missing=missing)
         return len(missing)
 
+    def _waited_s(self, arrival: ArrivalView) -> float:
+        """How long this process has known of a content that waits: the wall clock may be set at any time."""
+        now = self._monotonic()
+        return now - self._since.get(_content(arrival), now)
+
     def _check_age(self, arrival: ArrivalView) -> None:
         """Nobody waits for ever."""
-        if self._store.plans.now() - arrival.updated_at > GIVE_UP:
+        if self._waited_s(arrival) > GIVE_UP.total_seconds():
             error = InputRefusedError(
                 f"what it is to be checked with ({arrival.waits_for or 'its structure set'} and its images) has not "
                 f"come in {GIVE_UP.days} days",
@@ -297,3 +305,7 @@ class SecondChecks:
                 code=ErrorCode.MISSING_INSTANCES,
             )
             self._store.arrivals.begin(arrival.sop_instance_uid, arrival.sha256, error.info)
+
+
+def _content(arrival: ArrivalView) -> tuple[str, str | None]:
+    return arrival.sop_instance_uid, arrival.sha256

@@ -18,6 +18,7 @@ from .orthanc_client import OrthancClient
 from .outages import queue_outage
 from .protocols import ProtocolSet
 from .queue import JobQueue
+from .results import Results
 from .store import Store
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Services:
 
     store: Store
     orthanc: OrthancClient
+    results: Results
     queue: JobQueue
     wake: Callable[[], None]
     health: Callable[[], Sequence[ErrorInfo]] = tuple

@@ -15,6 +15,7 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError, Radiar
 from sqlalchemy.exc import DBAPIError
 
 from .arrivals import consider, too_large, unread
+from .inputs import Inputs, InputWatch
 from .loop import Loop
 from .matching import LoadedProtocol
 from .rtobjects import KIND_OF_CLASS, Kind
@@ -45,6 +46,7 @@ class Orthanc(Protocol):
     def find_doses(self, study_instance_uid: str) -> list[str]: ...
     def instance_file(self, orthanc_id: str) -> bytes: ...
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]: ...
+    def instance_patient(self, orthanc_id: str) -> str: ...
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]: ...
 
 
@@ -56,7 +58,9 @@ class Trigger(Loop):
     protocols
         Those in use.
     queued
-        Called when plans have become `queued`: to wake the reconcile loop.
+        Called when plans have become `queued`, or were cancelled: to wake the reconcile loop.
+    inputs
+        The one that the reconcile loop asks too.
     first_cursor
         Where Orthanc's change log was when Orthanc started. Used once in a database's life: what
         was stored before Radiarch was there is not planned by itself.
@@ -73,6 +77,7 @@ class Trigger(Loop):
         first_cursor: int | None = None,
         monotonic: Callable[[], float] = time.monotonic,
         dose_wait_s: float = DOSE_WAIT_S,
+        inputs: Inputs | None = None,
     ) -> None:
         super().__init__("trigger")
         self._store = store
@@ -85,11 +90,18 @@ class Trigger(Loop):
         self._saved: tuple[int, float] = (-1, 0.0)
         self._tries: tuple[int, int] = (-1, 0)
         self._room = WaitingRoom(store, orthanc, queued, monotonic)
+        inputs = inputs or Inputs(store, orthanc, monotonic)
+        self._watch = InputWatch(store, orthanc, inputs, queued, monotonic)
         self._checks = SecondChecks(store, orthanc, protocols, queued, monotonic, dose_wait_s=dose_wait_s)
 
     def deleted(self) -> None:
-        """Something was deleted from Orthanc: look now whether somebody waits in vain. For callbacks."""
+        """Something was deleted from Orthanc: look now whether a plan waits or runs in vain. For callbacks."""
         self._room.check_structure_sets = True
+        self.look_at_inputs()
+
+    def look_at_inputs(self) -> None:
+        """Look now whether the inputs of plans that have begun are still there. For any thread."""
+        self._watch.check_now = True
         self.wake()
 
     def failed(self) -> None:
@@ -106,7 +118,7 @@ class Trigger(Loop):
             self._cursor = self._where_we_were()
         began = self._monotonic()
         stored = self._read_changes()
-        soon = self._room.look(stored) | self._checks.look(stored)
+        soon = self._room.look(stored) | self._checks.look(stored) | self._watch.look()
         self._save(force=False)
         # A stream of instances is looked at in portions.
         self.pause(max(0.0, INTERVAL_S - (self._monotonic() - began)) if stored else 0.0)

@@ -28,12 +28,13 @@ from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import GoalStatus, OutputKind, Stage
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_plugin.app import create_app
+from radiarch_plugin.header import read_header
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue
+from radiarch_plugin.results import Results
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.sessions import Session, Sessions, SessionSettings
-from radiarch_plugin.sessions.header import read_header
 from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -113,6 +114,7 @@ class Served:
             sop_instance_uid=sop_instance_uid(plan_id, "rtdose"),
             series_instance_uid=series_instance_uid(plan_id, "rtdose"),
             orthanc_id=dose_orthanc_id,
+            sha256="a" * 64,
         )
         taken = self.store.attempts.succeed(
             JobResult(
@@ -199,8 +201,14 @@ def serve(
     queue = JobQueue(store_redis)
     sessions = Sessions(folder / "sessions", SessionSettings(max_plans=4, min_free_megabytes=0), store_redis)
     sessions.open()
+    client = OrthancClient(rest)
     runtime.services = Services(
-        store=store, orthanc=OrthancClient(rest), queue=queue, wake=lambda: None, sessions=sessions
+        store=store,
+        orthanc=client,
+        results=Results(store, client),
+        queue=queue,
+        wake=lambda: None,
+        sessions=sessions,
     )
     runtime.problems = ()
     port = free_port()

@@ -91,7 +91,7 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
 
     parameters = parse_parameters(spec.workflow_id, spec.parameters, stored=True)
     structures = {ref.name: ref for ref in spec.structures}
-    with pacs.Orthanc(here.settings, here.link.log, spec.session) as orthanc:
+    with pacs.connect(here.settings, here.link, spec) as orthanc:
         here.link.stage(Stage.LOADING_DATA)
         with timed("fetch"):
             fetched = pacs.fetch(orthanc, spec, here.link)

@@ -132,7 +132,7 @@ class _Run:
         spec, link = self.spec, self.here.link
         parameters = parse_parameters(spec.workflow_id, spec.parameters, stored=True)
         structures: Mapping[str, StructureRef] = {ref.name: ref for ref in spec.structures}
-        with pacs.Orthanc(self.here.settings, link.log, spec.session) as orthanc:
+        with pacs.connect(self.here.settings, link, spec) as orthanc:
             link.stage(Stage.LOADING_DATA)
             with self._timed("fetch"):
                 fetched = pacs.fetch(orthanc, spec, link)
@@ -222,17 +222,11 @@ class _Run:
         return drawn.pictures
 
     def _store(self, orthanc: pacs.Orthanc, datasets: Mapping[OutputKind, Dataset]) -> tuple[Output, ...]:
-        """Store all of them, in this order, or none: a plan that was cancelled meanwhile leaves nothing behind."""
-        if not self.here.link.may_store():
-            raise _not_wanted()
+        """Store all of them, in this order; where that ends before the last one, the plugin tidies up."""
         required = {k: d for k, d in datasets.items() if k is not OutputKind.REPORT}
         outputs = tuple(pacs.store(orthanc, kind, dataset) for kind, dataset in required.items())
         if OutputKind.REPORT in datasets:
             outputs += self._store_report(orthanc, datasets[OutputKind.REPORT])
-        if not self.here.link.may_store():
-            for output in outputs:
-                orthanc.delete_instance(output.orthanc_id)
-            raise _not_wanted()
         return outputs
 
     def _store_report(self, orthanc: pacs.Orthanc, dataset: Dataset) -> tuple[Output, ...]:
@@ -295,14 +289,6 @@ def _peak_mb() -> tuple[float, float]:
     job = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     engines = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return job / 1024, engines / 1024
-
-
-def _not_wanted() -> RadiarchError:
-    return RadiarchError(
-        "cancelled or replaced by another attempt before its results were complete; nothing of it is stored",
-        remedy="Ask for the plan again if it is wanted.",
-        code=ErrorCode.CANCELLED,
-    )
 
 
 def _out_of_memory() -> ErrorInfo:

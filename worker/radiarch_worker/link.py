@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.job import DvhCurve, JobResult
 from radiarch_contract.states import Stage
 
@@ -21,9 +20,8 @@ _PROGRESS_INTERVAL_S = 0.1
 class JobLink:
     """The job's side; implements `model.Reporter`. Safe to use from several threads."""
 
-    def __init__(self, sock: socket.socket, *, patience_s: float) -> None:
+    def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
-        self._patience_s = patience_s
         self._lock = threading.Lock()
         self._progress_at = self._solver_at = 0.0
         self._iterations: list[dict[str, Any]] = []
@@ -72,31 +70,6 @@ class JobLink:
         """The end of the attempt."""
         self._send({"kind": "result", "result": result.model_dump(mode="json")})
 
-    def may_store(self) -> bool:
-        """Ask whether this attempt is still the one that counts; waits until the worker knows.
-
-        Raises
-        ------
-        ServiceError
-            ``queue_unavailable``: it could not be known within the job's patience.
-        """
-        with self._lock:
-            self._socket.sendall(b'{"kind": "may_store"}\n')
-            self._socket.settimeout(self._patience_s + 30)
-            try:
-                answer = self._socket.recv(1)
-            except TimeoutError:
-                answer = b""
-            finally:
-                self._socket.settimeout(None)
-        if answer not in (b"y", b"n"):
-            raise ServiceError(
-                "whether this attempt still counts could not be asked: Redis did not answer",
-                remedy="See that Redis runs and is reachable from the worker; the plan is tried again.",
-                code=ErrorCode.QUEUE_UNAVAILABLE,
-            )
-        return answer == b"y"
-
     def _send(self, message: Mapping[str, Any]) -> None:
         data = json.dumps(message, ensure_ascii=True).encode() + b"\n"
         with self._lock:
@@ -132,13 +105,6 @@ class WorkerLink:
                 continue
             if isinstance(message, dict):
                 yield message
-
-    def answer(self, yes: bool | None) -> None:
-        """To `JobLink.may_store`; None: it cannot be known."""
-        try:
-            self._socket.send(b"?" if yes is None else b"y" if yes else b"n")
-        except OSError:
-            return  # the job ended meanwhile
 
     def register(self, selector: selectors.BaseSelector) -> None:
         selector.register(self._socket, selectors.EVENT_READ)

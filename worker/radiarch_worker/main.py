@@ -304,7 +304,6 @@ class PlanWorker(Worker):
                 Progress(expected_s(self._folder.cache, spec.workflow_id), now=time.monotonic()),
                 worker=self.name,
                 limit_s=limit_s,
-                patience_s=settings.patience_s,
                 stopping=lambda: self._stop,
                 beat=self._beat,
             )
@@ -318,7 +317,7 @@ class PlanWorker(Worker):
     def _in_job(self, sock: socket.socket, spec: JobSpec, folder: Path) -> None:
         """In the job's process, the function that the queue's entry named; there is only one."""
         self._guard.close_in_child()
-        link = JobLink(sock, patience_s=self._settings.patience_s)
+        link = JobLink(sock)
         context.enter(context.JobContext(self._settings, link, folder, self.name))
         from .job import run_plan
 

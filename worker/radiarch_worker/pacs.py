@@ -18,7 +18,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.job import JobInput, JobSpec, Output, SessionRef
 from radiarch_contract.states import OutputKind
-from radiarch_contract.transport import STORE_HEADER, session_store_path
+from radiarch_contract.transport import STORE_HEADER, result_store_path, session_store_path
 
 from .link import JobLink
 from .settings import Settings
@@ -30,6 +30,7 @@ _FIND_CHUNK = 500
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_STORE_TRIES = 3
 _SERVER_FAULT_TRIES = 4
 """A 500 may be a restart, or Orthanc's steady answer to this request: it is not waited for as long as a restart."""
 
@@ -48,9 +49,18 @@ class Orthanc:
         Told when there is something to wait for.
     session
         Whose store is meant instead of Orthanc's own; it answers the same requests.
+    results
+        Path below which results are stored: the plugin's, which takes those of the attempt that counts.
     """
 
-    def __init__(self, settings: Settings, log: Callable[[str], None], session: SessionRef | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Callable[[str], None],
+        session: SessionRef | None = None,
+        *,
+        results: str = "",
+    ) -> None:
         auth = (settings.orthanc_user, settings.orthanc_password or "") if settings.orthanc_user else None
         self._client = httpx.Client(
             base_url=settings.orthanc_url + (session_store_path(session.id) if session else ""),
@@ -63,6 +73,7 @@ class Orthanc:
         )
         self._patience_s = settings.patience_s
         self._log = log
+        self._results = results
 
     def __enter__(self) -> Self:
         return self
@@ -86,17 +97,21 @@ class Orthanc:
         return None if response.status_code == 404 else response.content
 
     def post_instance(self, data: bytes) -> dict[str, Any]:
-        """Store one DICOM file; Orthanc's answer."""
-        response = self._request("POST", "/instances", content=data, headers={"Content-Type": "application/dicom"})
+        """Store one result; the answer, as Orthanc gives it.
+
+        Raises
+        ------
+        RadiarchError
+            ``cancelled``: the attempt does not count any more.
+        """
+        path = f"{self._results}/instances"
+        response = self._request("POST", path, content=data, headers={"Content-Type": "application/dicom"})
         answer = response.json()
         return answer if isinstance(answer, dict) else {}
 
-    def delete_instance(self, orthanc_id: str) -> None:
-        self._request("DELETE", f"/instances/{orthanc_id}", missing_ok=True)
-
     def put_attachment(self, orthanc_id: str, number: int, data: bytes) -> None:
-        """Keep bytes beside an instance, under a number from 1024 on; what was there is replaced."""
-        self._request("PUT", f"/instances/{orthanc_id}/attachments/{number}", content=data)
+        """Keep bytes beside a result, under a number from 1024 on; what was there is replaced. Raises as above."""
+        self._request("PUT", f"{self._results}/instances/{orthanc_id}/attachments/{number}", content=data)
 
     def _request(self, method: str, path: str, *, missing_ok: bool = False, **kwargs: Any) -> httpx.Response:
         began = time.monotonic()
@@ -108,7 +123,7 @@ class Orthanc:
                 if response.status_code not in _RETRIED_STATUS:
                     return self._checked(response, method, path, missing_ok)
                 what = f"HTTP status {response.status_code}"
-                faults += 1
+                faults += response.status_code == 500
             except httpx.TransportError as e:
                 what = type(e).__name__
             waited_s = time.monotonic() - began
@@ -140,15 +155,27 @@ class Orthanc:
         status = response.status_code
         if status < 300 or (status == 404 and missing_ok):
             return response
+        if status == 409 and _code_of(response) == ErrorCode.CANCELLED:
+            raise RadiarchError(
+                "cancelled or replaced by another attempt before its results were complete; nothing of it is kept",
+                remedy="Ask for the plan again if it is wanted.",
+                code=ErrorCode.CANCELLED,
+            )
         refused = status in (401, 403)
         raise RadiarchError(
             f"Orthanc answered {method} {_kind_of(path)} with HTTP status {status}",
             remedy="Set RADIARCH_ORTHANC_USER and RADIARCH_ORTHANC_PASSWORD_FILE to a user that may read and store."
             if refused
-            else "See Orthanc's log.",
+            else "See Orthanc's log; RADIARCH_ORTHANC_URL has to be the Orthanc that Radiarch's plugin runs in.",
             code=ErrorCode.ORTHANC_UNAVAILABLE if refused else ErrorCode.STORE_FAILED,
             status=status,
         )
+
+
+def connect(settings: Settings, link: JobLink, spec: JobSpec) -> Orthanc:
+    """Where a job reads and stores: in its session, or in Orthanc, whose plugin takes the results of its attempt."""
+    results = "" if spec.session else result_store_path(spec.plan_id, spec.attempt)
+    return Orthanc(settings, link.log, spec.session, results=results)
 
 
 @dataclass(frozen=True)
@@ -326,17 +353,17 @@ def _patient_of(orthanc: Orthanc, item: dict[str, Any]) -> str:
 
 
 def store(orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> Output:
-    """Store one result and read it back; a result of an earlier attempt under the same UID is replaced.
+    """Store one result and read it back; nothing is ever deleted here.
 
     Raises
     ------
     RadiarchError
-        ``store_failed``: it was refused, or what is stored is not what was sent.
+        ``store_failed``: it was refused, or what is stored is not what was sent; ``cancelled``: it is not wanted.
     """
     data = _encoded(dataset)
     sent = _read(data, ErrorCode.STORE_FAILED, f"our own {kind}")
     sent_sha256 = dataset_sha256(sent)
-    for attempt in (1, 2, 3):
+    for _ in range(_STORE_TRIES):
         answer = orthanc.post_instance(data)
         status, orthanc_id = answer.get("Status"), str(answer.get("ID", ""))
         if status not in ("Success", "AlreadyStored") or not _is_orthanc_id(orthanc_id):
@@ -346,18 +373,16 @@ def store(orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> Output:
                 code=ErrorCode.STORE_FAILED,
             )
         stored = orthanc.instance(orthanc_id)
-        if stored is not None and _same(stored, sent, sent_sha256):
+        sha256 = None if stored is None else _same(stored, sent, sent_sha256)
+        if sha256 is not None:
             return Output(
                 kind=kind,
                 sop_class_uid=str(dataset.SOPClassUID),
                 sop_instance_uid=str(dataset.SOPInstanceUID),
                 series_instance_uid=str(dataset.SeriesInstanceUID),
                 orthanc_id=orthanc_id,
+                sha256=sha256,
             )
-        if stored is not None:
-            if status == "Success" and attempt > 1:
-                break
-            orthanc.delete_instance(orthanc_id)
     raise ServiceError(
         f"the {kind} read back from Orthanc is not the one that was sent",
         remedy="See that no other program writes or changes results in Orthanc, and Orthanc's log and disk.",
@@ -365,21 +390,23 @@ def store(orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> Output:
     )
 
 
-def _same(stored: bytes, sent: Dataset, sent_sha256: str) -> bool:
+def _same(stored: bytes, sent: Dataset, sent_sha256: str) -> str | None:
+    """The hash of what is stored where that is what was sent, else None."""
     dataset = _read(stored, ErrorCode.STORE_FAILED, "a stored result")
-    if dataset_sha256(dataset) == sent_sha256:
-        return True
+    sha256 = dataset_sha256(dataset)
+    if sha256 == sent_sha256:
+        return sha256
     if dataset.file_meta.TransferSyntaxUID == sent.file_meta.TransferSyntaxUID or "PixelData" not in sent:
-        return False
+        return None
     # Orthanc was configured to transcode what it stores: then the pixels have to be equal, and all else
     import numpy as np
 
     if not np.array_equal(dataset.pixel_array, sent.pixel_array):
-        return False
+        return None
     plain = _read(_encoded(sent), ErrorCode.STORE_FAILED, "our own result")
     for ds in (dataset, plain):
         del ds.PixelData
-    return dataset_sha256(dataset) == dataset_sha256(plain)
+    return sha256 if dataset_sha256(dataset) == dataset_sha256(plain) else None
 
 
 def _encoded(dataset: Dataset) -> bytes:
@@ -418,6 +445,14 @@ def _orthanc_id(item: dict[str, Any]) -> str:
             code=ErrorCode.ORTHANC_UNAVAILABLE,
         )
     return orthanc_id
+
+
+def _code_of(response: httpx.Response) -> str:
+    """Of an error of the plugin; '' where it is another's."""
+    try:
+        return str(response.json()["code"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def _is_orthanc_id(text: str) -> bool:

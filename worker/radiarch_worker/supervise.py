@@ -31,8 +31,6 @@ _STATUS_INTERVAL_S = transport.HEARTBEAT_INTERVAL_S
 _SOON_S = 0.25
 _LEAVING_S = 3.0
 """How long a job may take to exit after its result."""
-_STORING_S = 10.0
-"""How long a job that is storing its results is let go on when it should end, so that it leaves one set or none."""
 _MESSAGE_CHARS = 300
 _OUTPUT_BYTES = 8 << 20
 """Read at once; an engine cannot keep the worker reading."""
@@ -79,12 +77,11 @@ class Attempt:
         *,
         worker: str,
         limit_s: float,
-        patience_s: float,
         stopping: Callable[[], bool],
         beat: Callable[[], None],
     ) -> None:
         self._spec, self._child, self._feed, self._progress = spec, child, feed, progress
-        self._worker, self._limit_s, self._patience_s = worker, limit_s, patience_s
+        self._worker, self._limit_s = worker, limit_s
         self._stopping, self._beat = stopping, beat
         self._link = WorkerLink(child.link)
         self.log = AttemptLog()
@@ -96,10 +93,7 @@ class Attempt:
         self._result: JobResult | None = None
         self._result_at: float | None = None
         self._fence_at = self._status_at = 0.0
-        self._fence: tuple[bool, str | None] = (False, None)
-        self._ended_by_fence_at: float | None = None
-        self._asked_at: float | None = None
-        self._storing = False
+        self._fence: str | None = None
 
     def run(self) -> Outcome:
         """Watch until the attempt has ended; publishes everything but the result."""
@@ -148,36 +142,22 @@ class Attempt:
         if now - self._started > self._limit_s:
             return Verdict.TIME_LIMIT
         found = self._fence_verdict()
-        if found is None and self._stopping():
-            found = Verdict.STOPPING
-        if found is None:
-            self._ended_by_fence_at = None
-            return None
-        if self._ended_by_fence_at is None:
-            self._ended_by_fence_at = now
-        if self._storing and now - self._ended_by_fence_at < _STORING_S:
-            return None
-        return found
+        return Verdict.STOPPING if found is None and self._stopping() else found
 
     def _fence_verdict(self) -> Verdict | None:
         # A fence that is not there was lost by Redis: nobody has said that this attempt is not the one that counts.
-        value = self._fence[1]
+        value = self._fence
         if value is None or value == str(self._spec.attempt):
             return None
         return Verdict.CANCELLED if value == transport.FENCE_CANCELLED else Verdict.REPLACED
 
     def _ask_fence(self, now: float) -> None:
-        if now - self._fence_at < FENCE_INTERVAL_S and self._asked_at is None:
+        if now - self._fence_at < FENCE_INTERVAL_S:
             return
         self._fence_at = now
         answered, value = self._feed.fence(self._spec.plan_id)
         if answered:
-            self._fence = (True, value)
-        if self._asked_at is not None and (answered or now - self._asked_at > self._patience_s):
-            may = self._fence_verdict() is None if answered else None
-            self._storing = self._storing or bool(may)
-            self._link.answer(may)
-            self._asked_at = None
+            self._fence = value
 
     def _drain(self) -> None:
         output = b""
@@ -215,8 +195,6 @@ class Attempt:
                 self._status_at = 0.0  # somebody is waiting for it
             case {"kind": "private", "words": list(words)}:
                 self.log.private(str(w) for w in words)
-            case {"kind": "may_store"}:
-                self._asked_at = now
             case {"kind": "result", "result": dict(result)}:
                 try:
                     self._result = JobResult.model_validate(result)

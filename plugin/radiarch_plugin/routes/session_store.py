@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Response
-from radiarch_contract.errors import ConflictError
 from radiarch_contract.transport import STORE_HEADER
 
 from radiarch_plugin.sessions import MAX_INSTANCE_BYTES, Session
@@ -14,7 +13,8 @@ from .sessions import BodyDep, SessionsDep
 
 router = APIRouter(prefix="/sessions/{session_id}/store", include_in_schema=False)
 
-Asked = tuple[Session, str]
+Asked = tuple[Session, str, int]
+"""The session, the plan and the number of its attempt that asks."""
 
 
 def _worker(
@@ -35,8 +35,8 @@ def find(asked: AskedDep, body: BodyDep) -> list[dict[str, Any]]:
 
 @router.post("/instances", max_body_size=MAX_INSTANCE_BYTES)
 def store(asked: AskedDep, body: BodyDep) -> dict[str, str]:
-    session, plan_id = asked
-    orthanc_id, new = session.store_result(plan_id, body)
+    session, plan_id, attempt = asked
+    orthanc_id, new = session.results.store(plan_id, attempt, body)
     return {"ID": orthanc_id, "Status": "Success" if new else "AlreadyStored"}
 
 
@@ -48,21 +48,6 @@ def read(asked: AskedDep, orthanc_id: str, what: str) -> Response:
 
 @router.put("/instances/{orthanc_id}/attachments/{number}", max_body_size=MAX_INSTANCE_BYTES)
 def attach(asked: AskedDep, orthanc_id: str, number: int, body: BodyDep) -> dict[str, str]:
-    _own(asked, orthanc_id)
-    asked[0].rest.put(f"/instances/{orthanc_id}/attachments/{number}", body)
+    session, plan_id, attempt = asked
+    session.results.attach(plan_id, attempt, orthanc_id, number, body)
     return {}
-
-
-@router.delete("/instances/{orthanc_id}")
-def remove(asked: AskedDep, orthanc_id: str) -> dict[str, str]:
-    _own(asked, orthanc_id)
-    asked[0].rest.delete(f"/instances/{orthanc_id}")
-    return {}
-
-
-def _own(asked: Asked, orthanc_id: str) -> None:
-    session, plan_id = asked
-    if session.catalog.by_id(orthanc_id).plan_id != plan_id:
-        raise ConflictError(
-            "this object is not a result of the worker's own plan", remedy="Leave inputs and others' results alone."
-        )

@@ -14,9 +14,9 @@ from pathlib import Path
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError, ServiceError
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, delete, insert, select
 
+from radiarch_plugin.header import Header
 from radiarch_plugin.store import Database
 
-from .header import Header
 from .limits import MB, SessionSettings
 
 MAX_ATTACHMENTS = 16

@@ -205,7 +205,8 @@ def _copy_plan(session: Session, plan: PlanView, target: Store, done: _Done) -> 
         if _exists(into, plan.id):
             return  # it was kept before
         copied = PlanRow(**_values(row, without="seq"))
-        copied.idempotency_key = copied.request_sha256 = copied.cleanup_until = None
+        copied.idempotency_key = copied.request_sha256 = None
+        copied.unclean = False
         copied.log_lines, copied.log_run, copied.log_taken = 0, "", 0
         if copied.parent_id and not _exists(into, copied.parent_id):
             copied.parent_id = None

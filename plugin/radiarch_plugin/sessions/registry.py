@@ -147,13 +147,13 @@ class Sessions(Loop):
             raise unknown_session()
         return session
 
-    def of_worker(self, session_id: str, token: str | None) -> tuple[Session, str]:
-        """The session, and the plan whose worker asks. Raises `NotFoundError`."""
+    def of_worker(self, session_id: str, token: str | None) -> tuple[Session, str, int]:
+        """The session, and the plan and attempt whose worker asks. Raises `NotFoundError`."""
         session = self._current(session_id)
-        plan_id = None if session is None or not token else session.plan_of_token(token)
-        if session is None or plan_id is None:
+        asks = None if session is None or not token else session.attempt_of_token(token)
+        if session is None or asks is None:
             raise unknown_session()
-        return session, plan_id
+        return session, *asks
 
     def prolong(self, session: Session, ttl_s: float) -> None:
         """Let it end ``ttl_s`` from now. Raises `InvalidRequestError` beyond what a session may live."""

@@ -20,16 +20,17 @@ from radiarch_contract.job import JobSpec, SessionRef
 from radiarch_contract.states import PlanState
 from redis import Redis
 
+from radiarch_plugin.header import read_header
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.queue import JobQueue
 from radiarch_plugin.reconcile import Reconciler
+from radiarch_plugin.results import Results
 from radiarch_plugin.services import Services
 from radiarch_plugin.store import NewPlan, Ownership, PlanView, Store, default_url, open_database
 from radiarch_plugin.store.plans import Plans
 from radiarch_plugin.waiting import WaitingRoom
 
 from .catalog import Budget, Catalog
-from .header import read_header
 from .limits import MAX_UPLOAD_BYTES, MB, SessionSettings
 from .pacs import SessionRest
 from .unpack import Bounds, unpack
@@ -70,10 +71,10 @@ class Record(BaseModel):
         """In the same time for every secret."""
         return hmac.compare_digest(_sha256(secret), self.secret_sha256)
 
-    def token(self, plan_id: str) -> str:
-        """What the worker of a plan shows to the session's store."""
-        key = bytes.fromhex(self.worker_key)
-        return f"{plan_id}.{hmac.new(key, plan_id.encode(), hashlib.sha256).hexdigest()}"
+    def token(self, plan_id: str, attempt: int) -> str:
+        """What the worker of an attempt shows to the session's store."""
+        whose = f"{plan_id}.{attempt}"
+        return f"{whose}.{hmac.new(bytes.fromhex(self.worker_key), whose.encode(), hashlib.sha256).hexdigest()}"
 
     def save(self, folder: Path) -> None:
         write_json(folder / RECORD, self.model_dump_json())
@@ -95,7 +96,7 @@ class SessionQueue(JobQueue):
         self._record = record
 
     def enqueue(self, spec: JobSpec, *, time_limit_s: float) -> None:
-        session = SessionRef(id=self._record.id, token=self._record.token(spec.plan_id))
+        session = SessionRef(id=self._record.id, token=self._record.token(spec.plan_id, spec.attempt))
         super().enqueue(spec.model_copy(update={"session": session}), time_limit_s=time_limit_s)
 
 
@@ -168,9 +169,8 @@ class Session:
         self.rest = SessionRest(self.catalog)
         self.orthanc = OrthancClient(self.rest)
         self._ownership = Ownership(self._database)
-        self._reconciler = Reconciler(
-            self.store, SessionQueue(client, record), self._ownership, remove_results=self.orthanc.remove
-        )
+        self.results = Results(self.store, self.orthanc, put=self._put_result)
+        self._reconciler = Reconciler(self.store, SessionQueue(client, record), self._ownership, results=self.results)
         self._room = WaitingRoom(self.store, self.orthanc, lambda: None, time.monotonic)
         self._turning = threading.Lock()
         self._awake = True
@@ -183,7 +183,14 @@ class Session:
     def services(self, whole: Services) -> Services:
         """What routes about plans work with, where they are asked under this session's path."""
         return replace(
-            whole, store=self.store, orthanc=self.orthanc, wake=self.wake, health=tuple, base=self.base, sessions=None
+            whole,
+            store=self.store,
+            orthanc=self.orthanc,
+            results=self.results,
+            wake=self.wake,
+            health=tuple,
+            base=self.base,
+            sessions=None,
         )
 
     def wake(self) -> None:
@@ -226,40 +233,20 @@ class Session:
         self.wake()
         return answer
 
-    def store_result(self, plan_id: str, data: bytes) -> tuple[str, bool]:
-        """Take a result of a plan's worker.
-
-        Returns
-        -------
-        tuple
-            Orthanc's identifier of it, and whether it is new; where another one is there under its UID, that stays.
-
-        Raises
-        ------
-        ConflictError
-            It is not one of the plan's results.
-        """
+    def _put_result(self, plan_id: str, data: bytes) -> str:
         header = read_header(data)
-        if header.sop_instance_uid not in {o.sop_instance_uid for o in self.store.plans.get(plan_id).outputs}:
-            raise ConflictError(
-                f"{header.sop_instance_uid} is no result of plan {plan_id}",
-                remedy="A worker stores its own plan's results only.",
-            )
-        try:
-            with self.catalog.adding(plan_id) as batch:
-                return header.orthanc_id, batch.add(header, data)
-        except ConflictError:
-            found = self.catalog.by_uid(header.sop_instance_uid)
-            if found is None:
-                raise
-            return found.header.orthanc_id, False
+        with self.catalog.adding(plan_id) as batch:
+            batch.add(header, data)
+        return header.orthanc_id
 
-    def plan_of_token(self, token: str) -> str | None:
-        """The plan whose worker may read and store now; None where the token is of none, or its plan has ended."""
-        plan_id = token.partition(".")[0]
-        if not hmac.compare_digest(self.record.token(plan_id).encode(), token.encode("utf-8", "replace")):
+    def attempt_of_token(self, token: str) -> tuple[str, int] | None:
+        """The plan and attempt whose worker may read and store now; None where the token is of none that counts."""
+        plan_id, _, rest = token.partition(".")
+        number = rest.partition(".")[0]
+        attempt = int(number) if number.isdecimal() and len(number) < 7 else 0
+        if not hmac.compare_digest(self.record.token(plan_id, attempt).encode(), token.encode("utf-8", "replace")):
             return None
-        return plan_id if self.store.attempts.current([plan_id]).get(plan_id) is not None else None
+        return (plan_id, attempt) if self.store.attempts.current([plan_id]).get(plan_id) == attempt else None
 
     def prolong(self, expires_at: datetime) -> None:
         self.record = self.record.model_copy(update={"expires_at": expires_at})

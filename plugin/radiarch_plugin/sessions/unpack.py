@@ -11,7 +11,8 @@ from io import BytesIO
 
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 
-from .header import is_dicom
+from radiarch_plugin.header import is_dicom
+
 from .limits import MAX_INSTANCE_BYTES, MAX_UPLOAD_BYTES
 
 _END = struct.Struct("<4s4H2LH")  # end of central directory, APPNOTE 4.3.16

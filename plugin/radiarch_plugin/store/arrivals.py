@@ -122,7 +122,7 @@ class Arrivals:
             if row is None or row.state != ArrivalState.WAITING.value or row.sha256 != sha256:
                 return None
             now = self._now()
-            row.waits_for, row.waits_until, row.missing_count, row.updated_at = None, None, 0, now
+            row.waits_for, row.awaits_dose, row.missing_count, row.updated_at = None, False, 0, now
             row.missing_uids = None
             contents = session.scalars(
                 select(ArrivalContentRow)
@@ -149,7 +149,7 @@ class Arrivals:
                 return
             now = self._now()
             supersede_check(session, row.plan_id, now, error=error)
-            row.state, row.plan_id, row.waits_for, row.waits_until = ArrivalState.WAITING.value, None, None, None
+            row.state, row.plan_id, row.waits_for, row.awaits_dose = ArrivalState.WAITING.value, None, None, False
             row.updated_at = now
 
     def mark_deleted(self, sop_instance_uid: str) -> None:
@@ -186,7 +186,7 @@ def _same(row: ArrivalRow, new: NewArrival) -> bool:
 
 
 def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
-    row.kind, row.waits_for, row.waits_until = new.kind, new.waits_for, new.waits_until
+    row.kind, row.waits_for, row.awaits_dose = new.kind, new.waits_for, new.awaits_dose
     row.orthanc_id = new.orthanc_id
     row.series_instance_uid = clean(new.series_instance_uid, 64)
     row.study_instance_uid = clean(new.study_instance_uid, 64)

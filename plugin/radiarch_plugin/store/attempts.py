@@ -7,27 +7,24 @@ is late (a worker that was thought lost, a second plugin) cannot change what was
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
 
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobResult, JobSpec
-from radiarch_contract.states import PlanState, Stage
+from radiarch_contract.states import ArrivalState, PlanState, Stage
 from radiarch_contract.structures import StructureRef
-from sqlalchemy import or_, select, update
+from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
 
 from .convert import dumps, inputs_of, prescription_of, result_texts
 from .database import Database
-from .lifecycle import add_event, lock_plan, set_state
-from .tables import OutputRow, PlanDocumentRow, PlanRow
-from .views import ActivePlan, EndedPlan, EventKind, LogPosition, ProgressUpdate
+from .lifecycle import add_event, arrival_of, lock_plan, set_state
+from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
+from .views import ActivePlan, EndedPlan, EventKind, LogPosition, PlanInputs, ProgressUpdate
 
 PROGRESS_STEP = 0.01
 """Progress that rose by less makes no event."""
-
-
-_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Attempts:
@@ -47,20 +44,19 @@ class Attempts:
             ).all()
             return [_active(row) for row in rows]
 
-    def due(self, limit: int) -> list[ActivePlan]:
-        """Plans that should be given to the queue now, oldest first."""
+    def due(self, limit: int, without: Collection[str] = ()) -> list[ActivePlan]:
+        """Plans that should be given to the queue, oldest first, but for those that are to wait still."""
         with self._database.read() as session:
             rows = session.scalars(
                 select(PlanRow)
                 .where(
                     PlanRow.state == PlanState.QUEUED.value,
                     PlanRow.enqueued.is_(False),
-                    or_(PlanRow.not_before.is_(None), PlanRow.not_before <= self._now()),
                 )
                 .order_by(PlanRow.seq)
-                .limit(limit)
+                .limit(limit + len(without))
             ).all()
-            return [_active(row) for row in rows]
+            return [_active(row) for row in rows if row.id not in without][:limit]
 
     def begin(self, plan_id: str) -> JobSpec | None:
         """Number a new attempt and give what its worker needs; None where nothing is to be enqueued any more.
@@ -75,7 +71,6 @@ class Attempts:
             row.attempt += 1
             row.enqueued = True
             row.log_run, row.log_taken = "", 0
-            row.not_before = None
             add_event(session, row, self._now(), EventKind.ATTEMPT, attempt=row.attempt)
             document = session.get_one(PlanDocumentRow, row.seq)
             return _spec(row, document)
@@ -150,6 +145,53 @@ class Attempts:
             )
             return {id_: attempt if state in live and enqueued else None for id_, state, attempt, enqueued in rows}
 
+    def live(self) -> list[tuple[str, PlanState, str]]:
+        """Plans that are queued or run: id, state, SOP Instance UID of the structure set."""
+        live = (PlanState.QUEUED.value, PlanState.RUNNING.value)
+        with self._database.read() as session:
+            rows = session.execute(
+                select(PlanRow.id, PlanRow.state, PlanRow.rtstruct_sop_instance_uid)
+                .where(PlanRow.state.in_(live))
+                .order_by(PlanRow.seq)
+            )
+            return [(id_, PlanState(state), uid) for id_, state, uid in rows]
+
+    def inputs(self, plan_id: str) -> PlanInputs | None:
+        """What a plan is made of; None where it does not exist or has ended."""
+        with self._database.read() as session:
+            row = session.scalar(select(PlanRow).where(PlanRow.id == plan_id))
+            if row is None or PlanState(row.state).ended:
+                return None
+            document = session.get_one(PlanDocumentRow, row.seq)
+            images = session.scalar(select(WaitRow.image_uids).where(WaitRow.plan_seq == row.seq))
+            return PlanInputs(
+                patient_id=row.patient_id,
+                rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
+                object_uids=tuple(i.sop_instance_uid for i in inputs_of(document)),
+                image_uids=tuple(json.loads(images or "[]")),
+            )
+
+    def cancel_deleted(self, plan_id: str, error: ErrorInfo, deleted: Sequence[str]) -> bool:
+        """Cancel a plan of which inputs were deleted; what it was made for is new when it is sent again.
+
+        Parameters
+        ----------
+        deleted
+            SOP Instance UIDs of what is not there.
+        """
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if PlanState(row.state).ended:
+                return False
+            now = self._now()
+            arrival = arrival_of(session, plan_id)
+            if arrival is not None:
+                itself = arrival.sop_instance_uid in deleted
+                arrival.state = (ArrivalState.DELETED if itself else ArrivalState.NOT_PLANNED).value
+                arrival.error, arrival.plan_id, arrival.updated_at = dumps(error), None, now
+            set_state(session, row, PlanState.CANCELLED, now, error=error, reason="deleted")
+            return True
+
     def retry(
         self, plan_id: str, attempt: int, *, error: ErrorInfo | None, delay_s: float = 0.0, reason: str = ""
     ) -> bool:
@@ -166,7 +208,6 @@ class Attempts:
                 return False
             now = self._now()
             row.enqueued = False
-            row.not_before = now + timedelta(seconds=delay_s) if delay_s > 0 else None
             if error is not None:
                 row.failures += 1
             shown = None if error is None else error.model_dump(mode="json")
@@ -178,20 +219,15 @@ class Attempts:
     def ended_unclean(self) -> list[EndedPlan]:
         """Plans that ended without results a short while ago: their processes may still be there."""
         with self._database.read() as session:
-            # a comparison, not IS NOT NULL, and no order: only so SQLite takes the index
-            rows = session.scalars(select(PlanRow).where(PlanRow.cleanup_until > _LONG_AGO).limit(1000)).all()
-            uids: dict[int, list[str]] = {row.seq: [] for row in rows}
-            for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(list(uids)))):
-                uids[output.plan_seq].append(output.sop_instance_uid)
+            # no order: only so SQLite takes the index
+            rows = session.scalars(select(PlanRow).where(PlanRow.unclean == true()).limit(1000)).all()
             return [
                 EndedPlan(
                     id=row.id,
                     state=PlanState(row.state),
                     attempt=row.attempt,
                     ended_at=row.ended_at or row.updated_at,
-                    cleanup_until=row.cleanup_until or row.updated_at,
                     stopped_at=row.stopped_at,
-                    output_uids=tuple(uids[row.seq]),
                     log=LogPosition(run=row.log_run, taken=row.log_taken),
                 )
                 for row in rows
@@ -212,7 +248,7 @@ class Attempts:
         if not plan_ids:
             return
         with self._database.write() as session:
-            session.execute(update(PlanRow).where(PlanRow.id.in_(plan_ids)).values(cleanup_until=None))
+            session.execute(update(PlanRow).where(PlanRow.id.in_(plan_ids)).values(unclean=False))
 
 
 def _current(session: Session, plan_id: str, attempt: int) -> PlanRow | None:
@@ -260,7 +296,6 @@ def _active(row: PlanRow) -> ActivePlan:
         log=LogPosition(run=row.log_run, taken=row.log_taken),
         enqueued=row.enqueued,
         failures=row.failures,
-        not_before=row.not_before,
         started_at=row.started_at,
         queued_at=row.queued_at,
         time_limit_s=row.time_limit_s,

@@ -150,7 +150,7 @@ def arrival_view(row: ArrivalRow) -> ArrivalView:
         sop_instance_uid=row.sop_instance_uid,
         kind=row.kind,
         waits_for=row.waits_for,
-        waits_until=row.waits_until,
+        awaits_dose=row.awaits_dose,
         orthanc_id=row.orthanc_id,
         series_instance_uid=row.series_instance_uid,
         study_instance_uid=row.study_instance_uid,

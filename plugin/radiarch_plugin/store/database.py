@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -43,6 +45,7 @@ class Database:
         self.is_sqlite = engine.dialect.name == "sqlite"
         # SQLite has one writer at a time and makes others poll; waiting here is fair and costs nothing
         self._writer = threading.Lock() if self.is_sqlite else contextlib.nullcontext()
+        self._named = _NamedLocks()
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
@@ -58,6 +61,24 @@ class Database:
             with Session(connection, expire_on_commit=False) as session, session.begin():
                 yield session
 
+    @contextlib.contextmanager
+    def exclusive(self, name: str) -> Iterator[None]:
+        """Whoever else asks for the same name waits, also in other processes that share a PostgreSQL database.
+
+        No transaction is open meanwhile: what takes long may be done within.
+        """
+        with self._named.held(name):
+            if self.is_sqlite:  # it has one owner, and that is one process
+                yield
+                return
+            key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+                try:
+                    yield
+                finally:
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
     def ping(self) -> None:
         """Raises `ServiceError` where the database does not answer."""
         try:
@@ -68,6 +89,29 @@ class Database:
 
     def dispose(self) -> None:
         self.engine.dispose()
+
+
+class _NamedLocks:
+    """A lock for each name that is asked for, for as long as anybody holds it or waits for it."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def held(self, name: str) -> Iterator[None]:
+        with self._guard:
+            lock = self._locks.setdefault(name, threading.Lock())
+            self._users[name] += 1
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                self._users[name] -= 1
+                if not self._users[name]:
+                    del self._locks[name], self._users[name]
 
 
 def open_database(url: str) -> Database:

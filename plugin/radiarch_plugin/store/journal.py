@@ -64,7 +64,7 @@ class Journal:
         del lines[limit:]
         end = line + len(lines)
         # a cancelled plan's worker has its last words after the end
-        stopped = row.cleanup_until is None or row.stopped_at is not None
+        stopped = not row.unclean or row.stopped_at is not None
         complete = PlanState(row.state).ended and stopped and end >= row.log_lines
         return LogPage(lines=tuple(lines), next=end, complete=complete)
 

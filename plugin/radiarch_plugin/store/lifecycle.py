@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from radiarch_contract.errors import ErrorInfo, NotFoundError
@@ -13,9 +13,6 @@ from sqlalchemy.orm import Session
 from .convert import dumps
 from .tables import ArrivalRow, EventRow, PlanDocumentRow, PlanRow, WaitRow
 from .views import EventKind
-
-CLEANUP = timedelta(minutes=2)
-"""For so long after an end without results the plan's fence is kept shut and its results are kept out of Orthanc."""
 
 _ALLOWED: dict[PlanState, frozenset[PlanState]] = {
     PlanState.WAITING: frozenset({PlanState.QUEUED, PlanState.FAILED, PlanState.CANCELLED}),
@@ -66,7 +63,7 @@ def set_state(
     if state is PlanState.QUEUED:
         row.queued_at = row.queued_at or now
         row.stage, row.progress, row.eta_s, row.message, row.started_at = None, 0.0, None, "", None
-        session.execute(delete(WaitRow).where(WaitRow.plan_seq == row.seq))
+        session.execute(update(WaitRow).where(WaitRow.plan_seq == row.seq).values(missing_uids=None))
         row.missing_count = 0
     elif state is PlanState.RUNNING:
         row.started_at = now
@@ -87,7 +84,7 @@ def _end(session: Session, row: PlanRow, now: datetime, *, may_have_run: bool) -
     row.ended_at = now
     row.eta_s = None
     row.enqueued = False
-    row.cleanup_until = now + CLEANUP if may_have_run else None
+    row.unclean = may_have_run
     session.execute(delete(WaitRow).where(WaitRow.plan_seq == row.seq))
     session.execute(delete(EventRow).where(EventRow.plan_seq == row.seq, EventRow.kind == EventKind.PROGRESS.value))
 

@@ -410,9 +410,10 @@ def insert_plan(
                 sop_class_uid=SOP_CLASS_UIDS[kind],
             )
         )
-    if not new.complete:
+    if new.image_uids or not new.complete:
         images = dumps(list(new.image_uids))
-        session.add(WaitRow(plan_seq=row.seq, image_uids=images, missing_uids=missing_text(new.image_uids)))
+        missing = None if new.complete else missing_text(new.image_uids)
+        session.add(WaitRow(plan_seq=row.seq, image_uids=images, missing_uids=missing))
     add_event(session, row, now, EventKind.STATE, state=state.value)
     return row
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -50,7 +50,7 @@ class PlanRow(Base):
         Index("ix_plans_protocol_id", "protocol_id", "seq"),
         Index("ix_plans_created_at", "created_at", "seq"),
         Index("ix_plans_updated_at", "updated_at", "seq"),
-        Index("ix_plans_cleanup_until", "cleanup_until"),
+        Index("ix_plans_unclean", "unclean"),
         Index("ix_plans_search", "search"),  # not to seek in, but smaller to look through than the table
         {"sqlite_autoincrement": True},
     )
@@ -82,7 +82,6 @@ class PlanRow(Base):
     attempt: Mapped[int] = mapped_column(default=0)
     failures: Mapped[int] = mapped_column(default=0)
     enqueued: Mapped[bool] = mapped_column(default=False)
-    not_before: Mapped[datetime | None]
     time_limit_s: Mapped[float]
     missing_count: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]
@@ -97,7 +96,8 @@ class PlanRow(Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     stopped_at: Mapped[datetime | None]
-    cleanup_until: Mapped[datetime | None]
+    unclean: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It ended without results, and its processes may still be there."""
 
 
 class PlanDocumentRow(Base):
@@ -134,7 +134,10 @@ class OutputRow(Base):
 
 
 class WaitRow(Base):
-    """The images that a waiting plan needs, and the first of those that are missing: JSON lists of their UIDs."""
+    """The images that a plan needs until it has ended, and while it waits the first of those that are missing.
+
+    Both are JSON lists of SOP Instance UIDs.
+    """
 
     __tablename__ = "waits"
 
@@ -159,7 +162,7 @@ class ArrivalRow(Base):
     sop_instance_uid: Mapped[str] = mapped_column(unique=True)
     kind: Mapped[str] = mapped_column(default="rtstruct", server_default="rtstruct")
     waits_for: Mapped[str | None]
-    waits_until: Mapped[datetime | None]
+    awaits_dose: Mapped[bool] = mapped_column(default=False, server_default=false())
     orthanc_id: Mapped[str]
     series_instance_uid: Mapped[str]
     study_instance_uid: Mapped[str]

@@ -206,7 +206,7 @@ class NewArrival(_View):
     sop_instance_uid: str
     kind: str = Field(default="rtstruct", description="Or rtplan, rtdose: what a protocol checks when it arrives.")
     waits_for: str | None = Field(default=None, description="SOP Instance UID of what a check lacks, as far as known.")
-    waits_until: datetime | None = Field(default=None, description="Till when something optional is waited for.")
+    awaits_dose: bool = Field(default=False, description="Whether a plan's dose is waited for, for a while.")
     orthanc_id: str
     series_instance_uid: str = ""
     study_instance_uid: str = ""
@@ -223,7 +223,7 @@ class ArrivalView(_View):
     sop_instance_uid: str
     kind: str
     waits_for: str | None = None
-    waits_until: datetime | None = None
+    awaits_dose: bool = False
     orthanc_id: str
     series_instance_uid: str
     study_instance_uid: str
@@ -327,13 +327,21 @@ class ActivePlan(_View):
     log: LogPosition
     enqueued: bool
     failures: int
-    not_before: datetime | None
     started_at: datetime | None
     queued_at: datetime | None
     time_limit_s: float
     stage: Stage | None
     progress: float
     eta_s: float | None
+
+
+class PlanInputs(_View):
+    """What a plan that has not ended is made of; ``object_uids`` are those besides structure set and images."""
+
+    patient_id: str
+    rtstruct_sop_instance_uid: str
+    object_uids: tuple[str, ...]
+    image_uids: tuple[str, ...]
 
 
 class EndedPlan(_View):
@@ -343,9 +351,7 @@ class EndedPlan(_View):
     state: PlanState
     attempt: int
     ended_at: datetime
-    cleanup_until: datetime
     stopped_at: datetime | None
-    output_uids: tuple[str, ...]
     log: LogPosition
 
 

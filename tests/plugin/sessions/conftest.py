@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pydicom
 import pytest
 from fastapi import FastAPI
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from radiarch_contract import API_PREFIX, transport
+from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.transport import SESSION_HEADER, STORE_HEADER
@@ -28,6 +30,7 @@ from radiarch_plugin.bridge import AsgiBridge, BridgeLimits
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue, connect
+from radiarch_plugin.results import Results
 from radiarch_plugin.routes.sessions import LARGER_REQUESTS
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.sessions import Sessions, SessionSettings
@@ -132,9 +135,11 @@ class World:
         """As Orthanc's start does."""
         self.sessions = Sessions(self.folder, self.settings, self.queue_redis, now=self.now)
         self.sessions.open()
+        client = OrthancClient(self.rest)
         self.runtime.services = Services(
             store=self.store,
-            orthanc=OrthancClient(self.rest),
+            orthanc=client,
+            results=Results(self.store, client),
             queue=JobQueue(self.redis),
             wake=lambda: None,
             sessions=self.sessions,
@@ -188,6 +193,7 @@ class World:
                     sop_instance_uid=sop_instance_uid(spec.plan_id, kind),
                     series_instance_uid=series_instance_uid(spec.plan_id, kind),
                     orthanc_id=answer.json()["ID"],
+                    sha256=dataset_sha256(pydicom.dcmread(io.BytesIO(data))),
                 )
             )
         told = JobResult(plan_id=spec.plan_id, attempt=spec.attempt, outputs=tuple(outputs), worker="w")

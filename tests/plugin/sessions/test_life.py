@@ -198,7 +198,7 @@ def test_a_worker_reaches_its_own_plans_results_only(
     assert [f["MainDicomTags"]["SOPInstanceUID"] for f in found] == [uid]
     path = f"/instances/{found[0]['ID']}"
     assert world.as_worker(spec, "GET", f"{path}/file").content == encoded(study.images[0])
-    assert world.as_worker(spec, "DELETE", path).status_code == 409
+    assert world.as_worker(spec, "DELETE", path).status_code == 404, "a worker deletes nothing"
     assert world.as_worker(spec, "PUT", f"{path}/attachments/1101", content=b"x").status_code == 409
     foreign = encoded(new_study().images[0])
     assert world.as_worker(spec, "POST", "/instances", content=foreign).status_code == 409
@@ -208,7 +208,15 @@ def test_a_worker_reaches_its_own_plans_results_only(
     second = world.spec(owned.plan(study))
     assert second.session is not None
     assert spec.session is not None
-    for token in (second.session.token.replace(second.plan_id, spec.plan_id), spec.plan_id, "", owned.secret):
+    own = spec.session.token
+    of_another_attempt = own.replace(".1.", ".2.", 1)
+    for token in (
+        second.session.token.replace(second.plan_id, spec.plan_id),
+        of_another_attempt,
+        spec.plan_id,
+        "",
+        owned.secret,
+    ):
         stolen = spec.model_copy(update={"session": spec.session.model_copy(update={"token": token})})
         assert world.as_worker(stolen, "GET", f"{path}/file").status_code == 404
 

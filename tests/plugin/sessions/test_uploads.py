@@ -12,8 +12,8 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import InvalidRequestError, RadiarchError
+from radiarch_plugin.header import read_header
 from radiarch_plugin.sessions import MAX_UPLOAD_BYTES, SessionSettings, unpack
-from radiarch_plugin.sessions.header import read_header
 
 from tests.phantoms import PhantomStudy
 from tests.plugin.sessions.conftest import World, encoded, left_in, new_study, zipped

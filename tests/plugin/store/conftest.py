@@ -186,7 +186,20 @@ def queue(redis_server: RedisServer) -> Iterator[JobQueue]:
 @pytest.fixture(scope="session")
 def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
     """An Orthanc without our plugin, which overwrites what is sent again, and its address."""
-    folder, port = tmp_path_factory.mktemp("orthanc"), free_port()
+    with _orthanc(tmp_path_factory.mktemp("orthanc"), overwrites=True) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def keeping_orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """The same, which keeps what it has."""
+    with _orthanc(tmp_path_factory.mktemp("orthanc"), overwrites=False) as running:
+        yield running
+
+
+@contextmanager
+def _orthanc(folder: Path, *, overwrites: bool) -> Iterator[tuple[Server, str]]:
+    port = free_port()
     configuration = {
         "HttpPort": port,
         "DicomServerEnabled": False,
@@ -196,7 +209,7 @@ def orthanc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[S
         "StorageDirectory": str(folder / "db"),
         "IndexDirectory": str(folder / "db"),
         "Plugins": [],
-        "OverwriteInstances": True,
+        "OverwriteInstances": overwrites,
     }
     path = folder / "orthanc.json"
     path.write_text(json.dumps(configuration))

@@ -12,7 +12,7 @@ from radiarch_contract.states import Origin, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import Prescription, get_workflow
-from radiarch_plugin.store import NewArrival, NewPlan
+from radiarch_plugin.store import NewArrival, NewPlan, ProgressUpdate
 
 MEMORY = "/dev/shm" if os.path.isdir("/dev/shm") else None  # noqa: PTH112
 """Where a database's commits wait for no disk; None for the usual place of temporary files."""
@@ -73,6 +73,7 @@ def outputs(plan_id: str) -> tuple[Output, ...]:
             sop_instance_uid=sop_instance_uid(plan_id, kind.value),
             series_instance_uid=series_instance_uid(plan_id, kind.value),
             orthanc_id=f"{kind}-id",
+            sha256="a" * 64,
         )
         for kind in get_workflow(WORKFLOW).outputs
     )
@@ -106,4 +107,11 @@ def status(plan_id: str, attempt: int, progress: float, stage: Stage, beat: int 
         worker="w",
         started_at=T0,
         heartbeat_at=T0.replace(second=beat % 60, minute=beat // 60),
+    )
+
+
+def running(plan_id: str, attempt: int = 1) -> ProgressUpdate:
+    """A worker has begun."""
+    return ProgressUpdate(
+        plan_id=plan_id, attempt=attempt, stage=Stage.OPTIMIZING, progress=0.5, eta_s=1.0, message="", worker="w"
     )

@@ -15,7 +15,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from radiarch_contract.errors import ConflictError
 from radiarch_contract.states import PlanState, Stage
 from radiarch_plugin.store import EventKind, PlanView, ProgressUpdate, Store, open_database
-from sqlalchemy import text
 
 from tests.plugin.store.samples import MEMORY, failure, new_plan, success
 
@@ -135,16 +134,12 @@ class Life(RuleBasedStateMachine):
         due = {p.id for p in self.store.attempts.due(10)}
         assert not active & due, "never with the queue and to be given to it"
         if now.state in (PlanState.QUEUED, PlanState.RUNNING):
-            assert self.id in active | due or self._delayed()
+            assert self.id in active | due
         else:
             assert self.id not in active | due
         assert (self.id in self.store.plans.waiting_ids()) == (now.state is PlanState.WAITING)
         self._follow_events(now)
         self.before = now
-
-    def _delayed(self) -> bool:
-        with self.database.read() as session:
-            return bool(session.scalar(text("SELECT not_before IS NOT NULL FROM plans")))
 
     def _follow_events(self, now: PlanView) -> None:
         """Whoever follows the events knows the state."""

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode, ServiceError
-from radiarch_contract.job import JobResult, JobSpec, WorkerStatus
+from radiarch_contract.job import JobResult, JobSpec, Output, WorkerStatus
 from radiarch_contract.states import PlanState, Stage
 from radiarch_plugin import decide
 from radiarch_plugin.queue import AttemptRef, JobQueue
-from radiarch_plugin.reconcile import MAX_QUEUED, Reconciler
+from radiarch_plugin.reconcile import CLEANUP_S, MAX_QUEUED, Reconciler
 from radiarch_plugin.store import EventKind, Ownership, PlanView, Store
 from rq import Queue
 from rq.job import Job
@@ -28,6 +29,30 @@ LOST = transport.LOST_AFTER_S + 1
 """Long enough that silence means loss."""
 
 
+class Stored:
+    """Orthanc, as far as results are concerned: what is wrong with them, and of which plans they were removed."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+        self.asked: list[Sequence[Output]] = []
+        self.removed: list[str] = []
+        self.refuses = 0
+
+    def missing(self, outputs: Sequence[Output]) -> list[str]:
+        self.asked.append(outputs)
+        self._answer()
+        return self.wrong
+
+    def remove(self, plan_id: str) -> None:
+        self.removed.append(plan_id)
+        self._answer()
+
+    def _answer(self) -> None:
+        if self.refuses:
+            self.refuses -= 1
+            raise ServiceError("not now", remedy="wait", code=ErrorCode.ORTHANC_UNAVAILABLE)
+
+
 @dataclass
 class World:
     """Store, Redis and the loop between them."""
@@ -37,16 +62,18 @@ class World:
     server: RedisServer
     owner: Ownership
     now: float = 1000.0
-    removed: list[Sequence[str]] = field(default_factory=list)
+    results: Stored = field(default_factory=lambda: Stored())
 
     def __post_init__(self) -> None:
         self.loop = self.new_loop()
 
     def new_loop(self) -> Reconciler:
         """As after a restart of Orthanc."""
-        return Reconciler(
-            self.store, self.queue, self.owner, remove_results=self.removed.append, monotonic=lambda: self.now
-        )
+        return Reconciler(self.store, self.queue, self.owner, results=self.results, monotonic=lambda: self.now)
+
+    @property
+    def removed(self) -> list[str]:
+        return self.results.removed
 
     def turn(self, after_s: float = 0.5) -> None:
         self.now += after_s
@@ -99,9 +126,9 @@ class World:
     def get(self, plan: PlanView) -> PlanView:
         return self.store.plans.get(plan.id)
 
-    def running(self) -> tuple[PlanView, JobSpec]:
+    def running(self, **changes: Any) -> tuple[PlanView, JobSpec]:
         """A plan that a worker is at."""
-        plan = self.plan()
+        plan = self.plan(**changes)
         self.turn()
         spec = self.take()
         assert spec.plan_id == plan.id
@@ -206,9 +233,7 @@ class TestFailures:
         assert found.error == failure(ErrorCode.NO_TARGET)
         world.turn()
         assert world.fence(plan.id) == transport.FENCE_CANCELLED
-        assert [set(r) for r in world.removed] == [{o.sop_instance_uid for o in found.outputs}], (
-            "half a set is taken away"
-        )
+        assert world.removed == [plan.id], "half a set is taken away"
 
     def test_what_may_succeed_is_tried_three_times_after_pauses(
         self, world: World, monkeypatch: pytest.MonkeyPatch
@@ -272,11 +297,14 @@ class TestFailures:
         world.turn()
         assert world.get(plan).state is PlanState.FAILED
 
-    def test_a_worker_that_does_not_keep_the_time_limit(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(decide, "OVERTIME_S", -1e9)
-        plan, spec = world.running()
-        world.beat(spec, 1)
-        world.turn()
+    def test_a_worker_that_does_not_keep_the_time_limit(self, world: World) -> None:
+        plan, spec = world.running(time_limit_s=60)
+        for n in range(1, 36):
+            assert world.get(plan).state is PlanState.RUNNING
+            world.beat(spec, n)
+            world.turn(10)
+        world.beat(spec, 36)
+        world.turn(11)
         found = world.get(plan)
         assert found.error is not None
         assert found.error.code is ErrorCode.TIME_LIMIT
@@ -302,6 +330,48 @@ class TestFailures:
         world.turn()
         assert world.get(one).state is PlanState.SUCCEEDED
         assert spec.plan_id != other_spec.plan_id
+
+
+class TestWhatOrthancHas:
+    def test_a_plan_succeeds_after_orthanc_was_asked(self, world: World) -> None:
+        plan, _ = world.running()
+        world.results.refuses = 2
+        world.end(success(plan.id, 1))
+        for _ in range(2):
+            world.turn()
+            assert world.get(plan).state is PlanState.RUNNING
+        world.turn()
+        assert world.get(plan).state is PlanState.SUCCEEDED
+        assert world.results.asked[-1] == outputs(plan.id)
+
+    def test_an_orthanc_that_cannot_be_asked_holds_up_one_plan_only(self, world: World) -> None:
+        plan, _ = world.running()
+        other, spec = world.running()
+        world.results.refuses = 100
+        world.end(success(plan.id, 1))
+        world.beat(spec, 1, 0.7)
+        world.turn()
+        assert world.get(other).progress == 0.7
+
+    def test_outputs_that_are_not_there_are_another_try_and_then_a_failure(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(decide, "BACKOFF_S", (0.0,))
+        world.results.wrong = ["rtdose (1.2.3) is stored 0 times"]
+        plan, spec = world.running()
+        for attempt in (1, 2, 3):
+            assert spec.attempt == attempt
+            world.end(success(plan.id, attempt))
+            world.turn()
+            world.turn()
+            if attempt < 3:
+                spec = world.take()
+        found = world.get(plan)
+        assert found.state is PlanState.FAILED
+        assert found.error is not None
+        assert found.error.code is ErrorCode.OUTPUTS_MISSING
+        assert "rtdose (1.2.3) is stored 0 times" in found.error.message
+        assert world.removed.count(plan.id) == 3
 
 
 class TestLosses:
@@ -351,6 +421,33 @@ class TestLosses:
         world.turn()
         assert world.get(plan).state is PlanState.SUCCEEDED
         assert world.fence(plan.id) == "2"
+
+    @pytest.mark.parametrize("days", [1, -1, 400, -400])
+    def test_a_wall_clock_that_is_set_changes_nothing(self, world: World, days: float) -> None:
+        def jumped() -> datetime:
+            return datetime.now(UTC) + timedelta(days=days)
+
+        plan, spec = world.running()
+        retried, _ = world.running()
+        cancelled, _ = world.running()
+        world.end(failed(retried.id, 1, retryable=True))
+        world.store.plans.cancel(cancelled.id)
+        world.turn()
+        for part in (world.store.plans, world.store.attempts, world.store.arrivals):
+            part._now = jumped
+        for n in range(1, 5):
+            world.beat(spec, n)
+            world.turn(1.0)
+            assert world.get(plan).state is PlanState.RUNNING
+            assert world.listed() == [], "its pause is five seconds"
+            assert world.fence(cancelled.id) == transport.FENCE_CANCELLED
+        world.turn(2.0)
+        assert world.listed() == [transport.job_id(retried.id, 2)]
+        world.end(success(plan.id, 1))
+        world.turn()
+        assert (world.get(plan).state, world.get(plan).attempt) == (PlanState.SUCCEEDED, 1)
+        world.idle(CLEANUP_S)
+        assert world.store.attempts.ended_unclean() == []
 
     def test_a_clock_that_is_wrong_by_years_is_no_loss(self, world: World) -> None:
         plan, spec = world.running()  # its heartbeats are of T0
@@ -537,23 +634,16 @@ class TestCancel:
     def test_results_that_were_stored_before_the_cancel_was_heard_are_taken_away(self, world: World) -> None:
         plan, _ = world.running()
         world.end(success(plan.id, 1))
-        cancelled = world.store.plans.cancel(plan.id)
+        world.store.plans.cancel(plan.id)
         world.turn()
         assert world.get(plan).state is PlanState.CANCELLED
-        assert [set(r) for r in world.removed] == [{o.sop_instance_uid for o in cancelled.outputs}]
+        assert world.removed == [plan.id]
         world.turn()
         assert len(world.removed) == 1
 
     def test_an_orthanc_that_cannot_be_asked_is_asked_again_later(self, world: World) -> None:
-        def refuse(uids: Sequence[str]) -> None:
-            world.removed.append(uids)
-            if len(world.removed) < 3:
-                raise ServiceError("not now", remedy="wait", code=ErrorCode.ORTHANC_UNAVAILABLE)
-
-        world.loop = Reconciler(
-            world.store, world.queue, world.owner, remove_results=refuse, monotonic=lambda: world.now
-        )
         plan, _ = world.running()
+        world.results.refuses = 2
         other = world.plan()
         world.end(success(plan.id, 1))
         world.store.plans.cancel(plan.id)
@@ -618,7 +708,7 @@ class TestRestart:
 
     def test_only_the_owner_acts(self, world: World) -> None:
         other = Ownership(world.store.database)
-        loop = Reconciler(world.store, world.queue, other, monotonic=lambda: world.now)
+        loop = Reconciler(world.store, world.queue, other, results=world.results, monotonic=lambda: world.now)
         world.turn()
         plan = world.plan()
         loop.turn()

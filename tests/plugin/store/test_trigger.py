@@ -24,7 +24,7 @@ from radiarch_plugin.store import ArrivalView, Ownership, PlanView, Store
 from radiarch_plugin.trigger import CURSOR_FACT, Trigger
 
 from tests.phantoms import PhantomStudy, box, faults
-from tests.plugin.store.samples import new_plan, success
+from tests.plugin.store.samples import new_plan, running, success
 from tests.system.processes import FRESH, Server, wait_for
 
 PROTOCOL = Protocol.model_validate({
@@ -511,6 +511,67 @@ class TestDeletion:
         world.send(study.images[0])
         world.turn()
         assert world.plan(study).state is PlanState.QUEUED
+
+    @pytest.mark.parametrize("state", ["queued", "with a worker", "running"])
+    @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+    def test_of_what_a_plan_is_made_of(self, world: World, study: PhantomStudy, state: str, told: bool) -> None:
+        *_, last = world.send(*study.datasets)
+        world.turn()
+        plan = world.plan(study)
+        if state != "queued":
+            world.store.attempts.begin(plan.id)
+        if state == "running":
+            world.store.attempts.progress([running(plan.id)])
+        queued = world.queued
+        world.delete(last)
+        if told:
+            world.trigger.deleted()
+            world.turn()
+            assert world.store.plans.get(plan.id).state is not PlanState.CANCELLED, "it may be back in a moment"
+        world.turn(1.5 if told else 61.0)
+        world.turn(2.0)
+        found = world.store.plans.get(plan.id)
+        assert found.state is PlanState.CANCELLED
+        assert found.error is not None
+        assert (found.error.code, "deleted" in found.error.message) == (ErrorCode.INPUT_CHANGED, True)
+        assert world.arrival(study).state is ArrivalState.DELETED
+        assert world.queued == queued + 1, "the reconcile loop is woken up to end its processes"
+        world.send(study.rtstruct)
+        world.turn()
+        assert world.plan(study).id != plan.id, "sent again, it is new"
+
+    def test_of_the_images_of_a_running_plan(self, world: World, study: PhantomStudy) -> None:
+        first, *_ = world.send(*study.datasets)
+        world.turn()
+        plan = world.plan(study)
+        world.store.attempts.begin(plan.id)
+        world.store.attempts.progress([running(plan.id)])
+        world.delete(first)
+        world.trigger.deleted()
+        world.turn()
+        world.turn(1.5)
+        found = world.store.plans.get(plan.id)
+        assert found.state is PlanState.CANCELLED
+        assert found.error is not None
+        assert found.error.code is ErrorCode.MISSING_INSTANCES
+        assert found.error.details["sop_instance_uids"] == [study.images[0].SOPInstanceUID]
+        assert world.arrival(study).state is ArrivalState.NOT_PLANNED
+        world.send(study.images[0], study.rtstruct)
+        world.turn()
+        assert world.plan(study).id != plan.id
+
+    def test_of_the_inputs_of_a_plan_that_has_ended_changes_nothing(self, world: World, study: PhantomStudy) -> None:
+        ids = world.send(*study.datasets)
+        world.turn()
+        plan = world.plan(study)
+        world.store.attempts.begin(plan.id)
+        world.store.attempts.succeed(success(plan.id, 1))
+        for orthanc_id in ids:
+            world.delete(orthanc_id)
+        world.trigger.deleted()
+        world.turn()
+        world.turn(2.0)
+        assert world.plan(study).state is PlanState.SUCCEEDED
 
     def test_of_an_image_is_seen_when_the_last_one_comes(self, world: World, study: PhantomStudy) -> None:
         _, first, *_ = world.send(study.rtstruct, *study.images[:-1])

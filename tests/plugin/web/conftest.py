@@ -20,6 +20,7 @@ from radiarch_plugin.bridge import AsgiBridge
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
 from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue
+from radiarch_plugin.results import Results
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.store import Store, open_database
 from redis import Redis
@@ -175,8 +176,13 @@ def api(
     redis.flushall()
     rest = HttpRest(orthanc_url)
     made = Api(http, orthanc, store, redis, runtime, app)
+    client = OrthancClient(rest)
     runtime.services = Services(
-        store=store, orthanc=OrthancClient(rest), queue=JobQueue(redis), wake=lambda: made.woken.append(None)
+        store=store,
+        orthanc=client,
+        results=Results(store, client),
+        queue=JobQueue(redis),
+        wake=lambda: made.woken.append(None),
     )
     runtime.problems = ()
     yield made

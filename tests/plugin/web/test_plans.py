@@ -343,6 +343,7 @@ def finished(api: Api, plan_id: str, orthanc_id: str = "0" * 8 + "-00000000" * 4
                 sop_instance_uid=sop_instance_uid(plan_id, kind.value),
                 series_instance_uid=series_instance_uid(plan_id, kind.value),
                 orthanc_id=orthanc_id,
+                sha256="a" * 64,
             )
             for kind in POSSIBLE
         ),

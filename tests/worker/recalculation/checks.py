@@ -42,7 +42,12 @@ def run_check(
     def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
         stored[kind] = dataset
         return Output(
-            kind=kind, sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", orthanc_id=f"orthanc-{kind}"
+            kind=kind,
+            sop_class_uid="1",
+            sop_instance_uid="2",
+            series_instance_uid="3",
+            orthanc_id=f"orthanc-{kind}",
+            sha256="a" * 64,
         )
 
     fetched = pacs.Fetched(study.rtstruct, tuple(study.images), dict(inputs))
@@ -60,7 +65,7 @@ def run_check(
     }
     values["parameters"] = parse_parameters(workflow_id, values.get("parameters", {})).model_dump(mode="json")
     spec = make_spec(**values)
-    worker = Worker([True, True], folder)
+    worker = Worker(folder)
     try:
         job.run_plan(spec.model_dump(mode="json"))
     finally:

@@ -65,11 +65,8 @@ def behave(spec: JobSpec, link: JobLink) -> None:
             link.log(f"cwd={Path.cwd()}")
             link.log(f"secret={os.environ.get('RADIARCH_ORTHANC_PASSWORD')}")
             Path(os.environ["HOME"], "left-behind").write_text("x")
-        case "store" | "store-slowly":
-            link.log(f"may store: {link.may_store()}")
-            if behaviour == "store-slowly":
-                time.sleep(3)
-                link.log(f"may store still: {link.may_store()}")
+        case "slow":
+            time.sleep(3)
     link.progress(1.0)
     link.stage(Stage.EXPORTING)
     link.result(JobResult(plan_id=spec.plan_id, attempt=spec.attempt))
@@ -78,7 +75,7 @@ def behave(spec: JobSpec, link: JobLink) -> None:
 class OddWorker(worker_main.PlanWorker):
     def _in_job(self, sock: socket.socket, spec: JobSpec, folder: Path) -> None:
         self._guard.close_in_child()
-        behave(spec, JobLink(sock, patience_s=self._settings.patience_s))
+        behave(spec, JobLink(sock))
 
     def _fit(self) -> bool:
         self._probed_at, self._engines = 1.0, {"odd": {"available": True, "version": "1", "reason": None}}

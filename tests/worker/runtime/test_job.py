@@ -26,15 +26,15 @@ from .conftest import make_spec
 
 
 class Worker:
-    """The other side of a job's link; answers ``may_store`` as told."""
+    """The other side of a job's link."""
 
-    def __init__(self, answers: list[bool | None], folder: Path) -> None:
+    def __init__(self, folder: Path) -> None:
         ours, theirs = socket.socketpair()
         self.messages: list[dict[str, Any]] = []
-        self._link, self._answers, self._ended = WorkerLink(ours), answers, threading.Event()
+        self._link, self._ended = WorkerLink(ours), threading.Event()
         self._sockets = (ours, theirs)
         settings = Settings(patience_s=5.0)
-        context.enter(context.JobContext(settings, JobLink(theirs, patience_s=5.0), folder, "test"))
+        context.enter(context.JobContext(settings, JobLink(theirs), folder, "test"))
         self._thread = threading.Thread(target=self._listen)
         self._thread.start()
 
@@ -44,10 +44,7 @@ class Worker:
         self._take()
 
     def _take(self) -> None:
-        for message in self._link.messages():
-            self.messages.append(message)
-            if message["kind"] == "may_store":
-                self._link.answer(self._answers.pop(0))
+        self.messages += self._link.messages()
 
     def result(self) -> JobResult:
         self._ended.set()
@@ -89,20 +86,25 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(dicom, "write_report", lambda *a: Dataset())
     monkeypatch.setattr(pacs, "store", stored)
 
-    def run_with(answers: tuple[bool | None, ...] = (True, True)) -> tuple[JobResult, Worker]:
-        worker = Worker(list(answers), tmp_path)
+    def run_once() -> tuple[JobResult, Worker]:
+        worker = Worker(tmp_path)
         try:
             job.run_plan(make_spec().model_dump(mode="json"))
         finally:
             result = worker.result()
         return result, worker
 
-    return run_with
+    return run_once
 
 
 def stored(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
     return Output(
-        kind=kind, sop_class_uid="1", sop_instance_uid="2", series_instance_uid="3", orthanc_id=f"orthanc-{kind}"
+        kind=kind,
+        sop_class_uid="1",
+        sop_instance_uid="2",
+        series_instance_uid="3",
+        orthanc_id=f"orthanc-{kind}",
+        sha256="a" * 64,
     )
 
 
@@ -183,27 +185,18 @@ def test_numbers_that_are_none_are_not_handed_on(run: Run, monkeypatch: pytest.M
     assert "d2_gy" in result.error.message
 
 
-def test_nothing_is_stored_for_an_attempt_that_no_longer_counts(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pacs, "store", raising(AssertionError("stored")))
-    result, _ = run((False,))
+def test_an_attempt_that_no_longer_counts_ends_with_that(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused = RadiarchError("replaced", remedy="y", code=ErrorCode.CANCELLED)
+
+    def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+        if kind is OutputKind.RTPLAN:
+            return stored(orthanc, kind, dataset)
+        raise refused
+
+    monkeypatch.setattr(pacs, "store", store)
+    result, _ = run()
     assert result.error is not None
-    assert (result.error.code, result.retryable) == (ErrorCode.CANCELLED, False)
-
-
-def test_what_was_stored_while_it_was_cancelled_is_removed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    removed: list[str] = []
-    monkeypatch.setattr(pacs.Orthanc, "delete_instance", lambda self, orthanc_id: removed.append(orthanc_id))
-    result, _ = run((True, False))
-    assert result.error is not None
-    assert result.error.code is ErrorCode.CANCELLED
-    assert result.outputs == ()
-    assert removed == ["orthanc-rtplan", "orthanc-rtdose", "orthanc-report"]
-
-
-def test_a_redis_that_does_not_answer_is_another_try(run: Run) -> None:
-    result, _ = run((None,))
-    assert result.error is not None
-    assert (result.error.code, result.retryable) == (ErrorCode.QUEUE_UNAVAILABLE, True)
+    assert (result.error.code, result.retryable, result.outputs) == (ErrorCode.CANCELLED, False, ())
 
 
 def test_another_kind_of_worker_cannot_run_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -295,13 +295,20 @@ def test_storing_again_leaves_one(server: Pacs, result: Dataset) -> None:
     assert server.http.get("/changes?last").json()["Last"] == changes, "equal content was left alone"
 
 
-def test_other_content_under_the_same_uid_is_replaced(server: Pacs, result: Dataset) -> None:
+def test_other_content_under_the_same_uid_is_an_error_and_stays(server: Pacs, result: Dataset) -> None:
+    """Replacing is the plugin's part, which knows what counts; this Orthanc has none."""
     store(server, result)
     changed = copy.deepcopy(result)
     changed.PixelData = bytes(len(result.PixelData))
-    store(server, changed)
+    error = error_of(lambda: store(server, changed))
+    assert (error.code, error.retryable) == (ErrorCode.STORE_FAILED, True)
     (stored,) = server.stored("1.2.3.4")
-    assert not stored.pixel_array.any()
+    assert stored.pixel_array.any()
+
+
+def test_the_hash_is_of_what_is_stored(server: Pacs, result: Dataset) -> None:
+    (stored,) = (store(server, result), server.stored("1.2.3.4"))[1]
+    assert store(server, result).sha256 == dataset_sha256(stored)
 
 
 def test_an_object_that_a_filter_drops_is_an_error(tmp_path: Path, result: Dataset) -> None:

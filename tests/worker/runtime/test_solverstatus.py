@@ -12,7 +12,7 @@ from radiarch_worker.solverstatus import LIVE_ITERATIONS, SolverStatus
 def test_every_iteration_is_told_once_and_in_order() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        job, worker, status = JobLink(theirs, patience_s=1.0), WorkerLink(ours), SolverStatus()
+        job, worker, status = JobLink(theirs), WorkerLink(ours), SolverStatus()
         told: list[int] = []
         curve = DvhCurve(structure="PTV", roi_number=1, volume_cc=1.0, dose_gy=(0.0, 1.0), volume_percent=(100.0, 0.0))
 

@@ -1,4 +1,4 @@
-"""What a session needs to know of a DICOM file, from its first elements; hostile bytes are refused, nothing is kept."""
+"""The identity of a DICOM file, from its first elements; hostile bytes are refused, nothing is kept."""
 
 from __future__ import annotations
 

@@ -241,10 +241,12 @@ class ImptRobustParameters(ProtonParameters):
 
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
     setup_systematic_mm: tuple[ErrorMm, ErrorMm, ErrorMm] = Field(
-        default=(5.0, 5.0, 5.0), description="Error of the patient's position along x, y, z, in all fractions the same."
+        default=(5.0, 5.0, 5.0),
+        description="Error of the patient's place along his x (left), y (back), z (head), the same in all fractions.",
     )
     setup_random_mm: tuple[ErrorMm, ErrorMm, ErrorMm] = Field(
-        default=(0.0, 0.0, 0.0), description="Standard deviation of the position along x, y, z between fractions."
+        default=(0.0, 0.0, 0.0),
+        description="Standard deviation of the place along the patient's x, y, z between fractions.",
     )
     range_percent: float = Field(default=3.5, ge=0, le=20, description="Error of stopping power, and so of range.")
     strategy: Strategy = Field(

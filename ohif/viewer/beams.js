@@ -1,4 +1,4 @@
-// Beam directions in patient coordinates, from the angles of a plan. IEC 61217, patient LPS, head first and feet first.
+// Beam directions in patient coordinates, from the angles of a plan. IEC 61217, patient LPS, any position of who lies.
 
 const RADIANS = Math.PI / 180;
 
@@ -6,8 +6,12 @@ const RADIANS = Math.PI / 180;
 const FIXED = {
   HFS: [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
   HFP: [[-1, 0, 0], [0, 0, 1], [0, 1, 0]],
+  HFDR: [[0, 1, 0], [0, 0, 1], [1, 0, 0]], // the right side is down
+  HFDL: [[0, -1, 0], [0, 0, 1], [-1, 0, 0]],
   FFS: [[-1, 0, 0], [0, 0, -1], [0, -1, 0]],
   FFP: [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+  FFDR: [[0, -1, 0], [0, 0, -1], [1, 0, 0]],
+  FFDL: [[0, 1, 0], [0, 0, -1], [-1, 0, 0]],
 };
 
 /**

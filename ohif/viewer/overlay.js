@@ -150,11 +150,13 @@ export class Overlay {
   /** Each beam as a ray from its source's side to the isocenter, with its name where it enters the picture. */
   #beams(context, plane, width, height) {
     const { plan } = this.#session;
-    if (!plan || !this.patientPosition) return;
+    if (!plan) return;
+    // the plan's own: what is shown may be another scan of the patient, in another position
+    const position = plan.provenance?.patient_position ?? this.patientPosition;
     context.font = '12px Inter, system-ui, sans-serif';
     for (const beam of plan.beams ?? []) {
       if (!beam.isocenter_mm) continue;
-      const direction = towardsSource(beam, this.patientPosition);
+      const direction = towardsSource(beam, position);
       if (!direction) continue;
       const iso = plane.to(beam.isocenter_mm);
       const end = plane.to(along(beam.isocenter_mm, direction, 2000));

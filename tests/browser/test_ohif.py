@@ -16,6 +16,7 @@ from pydicom.uid import generate_uid
 from radiarch_plugin.ohif import PACKAGE, WEB_FOLDER
 
 from tests.phantoms import PhantomStudy, box
+from tests.phantoms.positions import POSITIONS, gantry_axes
 from tests.phantoms.rtdose import rtdose
 from tests.system.processes import wait_for
 from tests.system.service import Service
@@ -271,6 +272,21 @@ def _check_points(viewer: Viewer, dose: Dataset, points: list[tuple[int, int, in
             wanted = _viridis(_at(dose, read_mm) / (1.1 * gy.max()))
             drawn = viewer.colour(plane, (round(at[0]) + 0.5, round(at[1]) + 0.5))
             assert np.abs(drawn - wanted).max() < 9, (plane, point, drawn, wanted)
+
+
+@pytest.mark.parametrize("position", [*POSITIONS, "SITTING"])
+def test_beams_are_drawn_from_where_the_source_is(viewer: Viewer, doses: Doses, position: str) -> None:
+    viewer.open(doses.study_uid)
+    for gantry, couch in ((0, 0), (90, 0), (37.5, 0), (211, 342), (300, 75)):
+        found = viewer.browser.module(
+            "(await import('/ohif/extension/beams.js')).towardsSource(given[0], given[1])",
+            {"gantry_deg": gantry, "couch_deg": couch},
+            position,
+        )
+        if position == "SITTING":
+            assert found is None
+        else:
+            assert found == pytest.approx(gantry_axes(gantry, couch, position)[:, 2].tolist(), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", ["relative", "absolute", "flipped"])

@@ -6,6 +6,7 @@ patient positions have something to go by.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -56,6 +57,19 @@ def lying(study: PhantomStudy, position: str) -> PhantomStudy:
         for contour in roi.ContourSequence:
             contour.ContourData = _turned(turn, contour.ContourData)
     return other
+
+
+def gantry_axes(gantry_deg: float, couch_deg: float, position: str) -> npt.NDArray[np.float64]:
+    """(3, 3) with the IEC 61217 gantry system's X, Y, Z in patient LPS as columns; from the standard's definitions.
+
+    The gantry turns about the fixed Y clockwise, as seen by one who faces it; the patient support turns about the fixed
+    Z counter-clockwise, as seen from above.
+    """
+    g, c = math.radians(gantry_deg), math.radians(couch_deg)
+    gantry_in_fixed = np.array([[math.cos(g), 0, math.sin(g)], [0, 1, 0], [-math.sin(g), 0, math.cos(g)]])
+    support_in_fixed = np.array([[math.cos(c), -math.sin(c), 0], [math.sin(c), math.cos(c), 0], [0, 0, 1]])
+    found: npt.NDArray[np.float64] = room_axes(position) @ support_in_fixed.T @ gantry_in_fixed
+    return found
 
 
 def setup(plan: Dataset) -> Mapping[int, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
@@ -27,7 +26,7 @@ from radiarch_worker.planning import plan
 from radiarch_worker.recalculation import read_ion_plan, recompute
 
 from tests.phantoms import Box, PhantomRoi, PhantomStudy
-from tests.phantoms.positions import POSITIONS, from_supine, lying, room_axes, setup
+from tests.phantoms.positions import POSITIONS, from_supine, gantry_axes, lying, setup
 from tests.phantoms.study import make_study
 from tests.worker.engines.water import Recorder, refs
 from tests.worker.runtime.conftest import make_spec
@@ -188,19 +187,6 @@ def spots_of(beam: Dataset) -> dict[tuple[float, float, float], float]:
 
 
 # -- an independent reader ----------------------------------------------------------------------------------------
-
-
-def gantry_axes(gantry_deg: float, couch_deg: float, position: str) -> Volume:
-    """(3, 3) with the IEC 61217 gantry system's X, Y, Z in patient LPS as columns; from the standard's definitions.
-
-    The gantry turns about the fixed Y clockwise, as seen by one who faces it; the patient support turns about the fixed
-    Z counter-clockwise, as seen from above.
-    """
-    g, c = math.radians(gantry_deg), math.radians(couch_deg)
-    gantry_in_fixed = np.array([[math.cos(g), 0, math.sin(g)], [0, 1, 0], [-math.sin(g), 0, math.cos(g)]])
-    support_in_fixed = np.array([[math.cos(c), -math.sin(c), 0], [math.sin(c), math.cos(c), 0], [0, 0, 1]])
-    found: Volume = room_axes(position) @ support_in_fixed.T @ gantry_in_fixed
-    return found
 
 
 ANGLES = [(20.0, 0.0, 110.0), (75.0, 15.0, 100.0), (250.0, 322.0, 120.0)]

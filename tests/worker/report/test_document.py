@@ -13,8 +13,10 @@ from radiarch_contract.goals import GoalResult
 from radiarch_contract.robustness import DvhBand, GoalBand, MetricBand, Robustness, ScenarioResult
 from radiarch_contract.states import GoalStatus
 from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.position import PatientPosition
 from radiarch_worker.report import draw, fonts
 from radiarch_worker.report.document import Report
+from radiarch_worker.report.sections import side_of_source
 
 from tests.worker.dicom import waterbox
 from tests.worker.dicom.test_rtdose import evaluation_of
@@ -208,3 +210,36 @@ def test_a_dose_that_is_nowhere_high_is_drawn_too(case: waterbox.Case) -> None:
     assert draw(
         case.spec, case.patient, dataclasses.replace(case.plan, dose=dose), Evaluation((), (), ())
     ).pdf.startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("position", "gantry", "couch", "side"),
+    [
+        ("HFS", 0, 0, "A"),
+        ("HFS", 90, 0, "L"),
+        ("HFS", 40, 0, "AL"),
+        ("HFS", 90, 90, "F"),
+        ("HFP", 0, 0, "P"),
+        ("HFP", 90, 0, "R"),
+        ("FFS", 90, 0, "R"),
+        ("FFS", 90, 90, "H"),
+        ("FFP", 300, 0, "RP"),
+        ("HFDR", 0, 0, "L"),
+        ("HFDR", 90, 0, "P"),
+        ("HFDL", 300, 0, "PR"),
+        ("FFDL", 270, 0, "A"),
+    ],
+)
+def test_a_beam_is_said_to_come_from_the_side_that_lies_there(
+    case: waterbox.Case, position: str, gantry: float, couch: float, side: str
+) -> None:
+    beam = dataclasses.replace(case.plan.beams[0], gantry_deg=gantry, couch_deg=couch)
+    assert side_of_source(beam, PatientPosition(position)) == side
+
+
+def test_a_prone_patients_beams_are_reported_as_such(case: waterbox.Case) -> None:
+    ct = dataclasses.replace(case.patient.ct, patient_position=PatientPosition.HFP)
+    turned = dataclasses.replace(case, patient=dataclasses.replace(case.patient, ct=ct))
+    words = " ".join(" ".join(texts(reported(turned))).split())
+    assert "HFP" in words
+    assert "G090 90.0 0.0 R -27.2" in words

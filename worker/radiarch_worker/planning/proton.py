@@ -519,6 +519,7 @@ def _provenance(setup: Setup, dose: mcsquare.DoseResult) -> dict[str, Any]:
     parameters = setup.job.parameters
     installation = find_installation()
     return {
+        "patient_position": setup.ct.patient_position.value,
         "engine": "MCsquare",
         "engine_version": installation.version,
         "engine_sha256": file_sha256(installation.binary),

@@ -143,6 +143,7 @@ def recompute(
             uncertainty_percent=result.uncertainty_percent,
             machine=machine.described,
             provenance={
+                "patient_position": ct.patient_position.value,
                 "engine": "MCsquare",
                 "engine_version": installation.version,
                 "engine_sha256": file_sha256(installation.binary),

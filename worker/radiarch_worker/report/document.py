@@ -73,7 +73,7 @@ def draw(
     sections.comparison(flow, evaluation, comparison)
     sections.goals(flow, spec, evaluation.goals)
     sections.robustness(flow, plan.robustness)
-    sections.beams(flow, plan)
+    sections.beams(flow, plan, patient.ct.patient_position)
     sections.notes(flow, tuple(dict.fromkeys((*patient.notes, *plan.notes, *evaluation.notes))))
     sections.objectives(flow, spec)
     sections.pictures(flow, cuts, plan)

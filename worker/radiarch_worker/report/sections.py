@@ -20,6 +20,8 @@ from radiarch_contract.workflows import WORKFLOWS
 from radiarch_worker.dicom.base import flatten
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import IonBeam, Patient, PlanResult
+from radiarch_worker.planning.geometry import BeamAxes
+from radiarch_worker.position import PatientPosition
 
 from . import fonts
 from .figures import dvh_figure, isodose_key, plane_figure, structure_key, swatch
@@ -43,6 +45,8 @@ _BAND_METRICS = ("D95%", "D2%")
 """Coverage and hot spots; the plan's page has the other metrics over all scenarios."""
 _CAPTION_MM = 8.0
 """A picture's caption and the space above it."""
+_NAMED_SIDE = 0.35
+"""Of a beam's direction: a side from which it comes by less (20°) is not named."""
 _LEAST_STACKED = 0.8
 """Pictures stand below each other where they need not be made smaller than this."""
 _WORDS: Mapping[GoalStatus | None, str] = {
@@ -257,40 +261,54 @@ def _value(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.3f}" if unit == "" else f"{value:.2f} {unit}"
 
 
-def beams(flow: Flow, plan: PlanResult) -> None:
+def beams(flow: Flow, plan: PlanResult, position: PatientPosition) -> None:
     if not plan.beams:
         return
-    rows = [_beam(beam) for beam in plan.beams]
-    flow.heading("Beams", aside="angles IEC 61217; isocenter in patient LPS; meterset of one fraction")
+    rows = [_beam(beam, position) for beam in plan.beams]
+    flow.heading(
+        "Beams",
+        aside=f"angles IEC 61217, and the patient's side where the source is ({position}); isocenter in patient LPS; "
+        "meterset of one fraction",
+    )
     flow.table(
         [
             Column("", 5, "right"),
-            Column("Name", 22),
+            Column("Name", 21),
             Column("Gantry °", 15, "right"),
             Column("Couch °", 14, "right"),
+            Column("From", 11),
             Column("Isocenter x, y, z mm", 38, "right"),
-            Column("Layers", 14, "right"),
-            Column("Spots", 15, "right"),
-            Column("Energies MeV", 28, "right"),
-            Column("MU", 22, "right"),
+            Column("Layers", 13, "right"),
+            Column("Spots", 14, "right"),
+            Column("Energies MeV", 27, "right"),
+            Column("MU", 18, "right"),
         ],
         rows,
     )
 
 
-def _beam(beam: IonBeam) -> list[str]:
+def _beam(beam: IonBeam, position: PatientPosition) -> list[str]:
     energies = [layer.energy_mev for layer in beam.layers]
     return [
         str(beam.number),
         beam.name,
         f"{beam.gantry_deg:.1f}",
         f"{beam.couch_deg:.1f}",
+        side_of_source(beam, position),
         ", ".join(f"{v:.1f}" for v in beam.isocenter_mm),
         str(len(beam.layers)),
         str(sum(len(layer.meterset_mu) for layer in beam.layers)),
         f"{min(energies):.1f} – {max(energies):.1f}" if energies else "–",
         f"{sum(float(layer.meterset_mu.sum()) for layer in beam.layers):.2f}",
     ]
+
+
+def side_of_source(beam: IonBeam, position: PatientPosition) -> str:
+    """Which way the source is from the isocenter: letters of the patient's sides, the nearest first."""
+    source = -BeamAxes.of(beam.gantry_deg, beam.couch_deg, position).direction
+    letters = zip(source, ("LR", "PA", "HF"), strict=True)
+    sides = sorted(((abs(v), pair[0] if v > 0 else pair[1]) for v, pair in letters), reverse=True)
+    return "".join(letter for part, letter in sides if part >= _NAMED_SIDE)
 
 
 def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:

@@ -20,7 +20,7 @@ from radiarch_contract.job import (
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.robustness import DvhBand, Robustness
-from radiarch_contract.states import ArrivalState, GoalStatus, Origin, PlanState, Stage
+from radiarch_contract.states import ArrivalState, GoalStatus, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
@@ -156,6 +156,11 @@ class PlanSummary(View):
     superseded_by: str | None = None
     error: ErrorInfo | None = None
     goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
+    results: dict[OutputKind, str] = Field(
+        default_factory=dict,
+        description="SOP Instance UIDs of its results by kind, stored or not: by them an object is known as this "
+        "plan's.",
+    )
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
@@ -273,7 +278,7 @@ class ComparisonAnswer(View):
     """Plans side by side, in the order asked; differences are from the first."""
 
     plans: tuple[PlanSummary, ...]
-    dvh: tuple[PlanCurves, ...]
+    dvh: tuple[PlanCurves, ...] = Field(default=(), description="Empty where they were not wanted.")
     structures: tuple[ComparedStructure, ...]
     goals: tuple[ComparedGoals, ...]
     notes: tuple[str, ...] = Field(description="In what they differ besides, and what that means.")

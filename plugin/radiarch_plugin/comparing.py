@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import StructureMetrics
@@ -10,12 +11,48 @@ from radiarch_contract.job import StructureMetrics
 from .answers import ComparedGoal, ComparedGoals, ComparedMetrics, ComparedStructure
 from .store import PlanView
 
-_NUMBERS = ("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy", "volume_cc")
+_DOSES = ("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy")
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What a plan's Gy are.
+
+    Attributes
+    ----------
+    weighted : RBE-weighted, else physical dose
+    rbe : the constant by which physical dose was multiplied; None where it is not known
+    """
+
+    weighted: bool
+    rbe: float | None
+
+    @classmethod
+    def of(cls, plan: PlanView) -> Quantity | None:
+        """None where nothing says so."""
+        rbe: object = plan.provenance.get("rbe")
+        constant = float(rbe) if isinstance(rbe, int | float) and not isinstance(rbe, bool) and rbe > 0 else None
+        if plan.dose is not None:
+            return cls(plan.dose.dose_type == "EFFECTIVE", constant)
+        return None if constant is None else cls(constant != 1, constant)
+
+    def per_physical_gy(self) -> float | None:
+        """How many of these Gy one Gy of physical dose is; None where that is not known."""
+        return self.rbe if self.weighted else 1.0
+
+
+def _to_subtract(plans: Sequence[PlanView]) -> tuple[float | None, ...]:
+    """By what each plan's doses are divided before they are subtracted; None: they cannot be."""
+    quantities = [Quantity.of(p) for p in plans]
+    if len({q.weighted for q in quantities if q is not None}) < 2:
+        return (1.0,) * len(plans)
+    return tuple(None if q is None else q.per_physical_gy() for q in quantities)
 
 
 def structures(plans: Sequence[PlanView]) -> tuple[ComparedStructure, ...]:
     """Every structure that one of the plans has metrics of, in the order of first mention."""
     by_plan = [{m.structure: m for m in reversed(p.metrics)} for p in plans]
+    divisors = _to_subtract(plans)
     names = dict.fromkeys(m.structure for p in plans for m in p.metrics)
     return tuple(
         ComparedStructure(
@@ -24,7 +61,9 @@ def structures(plans: Sequence[PlanView]) -> tuple[ComparedStructure, ...]:
                 ComparedMetrics(
                     plan_id=plan.id,
                     metrics=metrics.get(name),
-                    difference=None if i == 0 else _difference(metrics.get(name), by_plan[0].get(name)),
+                    difference=None
+                    if i == 0
+                    else _difference(metrics.get(name), by_plan[0].get(name), (divisors[i], divisors[0])),
                 )
                 for i, (plan, metrics) in enumerate(zip(plans, by_plan, strict=True))
             ),
@@ -33,10 +72,14 @@ def structures(plans: Sequence[PlanView]) -> tuple[ComparedStructure, ...]:
     )
 
 
-def _difference(one: StructureMetrics | None, first: StructureMetrics | None) -> dict[str, float] | None:
-    if one is None or first is None:
+def _difference(
+    one: StructureMetrics | None, first: StructureMetrics | None, divisors: tuple[float | None, float | None]
+) -> dict[str, float] | None:
+    by, first_by = divisors
+    if one is None or first is None or by is None or first_by is None:
         return None
-    return {name: getattr(one, name) - getattr(first, name) for name in _NUMBERS}
+    doses = {name: getattr(one, name) / by - getattr(first, name) / first_by for name in _DOSES}
+    return {**doses, "volume_cc": one.volume_cc - first.volume_cc}
 
 
 def goals(plans: Sequence[PlanView]) -> tuple[ComparedGoals, ...]:
@@ -44,13 +87,15 @@ def goals(plans: Sequence[PlanView]) -> tuple[ComparedGoals, ...]:
     by_plan = [{g.text: g for g in reversed(p.goals)} for p in plans]
     first = {g.text: g for p in reversed(plans) for g in reversed(p.goals)}
     texts = dict.fromkeys(g.text for p in plans for g in p.goals)
+    # a volume at a dose, or a percentage of a prescription, is not made another by dividing it
+    alike = all(divisor == 1 for divisor in _to_subtract(plans))
     return tuple(
         ComparedGoals(
             text=text,
             structure=first[text].structure,
             unit=first[text].unit,
             plans=tuple(
-                _compared(plan.id, found.get(text), by_plan[0].get(text) if i else None)
+                _compared(plan.id, found.get(text), by_plan[0].get(text) if i and alike else None)
                 for i, (plan, found) in enumerate(zip(plans, by_plan, strict=True))
             ),
         )
@@ -95,13 +140,12 @@ def notes(plans: Sequence[PlanView]) -> tuple[str, ...]:
             _values(plans, lambda p: None if p.prescription is None else p.prescription.target),
             "The plans have different targets.",
         ),
-        (
-            _values(plans, _is_weighted),
-            "One dose is RBE-weighted and another is physical: their Gy are not the same.",
-        ),
     ):
         if len(values) > 1:
             found.append(note)
+    divisors = _to_subtract(plans)
+    if any(divisor != 1 for divisor in divisors):
+        found.append(_mixed(divisors))
     found += [
         f"Plan {p.id} was superseded: its structure set has another content now." for p in plans if p.superseded_at
     ]
@@ -112,9 +156,13 @@ def _values(plans: Sequence[PlanView], of: Callable[[PlanView], object]) -> set[
     return {value for p in plans if (value := of(p)) is not None}
 
 
-def _is_weighted(plan: PlanView) -> bool | None:
-    """Whether a plan's dose is RBE-weighted; None where nothing says so."""
-    if plan.dose is not None:
-        return plan.dose.dose_type == "EFFECTIVE"
-    rbe: Mapping[str, object] | object = plan.provenance.get("rbe")
-    return rbe != 1 if isinstance(rbe, int | float) else None
+def _mixed(divisors: Sequence[float | None]) -> str:
+    """Of plans whose Gy are not the same."""
+    says = "One dose is RBE-weighted and another is physical: their Gy are not the same. "
+    if None in divisors:
+        return says + "By what constant the one was weighted is not known: nothing is subtracted."
+    constants = ", ".join(f"{d:g}" for d in sorted({d for d in divisors if d is not None and d != 1}))
+    return (
+        f"{says}Differences of doses are of physical dose, the RBE-weighted one divided by its constant {constants}; "
+        "goals are not subtracted."
+    )

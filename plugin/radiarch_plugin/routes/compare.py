@@ -24,6 +24,7 @@ MAX_PLANS = 8
 def compare(
     services: ServicesDep,
     plans: Annotated[str, Query(max_length=1000, description="2 to 8 ids of plans, separated by commas.")],
+    curves: Annotated[bool, Query(description="Whether the DVHs are wanted.")] = True,
 ) -> ComparisonAnswer:
     """DVHs of all, and differences of metrics and goals from the first plan's; every plan must have succeeded."""
     ids = [known_id(p.strip()) for p in plans.split(",") if p.strip()]
@@ -46,7 +47,7 @@ def compare(
     views = [found[i] for i in ids]
     return ComparisonAnswer(
         plans=tuple(map(summary, views)),
-        dvh=tuple(PlanCurves(plan_id=i, curves=services.store.plans.curves(i).dvh) for i in ids),
+        dvh=tuple(PlanCurves(plan_id=i, curves=services.store.plans.curves(i).dvh) for i in ids if curves),
         structures=comparing.structures(views),
         goals=comparing.goals(views),
         notes=comparing.notes(views),

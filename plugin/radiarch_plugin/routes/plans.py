@@ -203,6 +203,7 @@ def summary(plan: PlanView) -> PlanSummary:
         superseded_by=plan.superseded_by,
         error=plan.error,
         goal_counts=_counts(plan.goals) if plan.goals else None,
+        results={o.kind: o.sop_instance_uid for o in plan.outputs},
         created_at=plan.created_at,
         updated_at=plan.updated_at,
         started_at=plan.started_at,

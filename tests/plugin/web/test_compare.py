@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import DvhCurve, JobResult, StructureMetrics
+from radiarch_contract.job import DoseDescription, DvhCurve, JobResult, StructureMetrics
 from radiarch_contract.states import GoalStatus
 
 from tests.phantoms import box
@@ -15,7 +15,9 @@ from tests.plugin.web.conftest import Api
 METRICS = ("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy")
 
 
-def succeeded(api: Api, uid: str, doses: dict[str, float], *, dose_gy: float = 60, fractions: int = 30) -> str:
+def succeeded(
+    api: Api, uid: str, doses: dict[str, float], *, dose_gy: float = 60, fractions: int = 30, **changes: Any
+) -> str:
     prescription = {"target": "PTV", "dose_gy": dose_gy, "fractions": fractions}
     body = {"rtstruct_sop_instance_uid": uid, "workflow_id": "proton-impt-basic", "prescription": prescription}
     plan_id: str = api.post("/plans", body).json()["id"]
@@ -34,7 +36,7 @@ def succeeded(api: Api, uid: str, doses: dict[str, float], *, dose_gy: float = 6
             GoalResult(text="OAR: Dmean ≤ 9 Gy", structure="OAR", value=None, unit="Gy", status=None, note="none"),
         ),
         provenance={"rbe": 1.1},
-    )
+    ).model_copy(update=changes)
     assert api.store.attempts.succeed(result)
     return plan_id
 
@@ -76,6 +78,42 @@ def test_what_else_differs_is_said(api: Api, stored_uid: str) -> None:
     for word in ("frames of reference", "structure sets", "prescribed doses", "fractions"):
         assert word in text
     assert "targets" not in text
+
+
+def judged(dose_type: Literal["PHYSICAL", "EFFECTIVE"]) -> dict[str, Any]:
+    """An evaluation of a dose that says no constant."""
+    dose = DoseDescription(sop_instance_uid="1.2", dose_type=dose_type, max_gy=66, grid_mm=(2, 2, 2))
+    return {"dose": dose, "provenance": {}}
+
+
+def test_physical_dose_is_subtracted_from_weighted_dose_where_its_constant_is_known(api: Api, stored_uid: str) -> None:
+    """66 Gy (RBE 1.1) is 60 Gy of physical dose; a goal's percentage of a prescription is converted by no division."""
+    weighted = succeeded(api, stored_uid, {"PTV": 66})
+    physical = succeeded(api, stored_uid, {"PTV": 60}, **judged("PHYSICAL"))
+    plain = succeeded(api, stored_uid, {"PTV": 60}, provenance={"rbe": 1})
+    for ids in ((weighted, physical), (physical, weighted), (weighted, plain)):
+        found = compared(api, *ids)
+        (target,) = found["structures"]
+        assert target["plans"][1]["difference"] == pytest.approx({**dict.fromkeys(METRICS, 0.0), "volume_cc": 0.0})
+        assert [p["difference"] for p in found["goals"][0]["plans"]] == [None, None]
+        (note,) = found["notes"]
+        assert "divided by its constant 1.1" in note
+
+
+def test_nothing_is_subtracted_where_the_constant_is_not_known(api: Api, stored_uid: str) -> None:
+    weighted = succeeded(api, stored_uid, {"PTV": 66}, **judged("EFFECTIVE"))
+    physical = succeeded(api, stored_uid, {"PTV": 60}, **judged("PHYSICAL"))
+    found = compared(api, weighted, physical)
+    assert [p["difference"] for s in found["structures"] for p in s["plans"]] == [None, None]
+    assert [p["difference"] for g in found["goals"] for p in g["plans"]] == [None] * 4
+    assert "nothing is subtracted" in found["notes"][0]
+    assert compared(api, weighted, succeeded(api, stored_uid, {"PTV": 60}))["notes"] == []
+
+
+def test_curves_may_be_left_out(api: Api, stored_uid: str) -> None:
+    a, b = succeeded(api, stored_uid, {"PTV": 60}), succeeded(api, stored_uid, {"PTV": 63})
+    answer = api.get("/compare", plans=f"{a},{b}", curves="false").json()
+    assert (answer["dvh"], len(answer["structures"])) == ([], 1)
 
 
 def test_what_cannot_be_compared_is_refused_by_name(api: Api, stored_uid: str) -> None:

@@ -61,6 +61,9 @@ def test_a_request_becomes_a_queued_plan_and_wakes_the_loop(api: Api, study: Pha
     assert plan["parameters"]["spot_spacing_mm"] == 5.0  # the default is written down
     assert [b["gantry_deg"] for b in plan["beams"]] == [0, 180]
     assert plan["outputs"] == []
+    # by them a viewer knows an object as this plan's, whether it is listed or not
+    assert plan["results"] == {k: sop_instance_uid(plan["id"], k) for k in POSSIBLE}
+    assert api.get("/plans").json()["items"][0]["results"] == plan["results"]
     assert len(api.woken) == 1
     assert api.get(f"/plans/{plan['id']}").json() == plan
     assert api.get(f"/jobs/{plan['job_id']}").json()["plan_id"] == plan["id"]

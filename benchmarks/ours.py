@@ -18,6 +18,7 @@ from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
 from radiarch_contract.workflows import ProtonParameters
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine
+from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import PlanResult
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan
@@ -57,7 +58,7 @@ def main() -> None:
     assert isinstance(parameters, ProtonParameters)
     # a worker has OpenTPS and its tables loaded before a job comes; stock's are imported before its clock runs, too
     load_machine(parameters.machine)
-    load_calibration(parameters.ct_calibration)
+    load_calibration(GENERIC)
     started = time.monotonic()
     images = [pydicom.dcmread(path) for path in sorted((options.case / "CT").iterdir())]
     patient = load_patient(pydicom.dcmread(options.case / "RTSTRUCT.dcm"), images)

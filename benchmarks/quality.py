@@ -95,7 +95,7 @@ def judged(
     rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
     structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
     machine = mcsquare.load_machine(parameters.machine)
-    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
     grid = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask).grid(patient.body.mask)
     target = require_target(patient, structures, prescription.target)
     plan, meterset = load_spots(path)

@@ -129,11 +129,12 @@ def _plan(case: Path, threads: int, cache: Path, again: bool) -> dict[str, Any]:
         ]
     # a worker has everything loaded and compiled before a job comes
     from radiarch_worker.engines.mcsquare import load_calibration, load_machine
+    from radiarch_worker.machines.calibration import GENERIC
 
     parameters = parse_parameters(protocol.workflow, asked)
     assert isinstance(parameters, ProtonParameters)
     load_machine(parameters.machine)
-    load_calibration(parameters.ct_calibration)
+    load_calibration(GENERIC)
     listener = Listener()
     started = time.monotonic()
     images = [pydicom.dcmread(path) for path in sorted((case / "CT").iterdir())]

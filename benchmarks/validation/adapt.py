@@ -147,7 +147,7 @@ def recomputed(
 ) -> tuple[Dose, float]:
     """The plan's dose with other random numbers, and its uncertainty in percent."""
     machine = mcsquare.load_machine(parameters.machine)
-    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
     grid = made.dose.grid
     beams = tuple(
         mcsquare.PlannedBeam(

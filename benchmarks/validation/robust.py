@@ -101,13 +101,9 @@ def _by_hand(setup: Setup, scenario: Scenario, folder: Path) -> Setup:
     folder.mkdir()
     run = dataclasses.replace(setup.run, job_dir=folder, seed=setup.run.seed + 1)
     if scenario.range_percent:
-        lines = [
-            line.split() for line in setup.calibration.density_file.read_text().splitlines() if line and line[0] != "#"
-        ]
-        file = folder / "density.txt"
-        factor = 1 + scenario.range_percent / 100
-        file.write_text("".join(f"{hu} {float(density) * factor!r}\n" for hu, density, *_ in lines))
-        calibration = dataclasses.replace(setup.calibration, density_file=file)
+        density = setup.calibration.density.copy()
+        density[:, 1] *= 1 + scenario.range_percent / 100
+        calibration = dataclasses.replace(setup.calibration, density=density)
         return dataclasses.replace(
             setup, run=dataclasses.replace(run, calibration=calibration), calibration=calibration
         )

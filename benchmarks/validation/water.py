@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import RunSettings, SpotPlan
+from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import Grid
 from radiarch_worker.position import PatientPosition
 
@@ -26,9 +26,6 @@ TOLERANCE_MM = 1.0
 PSTAR_MEV = (70.0, 80.0, 90.0, 100.0, 125.0, 150.0, 175.0, 200.0, 225.0, 250.0)
 PSTAR_G_CM2 = (4.080, 5.184, 6.398, 7.718, 11.46, 15.77, 20.62, 25.96, 31.74, 37.94)
 
-_WATER_LABEL = 17
-"""Of water in MCsquare's list of materials."""
-
 
 def csda_range_mm(energy_mev: float) -> float:
     """PSTAR's range in water of density 1, between its energies by the power law that ranges follow."""
@@ -42,7 +39,7 @@ def mean_energy_mev(machine: mcsquare.ProtonMachine, nominal_mev: float) -> floa
 
 
 def water_ranges() -> Section:
-    """Pencil beams in a box of water (density 1, MCsquare's water), slices of 1 mm."""
+    """Pencil beams in a box of 0 HU, slices of 1 mm."""
     grid = Grid((0.0, 0.0, 0.0), (4.0, 1.0, 4.0), (30, 360, 30))
     ct = mcsquare.EngineCt(np.zeros(grid.shape, dtype=np.float32), grid, PatientPosition.HFS)
     machine = mcsquare.load_machine(MACHINE)
@@ -65,9 +62,9 @@ def water_ranges() -> Section:
     worst = max(map(abs, differences))
     return Section(
         title="Proton ranges in water",
-        how=f"The depth at which the dose of a pencil beam of machine `{MACHINE}` in water falls to 80 % behind its "
-        "peak, summed over the lateral directions, against the CSDA range of the beam's mean energy in NIST's PSTAR "
-        f"(ICRU 49). {PROTONS} protons each.",
+        how=f"The depth at which the dose of a pencil beam of machine `{MACHINE}` at 0 HU, with the calibration "
+        f"`{GENERIC}`, falls to 80 % behind its peak, summed over the lateral directions, against the CSDA range of "
+        f"the beam's mean energy in NIST's PSTAR (ICRU 49). {PROTONS} protons each.",
         header=("nominal energy, MeV", "mean energy, MeV", "PSTAR, mm", "MCsquare R80, mm", "difference, mm"),
         rows=rows,
         demands=[(f"within {TOLERANCE_MM:g} mm", f"at most {worst:.2f} mm", worst <= TOLERANCE_MM)],
@@ -76,16 +73,9 @@ def water_ranges() -> Section:
 
 
 def settings_in_water(folder: Path, machine: mcsquare.ProtonMachine) -> RunSettings:
-    density, material = folder / "HU_Density_Conversion.txt", folder / "HU_Material_Conversion.txt"
-    density.write_text("-2000 1.0\n2000 1.0\n")
-    material.write_text(f"-2000 {_WATER_LABEL}\n")
-    water = replace(
-        mcsquare.load_calibration("UCL_Toshiba"),
-        name="water",
-        density_file=density,
-        material_file=material,
-        rsp_hu=np.array([0.0, 1.0]),
-        rsp=np.ones(2, dtype=np.float32),
-    )
+    """Runs with the calibration that ships: 0 HU is water in it."""
     cores = len(os.sched_getaffinity(0))
-    return RunSettings(machine, water, seed=1, threads=cores, job_dir=folder, reporter=Recorder(), timeout_s=900.0)
+    calibration = mcsquare.load_calibration(GENERIC)
+    return RunSettings(
+        machine, calibration, seed=1, threads=cores, job_dir=folder, reporter=Recorder(), timeout_s=900.0
+    )

@@ -24,6 +24,7 @@ _CODES: dict[type[RadiarchError], tuple[ErrorCode, ...]] = {
     InvalidRequestError: (
         C.INVALID_REQUEST,
         C.INVALID_PROTOCOL,
+        C.INVALID_MACHINE_DATA,
         C.UNKNOWN_WORKFLOW,
         C.UNKNOWN_PROTOCOL,
         C.UNKNOWN_STRUCTURE,
@@ -58,6 +59,7 @@ _CODES: dict[type[RadiarchError], tuple[ErrorCode, ...]] = {
         C.UNSUPPORTED_TRANSFER_SYNTAX,
         C.NON_UNIFORM_SLICES,
         C.DUPLICATE_SLICES,
+        C.AMBIGUOUS_CALIBRATION,
         C.HU_OUT_OF_CALIBRATION,
         C.TARGET_OUT_OF_RANGE,
         C.TARGET_WITHOUT_DOSE_VOXELS,

@@ -25,6 +25,7 @@ class ErrorCode(StrEnum):
     # the request
     INVALID_REQUEST = "invalid_request"
     INVALID_PROTOCOL = "invalid_protocol"
+    INVALID_MACHINE_DATA = "invalid_machine_data"  # a file of the site's machines or calibrations
     UNKNOWN_WORKFLOW = "unknown_workflow"
     UNKNOWN_PROTOCOL = "unknown_protocol"
     UNKNOWN_STRUCTURE = "unknown_structure"
@@ -60,6 +61,7 @@ class ErrorCode(StrEnum):
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
     NON_UNIFORM_SLICES = "non_uniform_slices"
     DUPLICATE_SLICES = "duplicate_slices"
+    AMBIGUOUS_CALIBRATION = "ambiguous_calibration"  # several fit the CT's scanner, or it has several scanners
     HU_OUT_OF_CALIBRATION = "hu_out_of_calibration"
     TARGET_OUT_OF_RANGE = "target_out_of_range"
     TARGET_WITHOUT_DOSE_VOXELS = "target_without_dose_voxels"  # too small for the dose grid

@@ -1,6 +1,6 @@
 """Reading protocols from YAML files; an error names file, line and field. Plugin and client share it.
 
-With `plain_yaml` the one module of the contract that needs PyYAML; no other imports them. Matching is the plugin's.
+It needs PyYAML, as `yaml_file` and `plain_yaml` do; nothing else of the contract imports them.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from .errors import ErrorCode, InvalidRequestError, RadiarchError
-from .plain_yaml import PlainLoader
 from .protocol import Protocol
+from .yaml_file import FieldPath, Problem, UnreadableYamlError, YamlFile, read_yaml
 
-MAX_BYTES = 1024 * 1024
+__all__ = ["InvalidProtocolsError", "LoadedProtocol", "Problem", "read_folder", "read_protocol"]
+
 REMEDY = "Correct the file; docs/protocols.md describes the fields."
-
-Path_ = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
@@ -31,19 +29,6 @@ class LoadedProtocol:
     protocol: Protocol
     file: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake in a protocol's file; ``line`` counts from 1."""
-
-    file: str
-    line: int
-    field: str
-    message: str
-
-    def __str__(self) -> str:
-        return f"{self.file}, line {self.line}, field {self.field or '(whole file)'}: {self.message}"
 
 
 class InvalidProtocolsError(InvalidRequestError):
@@ -56,7 +41,7 @@ class InvalidProtocolsError(InvalidRequestError):
         super().__init__(
             "; ".join(map(str, problems)),
             remedy=REMEDY,
-            problems=[{"file": p.file, "line": p.line, "field": p.field, "message": p.message} for p in problems],
+            problems=[p.details for p in problems],
         )
 
 
@@ -85,8 +70,8 @@ def read_folder(folder: Path) -> list[LoadedProtocol]:
             continue
         other = owner.setdefault(item.protocol.id, path.name)
         if other != path.name:
-            line = _id_line(path)
-            problems.append(Problem(path.name, line, "id", f"{item.protocol.id!r} is the id of {other} too"))
+            file = _read(path.name, path.read_bytes())
+            problems.append(file.problem(("id",), f"{item.protocol.id!r} is the id of {other} too"))
         loaded.append(item)
     if problems:
         raise InvalidProtocolsError(problems)
@@ -96,70 +81,24 @@ def read_folder(folder: Path) -> list[LoadedProtocol]:
 def read_protocol(path: Path) -> LoadedProtocol:
     """Read one file. Raises `InvalidProtocolsError`."""
     data = path.read_bytes()
-    if len(data) > MAX_BYTES:
-        raise InvalidProtocolsError([Problem(path.name, 1, "", f"{len(data)} bytes, at most {MAX_BYTES} are read")])
-    values, lines = _parse(path.name, data)
+    file = _read(path.name, data)
     try:
-        protocol = Protocol.model_validate(values)
+        protocol = Protocol.model_validate(file.values)
     except ValidationError as e:
         raise InvalidProtocolsError(
-            [
-                Problem(path.name, _line(lines, where), ".".join(map(str, where)), message)
-                for where, message in _findings(e, values)
-            ]
+            [file.problem(where, message) for where, message in _findings(e, file.values)]
         ) from None
     return LoadedProtocol(protocol, path.name, hashlib.sha256(data).hexdigest())
 
 
-def _parse(file: str, data: bytes) -> tuple[dict[str, Any], dict[Path_, int]]:
-    """The YAML's values, and the line of every key and list item."""
+def _read(name: str, data: bytes) -> YamlFile:
     try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as e:
-        raise InvalidProtocolsError([Problem(file, data.count(b"\n", 0, e.start) + 1, "", "not UTF-8 text")]) from None
-    loader = PlainLoader(text)
-    try:
-        node = loader.get_single_node()
-        if not isinstance(node, yaml.MappingNode):
-            raise InvalidProtocolsError([Problem(file, 1, "", "expected fields such as 'id: prostate', found none")])
-        lines: dict[Path_, int] = {}
-        for where, line, repeated in _walk(node, (), ()):
-            if repeated or where in lines:
-                message = "contains itself" if repeated else "occurs twice"
-                raise InvalidProtocolsError([Problem(file, line, ".".join(map(str, where)), message)])
-            lines[where] = line
-        return loader.construct_document(node), lines
-    except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        message = " ".join(str(x) for x in (e.context, e.problem) if x)
-        raise InvalidProtocolsError([Problem(file, mark.line + 1 if mark else 1, "", f"not YAML: {message}")]) from None
-    except yaml.YAMLError as e:
-        raise InvalidProtocolsError([Problem(file, 1, "", f"not YAML: {e}")]) from None
-    except (ValueError, RecursionError) as e:  # such as the timestamp 2024-99-99, or very deep nesting
-        raise InvalidProtocolsError([Problem(file, 1, "", f"not usable YAML: {e}")]) from None
-    finally:
-        loader.dispose()
+        return read_yaml(name, data)
+    except UnreadableYamlError as e:
+        raise InvalidProtocolsError([e.problem]) from None
 
 
-def _walk(node: yaml.Node, where: Path_, above: tuple[int, ...]) -> Iterator[tuple[Path_, int, bool]]:
-    """Path and line of everything below a node; the flag marks an anchor that contains itself."""
-    if id(node) in above:
-        yield where, node.start_mark.line + 1, True
-        return
-    above = (*above, id(node))
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            path = (*where, str(key.value))
-            yield path, key.start_mark.line + 1, False
-            yield from _walk(value, path, above)
-    elif isinstance(node, yaml.SequenceNode):
-        for i, value in enumerate(node.value):
-            path = (*where, i)
-            yield path, value.start_mark.line + 1, False
-            yield from _walk(value, path, above)
-
-
-def _findings(e: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[Path_, str]]:
+def _findings(e: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:
     for item in e.errors(include_url=False):
         error = item.get("ctx", {}).get("error")
         # the workflow's own findings, which the protocol's validator wrapped
@@ -169,19 +108,7 @@ def _findings(e: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[P
             yield tuple(item["loc"]), item["msg"].removeprefix("Value error, ")
             continue
         for x in inner:
-            where: Path_ = tuple(int(p) if p.isdigit() else p for p in x["field"].split(".") if p)
+            where: FieldPath = tuple(int(p) if p.isdigit() else p for p in x["field"].split(".") if p)
             if where and where[0] in (values.get("calculation") or {}):
                 where = ("calculation", *where)
             yield where, x["message"].removeprefix("Value error, ")
-
-
-def _line(lines: Mapping[Path_, int], where: Path_) -> int:
-    """The line of a field; of what encloses it where the field itself is missing."""
-    for n in range(len(where), 0, -1):
-        if where[:n] in lines:
-            return lines[where[:n]]
-    return 1
-
-
-def _id_line(path: Path) -> int:
-    return _line(_parse(path.name, path.read_bytes())[1], ("id",))

@@ -22,6 +22,9 @@ LET_DESCRIPTION = (
     "Whether dose-averaged LET of the protons, in water, is computed and stored beside the dose, as a Parametric Map."
 )
 DEFAULT_MAX_CONTOUR_GAP_MM = 10.0
+CALIBRATION_DESCRIPTION = (
+    "Name of the CT calibration; auto: the site's that is for the CT's scanner and tube voltage, else the generic one."
+)
 Factor = Annotated[float, Field(gt=0, le=1e4, allow_inf_nan=False)]
 
 
@@ -174,7 +177,7 @@ class ProtonParameters(WorkflowParameters):
     )
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ct_calibration: str = Field(default="auto", pattern=r"^[A-Za-z0-9_-]{1,64}$", description=CALIBRATION_DESCRIPTION)
     let: bool = Field(default=False, description=LET_DESCRIPTION)
     isocenter_mm: Vector3 | None = Field(
         default=None, description="Patient LPS, mm; null: the target's centre of mass."
@@ -322,7 +325,7 @@ class RecalculationParameters(WorkflowParameters):
     )
     seed: int = Field(default=1, ge=1, le=2_000_000_000)
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    ct_calibration: str = Field(default="UCL_Toshiba", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    ct_calibration: str = Field(default="auto", pattern=r"^[A-Za-z0-9_-]{1,64}$", description=CALIBRATION_DESCRIPTION)
     let: bool = Field(default=False, description=LET_DESCRIPTION)
     overrides: tuple[DensityOverride, ...] = Field(
         default=(), max_length=20, description="Structures that count with another density than the CT's."

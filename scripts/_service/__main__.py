@@ -114,7 +114,8 @@ def _parser() -> argparse.ArgumentParser:
         "--workers", type=int, default=1, help="how many plans run at once (default 1; 0: workers elsewhere)"
     )
     parser.add_argument("--threads", type=int, help="cores for one plan (default: all cores shared among the workers)")
-    parser.add_argument("--protocols", type=Path, default=CHECKOUT / "orthanc-config" / "protocols", help="folder")
+    for name in ("protocols", "machines", "calibrations"):
+        parser.add_argument(f"--{name}", type=Path, default=CHECKOUT / "orthanc-config" / name, help="folder")
     parser.add_argument("--aet", default="RADIARCH", help="Orthanc's AE title")
     parser.add_argument(
         "--dicom-peer",
@@ -153,6 +154,8 @@ def _settings(options: argparse.Namespace) -> ServiceSettings:
         workers=options.workers,
         threads=options.threads,
         protocols=options.protocols.absolute(),
+        machines=options.machines.absolute(),
+        calibrations=options.calibrations.absolute(),
         aet=options.aet,
         remote_access=options.remote,
         users=users,

@@ -39,6 +39,8 @@ class ServiceSettings:
     workers: int = 1
     threads: int | None = None
     protocols: Path = CHECKOUT / "orthanc-config" / "protocols"
+    machines: Path = CHECKOUT / "orthanc-config" / "machines"
+    calibrations: Path = CHECKOUT / "orthanc-config" / "calibrations"
     aet: str = "RADIARCH"
     remote_access: bool = False
     users: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -68,8 +70,10 @@ class Service:
         check_installed()
         ports.check_free(settings.http_port, "HTTP", "--http-port")
         ports.check_free(settings.dicom_port, "DICOM", "--dicom-port")
-        if not settings.protocols.is_dir():
-            raise ScriptError(f"{settings.protocols} is not a folder", remedy="Name one with --protocols.")
+        for name in ("protocols", "machines", "calibrations"):
+            folder = getattr(settings, name)
+            if not folder.is_dir():
+                raise ScriptError(f"{folder} is not a folder", remedy=f"Name one with --{name}.")
         self._claim_state()
         try:
             for program in self._programs():
@@ -226,6 +230,8 @@ class Service:
             "RADIARCH_WORK_DIR": str(settings.state / "work"),
             "RADIARCH_THREADS": str(threads),
             "RADIARCH_WORKER_NAME": f"worker-{number}",
+            "RADIARCH_MACHINES_FOLDER": str(settings.machines),
+            "RADIARCH_CALIBRATIONS_FOLDER": str(settings.calibrations),
         }
         for name, password in settings.users.items():
             secret = settings.state / "orthanc.password"

@@ -33,6 +33,7 @@ from .durations import expected_s, remember
 from .feed import WORKER_TTL_S, Client, Feed, connect
 from .folders import WorkFolder
 from .link import JobLink
+from .machines.folders import use_folders
 from .preload import preload
 from .probe import probe_engines
 from .progress import Progress
@@ -79,6 +80,7 @@ class PlanWorker(Worker):
         self.hostname, self.pid = socket.gethostname(), os.getpid()
         self.birth_date = rq_now()
         self._settings = settings
+        use_folders(settings.site)
         self._queue = queue
         self._feed = Feed(connect(settings.redis_url))
         self._folder = WorkFolder(settings.work_dir, settings.name)

@@ -62,6 +62,27 @@ class PatientStudy:
 
 
 @dataclass(frozen=True)
+class Scanner:
+    """What CT images say of the scanner; empty, or None, where they do not.
+
+    Attributes
+    ----------
+    manufacturer, model, station : (0008,0070), (0008,1090), (0008,1010)
+    kvp : tube voltage (0018,0060), kV
+    """
+
+    manufacturer: str = ""
+    model: str = ""
+    station: str = ""
+    kvp: float | None = None
+
+    def __str__(self) -> str:
+        said = f"{self.manufacturer} {self.model}".strip() or "unnamed scanner"
+        said += f", station {self.station}" if self.station else ""
+        return said + ("" if self.kvp is None else f", {self.kvp:g} kV")
+
+
+@dataclass(frozen=True)
 class CtVolume:
     """A CT on its grid.
 
@@ -69,6 +90,7 @@ class CtVolume:
     ----------
     hu : (Z, Y, X) float32, rescaled, padding replaced by air
     sop_instance_uids : one a slice, in the order of Z
+    scanners : different ones among the images, in the order of their slices; one, as a rule
     """
 
     hu: FloatVolume
@@ -79,6 +101,7 @@ class CtVolume:
     sop_instance_uids: tuple[str, ...]
     patient_position: PatientPosition
     study: PatientStudy
+    scanners: tuple[Scanner, ...] = ()
 
 
 @dataclass(frozen=True)

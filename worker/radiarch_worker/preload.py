@@ -49,13 +49,14 @@ def _load_tables() -> None:
     from highdicom._standard_utils import is_attribute_in_iod
     from pydicom.uid import RTIonPlanStorage
 
-    from .engines.mcsquare.machine import load_calibration, load_machine
+    from .engines.mcsquare import load_calibration, load_machine
+    from .machines.calibration import GENERIC
 
     is_attribute_in_iod("PatientName", RTIonPlanStorage)
 
     defaults = ProtonParameters()
     load_machine(defaults.machine)
-    load_calibration(defaults.ct_calibration)
+    load_calibration(GENERIC)
 
 
 def _load_compiled() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from radiarch_contract.errors import InvalidRequestError
 
+from .machines.folders import Folders
+
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_ORTHANC_URL = "http://127.0.0.1:8042"
 DEFAULT_JOB_LIMIT_S = 4 * 3600.0
@@ -31,6 +33,7 @@ class Settings:
     cache_dir : where beamlets are kept from plan to plan; None: in ``work_dir``
     cache_mb : most that they may take; 0: none are kept
     patience_s : how long a job waits for an Orthanc or a Redis that does not answer
+    site : folders of the site's machines and calibrations
     """
 
     redis_url: str = field(default=DEFAULT_REDIS_URL, repr=False)  # may hold a password
@@ -44,6 +47,7 @@ class Settings:
     name: str = "worker"
     cache_dir: Path | None = None
     cache_mb: int = DEFAULT_CACHE_MB
+    site: Folders = field(default_factory=Folders)
 
     @property
     def beamlet_cache(self) -> Path:
@@ -71,7 +75,24 @@ class Settings:
             cache_dir=Path(env["RADIARCH_CACHE_DIR"]).absolute() if env.get("RADIARCH_CACHE_DIR") else None,
             cache_mb=int(_number(env, "RADIARCH_CACHE_MB", DEFAULT_CACHE_MB, low=0, high=1 << 24)),
             name=unique_name(env.get("RADIARCH_WORKER_NAME")),
+            site=Folders(
+                calibrations=_folder(env, "RADIARCH_CALIBRATIONS_FOLDER", Folders.calibrations),
+                machines=_folder(env, "RADIARCH_MACHINES_FOLDER", Folders.machines),
+            ),
         )
+
+
+def _folder(env: Mapping[str, str], name: str, default: Path) -> Path:
+    """A folder of the site's; one that is named has to be there, or plans would be made without what is in it."""
+    text = env.get(name)
+    if not text:
+        return default
+    folder = Path(text).absolute()
+    if not folder.is_dir():
+        raise InvalidRequestError(
+            f"{name} names {str(folder)[:200]!r}, which is no folder", remedy=f"Make the folder, or correct {name}."
+        )
+    return folder
 
 
 def _default_work_dir() -> str:

@@ -18,7 +18,7 @@ MACHINE = "BDL_default_UN_RangeShifter"
 def settings(job_dir: Path, *, threads: int = 2, seed: int = 1) -> mcsquare.RunSettings:
     return mcsquare.RunSettings(
         machine=mcsquare.load_machine(MACHINE),
-        calibration=mcsquare.load_calibration("UCL_Toshiba"),
+        calibration=mcsquare.load_calibration("generic-icru"),
         seed=seed,
         threads=threads,
         job_dir=job_dir,

@@ -27,7 +27,7 @@ def depth_let(folder: Path, hu: float, *, density_g_cm3: float | None = None) ->
     folder.mkdir(exist_ok=True)
     run = settings(folder)
     if density_g_cm3 is not None:
-        run = replace(run, calibration=dense_water(folder, density_g_cm3))
+        run = replace(run, calibration=dense_water(density_g_cm3))
     ct = mcsquare.EngineCt(np.full(WATER.shape, hu, dtype=np.float32), WATER, PatientPosition.HFS)
     plan = SpotPlan((pencil(150.0, 0.0, (0.0, 100.0, 0.0)),))
     found = mcsquare.compute_let(ct, plan, np.ones(1), WATER, np.ones(WATER.shape, dtype=bool), run, primaries=16_000)
@@ -37,16 +37,13 @@ def depth_let(folder: Path, hu: float, *, density_g_cm3: float | None = None) ->
     return np.divide(centre.sum(axis=(0, 2)), told, out=np.zeros(WATER.shape[1]), where=told > 0)
 
 
-def dense_water(folder: Path, density_g_cm3: float) -> mcsquare.Calibration:
+def dense_water(density_g_cm3: float) -> mcsquare.Calibration:
     """Water's elements at another density, by number of the engine's material 17."""
-    density, material = folder / "density.txt", folder / "material.txt"
-    density.write_text(f"-1000 {density_g_cm3}\n2000 {density_g_cm3}\n")
-    material.write_text("-1000 17\n")
     power = np.full(2, density_g_cm3, dtype=np.float32)
     return replace(
-        mcsquare.load_calibration("UCL_Toshiba"),
-        density_file=density,
-        material_file=material,
+        mcsquare.load_calibration("generic-icru"),
+        density=np.array([[-1000.0, density_g_cm3], [2000.0, density_g_cm3]]),
+        materials=((-1000.0, 17),),
         rsp_hu=np.array([0.0, 1.0]),
         rsp=power,
     )
@@ -78,7 +75,7 @@ def test_let_is_that_of_water_whatever_the_density(tmp_path: Path) -> None:
 
 
 def test_stopping_power_of_a_dose_voxel_is_the_mean_of_its_ct_voxels() -> None:
-    calibration = mcsquare.load_calibration("UCL_Toshiba")
+    calibration = mcsquare.load_calibration("generic-icru")
     ct_grid = Grid((0.0, 0.0, 0.0), (2.0, 2.0, 2.0), (12, 12, 12))
     hu = np.zeros(ct_grid.shape, dtype=np.float32)
     hu[:, :, 6:] = 1000.0

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pytest
 from radiarch_contract.errors import EngineError, ErrorCode, InvalidRequestError
 from radiarch_worker.engines import mcsquare, opentps
-from radiarch_worker.engines.mcsquare import PlannedBeam, PlannedLayer, SpotPlan, files
+from radiarch_worker.engines.mcsquare import PlannedBeam, PlannedLayer, SpotPlan, calibration, files, machine
 from radiarch_worker.engines.mcsquare.sparse import RowMap, read_sparse
 from radiarch_worker.engines.mcsquare.turn import Turn
 from radiarch_worker.model import Grid
@@ -327,9 +327,11 @@ def test_an_installation_that_may_not_be_written_is_enough(monkeypatch: pytest.M
             raise PermissionError(errno.EACCES, "Permission denied", str(file))
         return really_open(file, mode, *rest, **options)
 
-    mcsquare.load_machine.cache_clear()
+    machine._read_machine.cache_clear()
+    calibration._engine_tables.cache_clear()
     monkeypatch.setattr(builtins, "open", read_only)
     assert mcsquare.load_machine("BDL_default_UN_RangeShifter").bdl_text
+    assert mcsquare.load_calibration("UCL_Toshiba").density_text
 
 
 def test_unknown_machines_and_calibrations_are_named_refusals() -> None:

@@ -29,7 +29,7 @@ def test_the_distal_edge_comes_nearer_by_the_thickness_in_water(tmp_path: Path, 
     doses = dose_of_each(water, beams, SCORED, 6000, tmp_path)
     forward = gantry_deg == 0.0
     ends = [distal_r80_mm(dose, SCORED, 1, forward) for dose in doses]
-    calibration = mcsquare.load_calibration("UCL_Toshiba")
+    calibration = mcsquare.load_calibration("generic-icru")
     stopping_power = float(calibration.stopping_power(np.zeros((1, 1, 1), dtype=np.float32))[0, 0, 0])
     for end in ends[1:]:
         assert abs(ends[0] - end) == pytest.approx(wet_mm / stopping_power, abs=1.2)

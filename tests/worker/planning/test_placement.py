@@ -23,7 +23,7 @@ DENSE = PlacementSettings(6.0, 6.0, 5.0)
 
 
 def placed(p: Patient, beams: list[Beam], settings: PlacementSettings = DENSE, target: str = "PTV") -> Placement:
-    calibration = load_calibration("UCL_Toshiba")
+    calibration = load_calibration("generic-icru")
     mask = next(s for s in p.structures.values() if s.name == target).mask
     iso = centre_of_mass_mm(mask, p.ct.grid)
     ct = prepare_ct(p.ct, p.body, calibration)
@@ -41,7 +41,7 @@ def test_every_spot_stops_in_or_beside_the_grown_target(gantry: float, couch: fl
     p = bone_and_air()
     settings = PlacementSettings(6.0, 6.0, 5.0)
     plan = placed(p, [Beam(gantry_deg=gantry, couch_deg=couch)], settings).plan
-    calibration = load_calibration("UCL_Toshiba")
+    calibration = load_calibration("generic-icru")
     ct = prepare_ct(p.ct, p.body, calibration)
     rsp = calibration.stopping_power(ct.hu)
     to_range = opentps.load("processing.rangeEnergy").energyToRangeMM
@@ -141,7 +141,7 @@ def test_a_shallow_target_gets_a_range_shifter_and_a_deep_one_none() -> None:
     assert to_surface_mm + 45 < beam.range_shifter.isocenter_distance_mm < to_surface_mm + 65
     assert any("has the range shifter RS_Block" in note for note in result.notes)
     # Layers reach from the target's front to its back, after the shifter took its part (and a margin of 5 mm, a layer).
-    water = float(load_calibration("UCL_Toshiba").stopping_power(np.zeros((1, 1, 1), dtype=np.float32))[0, 0, 0])
+    water = float(load_calibration("generic-icru").stopping_power(np.zeros((1, 1, 1), dtype=np.float32))[0, 0, 0])
     reach = [float(to_range(x.energy_mev)) - 73.1 for x in beam.layers]
     front, back = ((y - BODY[1][0]) * water for y in SHALLOW[1])
     assert front - 5 - 6 - 8 < reach[-1] <= front

@@ -135,7 +135,7 @@ def test_a_denser_patient_shortens_the_range_by_as_much(tmp_path: Path) -> None:
     run = settings(tmp_path)
     plain = distal_r80_mm(pencil_dose(tmp_path, run), WATER, 1, forward=True) + 1.0
     for percent in (-5.0, 5.0):
-        changed = dataclasses.replace(run, calibration=variations.denser(run.calibration, percent, tmp_path))
+        changed = dataclasses.replace(run, calibration=run.calibration.denser(percent))
         assert changed.calibration.sha256 != run.calibration.sha256
         found = distal_r80_mm(pencil_dose(tmp_path, changed), WATER, 1, forward=True) + 1.0
         assert found == pytest.approx(plain / (1 + percent / 100), abs=0.6)

@@ -74,8 +74,8 @@ def test_an_override_counts_inside_its_structure_only_and_the_later_one_wins() -
     slab, target = p.structures[3].mask, p.structures[2].mask
     assert (changed.ct.hu[slab] == 1000).all()
     assert np.array_equal(changed.ct.hu[~slab & ~target], p.ct.hu[~slab & ~target])
-    calibration = load_calibration("UCL_Toshiba")
-    table = np.loadtxt(calibration.density_file)
+    calibration = load_calibration("generic-icru")
+    table = calibration.density
     assert np.interp(changed.ct.hu[target], table[:, 0], table[:, 1]) == pytest.approx(1.1, abs=1e-4)
     twice = overridden(p, {"structure": "Slab", "hu": 1000}, {"structure": "Slab", "hu": -500})
     assert (twice.ct.hu[slab] == -500).all()
@@ -88,7 +88,7 @@ def test_a_bolus_belongs_to_the_body_where_that_is_asked_for() -> None:
     bolus = p.structures[4].mask
     assert bolus.any()
     assert not p.body.mask[bolus].any()
-    calibration = load_calibration("UCL_Toshiba")
+    calibration = load_calibration("generic-icru")
     without = overridden(p, {"structure": "Bolus", "hu": 0})
     assert "count as air" in without.notes[-1]
     assert np.array_equal(
@@ -111,7 +111,7 @@ def test_what_the_calibration_does_not_reach_is_refused(wrong: dict[str, Any]) -
 @pytest.mark.engine
 def test_an_override_moves_the_range_by_its_stopping_power(tmp_path: Path) -> None:
     """A slab that counts as bone takes from the range its thickness times what it stops more than water."""
-    calibration = load_calibration("UCL_Toshiba")
+    calibration = load_calibration("generic-icru")
     water, bone = calibration.stopping_power(np.array([[[0.0, 700.0]]], dtype=np.float32)).ravel()
     fine = Grid((-9.0, -112.5, 741.0), (6.0, 1.5, 6.0), (4, 104, 4))
     ends = []

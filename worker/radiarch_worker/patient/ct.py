@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from radiarch_contract.errors import ErrorCode
 
-from radiarch_worker.model import BoolVolume, CtVolume
+from radiarch_worker.model import BoolVolume, CtVolume, Scanner
 
 from .attributes import Reader
 from .geometry import check_tilt, read_plane, read_position, stack
@@ -80,5 +80,20 @@ def load_ct(images: Sequence[Reader]) -> LoadedCt:
         sop_instance_uids=tuple(planes[i].uid for i in stacked.order),
         patient_position=position,
         study=study_of(images[0]),
+        scanners=tuple(dict.fromkeys(_scanner(images[i]) for i in stacked.order)),
     )
     return LoadedCt(ct, padding, padding_hu, tuple(notes))
+
+
+def _scanner(image: Reader) -> Scanner:
+    """What an image says of its scanner; a tube voltage that is no number is none."""
+    try:
+        kvp: float | None = float(image.text("KVP"))
+    except ValueError:
+        kvp = None
+    return Scanner(
+        image.text("Manufacturer"),
+        image.text("ManufacturerModelName"),
+        image.text("StationName"),
+        kvp if kvp is not None and 0 < kvp < 1000 else None,
+    )

@@ -50,7 +50,7 @@ def override_densities(
         hu[mask] = value
         notes.append(
             f"Density override: {np.count_nonzero(inside) * patient.ct.grid.voxel_cc:.1f} cc of {name} count as "
-            f"{value:.0f} HU, {_density(value, calibration):.3f} g/cm³ by calibration {calibration.name} "
+            f"{value:.0f} HU, {calibration.density_g_cm3(value):.3f} g/cm³ by calibration {calibration.name} "
             f"(the CT has {before.min():.0f} to {before.max():.0f} HU there)"
             + (", and belong to the patient's outline." if override.extend_body else ".")
         )
@@ -69,23 +69,16 @@ def override_densities(
 
 
 def _hu(override: DensityOverride, calibration: Calibration) -> float:
-    table = np.loadtxt(calibration.density_file)
     if override.density_g_cm3 is not None:
-        densities = np.maximum.accumulate(table[:, 1])
-        low, high = float(densities[0]), float(densities[-1])
+        low, high = calibration.density[0, 1], calibration.density[:, 1].max()
         if not low <= override.density_g_cm3 <= high:
             raise _beyond(override, f"{override.density_g_cm3:g} g/cm³", f"{low:.4g} to {high:.4g} g/cm³", calibration)
-        return float(np.interp(override.density_g_cm3, densities, table[:, 0]))
+        return calibration.hu_of_density(override.density_g_cm3)
     assert override.hu is not None
     if not calibration.hu_min <= override.hu <= calibration.hu_max:
         reach = f"{calibration.hu_min:g} to {calibration.hu_max:g} HU"
         raise _beyond(override, f"{override.hu:g} HU", reach, calibration)
     return override.hu
-
-
-def _density(hu: float, calibration: Calibration) -> float:
-    table = np.loadtxt(calibration.density_file)
-    return float(np.interp(hu, table[:, 0], table[:, 1]))
 
 
 def _beyond(override: DensityOverride, asked: str, reach: str, calibration: Calibration) -> InvalidRequestError:

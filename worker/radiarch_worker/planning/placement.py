@@ -22,7 +22,10 @@ from .raytrace import FloatArray, depth_to_points
 __all__ = ["Placement", "PlacementSettings", "place_spots"]
 
 _UNREACHED_MAX = 0.002
-"""Share of the target's voxels that may lie where no beam has a layer for them (its outermost skin)."""
+"""Share of the target's voxels that may lie beyond every beam's energies (its outermost skin)."""
+_BESIDE_MAX = 0.05
+"""Share that may lie beyond every beam's layers by more than a step: corners whose rays pass between spots, beside the
+target, through what stops much more than it."""
 _SAID_MM = 1.0
 """Of water, by which a voxel may lie beyond a layer's range without a word: there the dose has fallen to 80 %."""
 _POINTS_CHECKED = 5000
@@ -69,7 +72,7 @@ def place_spots(
     grown = grow_mask(core, ct.grid.spacing_mm, settings.target_margin_mm) & inside | core
     points = _Points(rsp, inside, core, ct.grid, _extent_mm(source))
     planned, notes = [], []
-    covered = np.zeros(len(points.mm), dtype=bool)
+    within_energies, covered = (np.zeros(len(points.mm), dtype=bool) for _ in range(2))
     for number, beam in enumerate(beams, start=1):
         axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, ct.patient_position)
         rays = BeamRays(axes, isocenter_mm, (machine.smx_mm, machine.smy_mm))
@@ -90,6 +93,7 @@ def place_spots(
         energies = range_energy_mev(depth_mm + added_mm)
         possible = (energies >= machine.energy_min_mev) & (energies <= machine.energy_max_mev)
         beyond_mm = beyond_layers_mm(layers, spots_mm, depth_mm + added_mm, settings.spot_spacing_mm)
+        within_energies |= possible
         covered |= possible & (beyond_mm <= settings.layer_spacing_mm)
         well = possible & (beyond_mm <= _SAID_MM)
         if not well.all():
@@ -100,8 +104,8 @@ def place_spots(
             surface_mm = _surface_mm(inside, ct.grid, rays, layers)
             placed = RangeShifter(shifter, added_mm, _shifter_distance_mm(surface_mm, number, machine))
         planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name, placed))
-    missed = 1 - float(covered.mean())
-    if missed > _UNREACHED_MAX:
+    missed, without_energy = 1 - float(covered.mean()), 1 - float(within_energies.mean())
+    if without_energy > _UNREACHED_MAX or missed > _BESIDE_MAX:
         raise InputRefusedError(
             f"{100 * missed:.1f} % of the target lies where no beam has a layer for it: " + " ".join(notes),
             remedy="Choose other beam angles, another machine, range_shifter: auto, or closer spots.",

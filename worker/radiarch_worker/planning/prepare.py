@@ -29,7 +29,7 @@ def prepare(
     overrides: tuple[DensityOverride, ...] = getattr(parameters, "overrides", ())
     if not overrides:
         return made.patient, made.structures
-    calibration = mcsquare.load_calibration(str(getattr(parameters, "ct_calibration", "")))
+    calibration = mcsquare.calibration_for(str(getattr(parameters, "ct_calibration", "")), patient.ct)
     return override_densities(made.patient, made.structures, overrides, calibration), made.structures
 
 

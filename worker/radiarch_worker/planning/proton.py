@@ -129,7 +129,7 @@ def set_up(job: ProtonJob) -> Setup:
     job.reporter.stage(Stage.BUILDING_PLAN, "placing spots")
     with clock.stage(Stage.BUILDING_PLAN):
         machine = mcsquare.load_machine(parameters.machine)
-        calibration = mcsquare.load_calibration(parameters.ct_calibration)
+        calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
         job.reporter.progress(0.2)
         targets = tuple(require_target(patient, job.structures, t.target) for t in job.prescription.targets)
         target = united(targets)
@@ -445,7 +445,7 @@ def conclude(
     """The plan with all that is to be said of it."""
     job = setup.job
     plan, meterset, result = final.plan, final.meterset_mu, final.result
-    all_notes = [*setup.ct.notes, *setup.placement.notes, *notes]
+    all_notes = [*setup.machine.notes, *setup.ct.notes, *setup.placement.notes, *notes]
     let = _let(setup, final)
     if let is not None:
         all_notes.append(let.note)
@@ -524,7 +524,7 @@ def _provenance(setup: Setup, dose: mcsquare.DoseResult) -> dict[str, Any]:
         "engine_version": installation.version,
         "engine_sha256": file_sha256(installation.binary),
         "machine": {"name": setup.machine.name, "sha256": setup.machine.sha256},
-        "ct_calibration": {"name": setup.calibration.name, "sha256": dict(setup.calibration.sha256)},
+        "ct_calibration": setup.calibration.provenance,
         "rbe": RBE,
         "dose_to": "water",
         "seed": parameters.seed,

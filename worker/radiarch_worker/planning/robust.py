@@ -172,7 +172,7 @@ def _groups(
     The random error is taken across each beam, along its two axes; what it is along the beam changes nothing but the
     distance from the source.
     """
-    calibration = variations.denser(setup.calibration, scenario.range_percent, setup.job.job_dir)
+    calibration = setup.calibration.denser(scenario.range_percent)
     blurs = [_blur_mm(beam, scenario, setup.ct.patient_position) for beam in plan.beams]
     edges = np.concatenate(([0], np.cumsum([sum(len(layer) for layer in b.layers) for b in plan.beams])))
     if len(set(blurs)) == 1:

@@ -80,7 +80,7 @@ def recompute(
     position_note = _check_position(plan, patient)
     reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
     machine = mcsquare.load_machine(parameters.machine)
-    calibration = mcsquare.load_calibration(parameters.ct_calibration)
+    calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
     source = scale_source(plan, reference, machine, parameters)
     check_energies(plan, machine)
     plan = with_known_shifters(plan, machine)
@@ -148,7 +148,7 @@ def recompute(
                 "engine_version": installation.version,
                 "engine_sha256": file_sha256(installation.binary),
                 "machine": {"name": machine.name, "sha256": machine.sha256},
-                "ct_calibration": {"name": calibration.name, "sha256": dict(calibration.sha256)},
+                "ct_calibration": calibration.provenance,
                 "rbe": rbe,
                 "dose_to": "water",
                 "seed": parameters.seed,
@@ -159,7 +159,7 @@ def recompute(
                 "dose_grid_mm": list(grid.spacing_mm),
                 "spot_size": parameters.spot_size,
                 "meterset_scale": scale,
-                "metersetscale_source": source,
+                "meterset_scale_source": source,
                 "recalculated_plan": {
                     "sop_instance_uid": plan.sop_instance_uid,
                     "label": plan.label,
@@ -175,6 +175,7 @@ def recompute(
                 *noise_notes(result.uncertainty_percent),
                 *plan.notes,
                 *position_note,
+                *machine.notes,
                 *ct.notes,
                 note,
                 *spot_note,

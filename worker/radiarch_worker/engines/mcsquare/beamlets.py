@@ -118,11 +118,10 @@ def _key(
 ) -> str:
     """From all that the engine is given, in the form in which it is given it, and all that is done afterwards."""
     installation = find_installation()
-    key = ContentKey().add("what", "MCsquare beamlets 1")
+    key = ContentKey().add("what", "MCsquare beamlets 2")
     key.add("engine", file_sha256(installation.binary)).add("version", installation.version)
     key.add("machine", settings.machine.sha256).add("machine as given", settings.machine.bdl_text)
-    for name, sha256 in sorted(settings.calibration.sha256.items()):
-        key.add(f"calibration {name}", sha256)
+    key.add("calibration", settings.calibration.sha256["tables"])
     key.add("patient position", ct.patient_position).add("CT grid", repr(ct.grid)).add("CT", ct.hu)
     key.add("scoring grid", repr(scoring)).add("wanted", np.packbits(wanted))
     for part in parts:

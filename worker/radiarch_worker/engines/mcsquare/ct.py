@@ -10,7 +10,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.model import CtVolume, FloatVolume, Grid, Structure
 from radiarch_worker.position import PatientPosition
 
-from .machine import Calibration
+from .calibration import Calibration
 
 AIR_HU = -1000.0
 _MARGIN_MM = 10.0
@@ -69,7 +69,7 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
             code=ErrorCode.HU_OUT_OF_CALIBRATION,
             calibration=calibration.name,
         )
-    notes = []
+    notes = list(calibration.notes)
     clipped = int(np.count_nonzero(inside > calibration.hu_max))
     if clipped:
         volume_cc = clipped * ct.grid.voxel_cc

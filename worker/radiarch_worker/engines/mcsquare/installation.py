@@ -95,5 +95,10 @@ def runnable_binary(installation: Installation, folder: Path) -> Path:
 
 @functools.cache
 def file_sha256(path: Path) -> str:
-    """Hash of a file of the installation."""
+    """Hash of a file of the installation, which does not change."""
+    return file_digest(path)
+
+
+def file_digest(path: Path) -> str:
+    """Hash of a file as it is now."""
     return hashlib.sha256(path.read_bytes()).hexdigest()

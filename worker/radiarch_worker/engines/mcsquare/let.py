@@ -19,8 +19,8 @@ from scipy import ndimage
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid
 
 from . import files
+from .calibration import Calibration
 from .ct import EngineCt
-from .machine import Calibration
 from .runs import LOG_NAME, Part, RunSettings, part_seed, run_parts
 from .spots import SpotPlan
 from .turn import Turn

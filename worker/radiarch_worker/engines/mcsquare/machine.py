@@ -1,10 +1,10 @@
-"""Beam data and CT calibrations that ship in opentps-core, and our limits for the machines; runs nothing."""
+"""Beam data, of the site and those that ship in opentps-core, with limits of delivery; runs nothing."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ import numpy.typing as npt
 from radiarch_contract.errors import InvalidRequestError
 
 from radiarch_worker.engines import opentps
-from radiarch_worker.model import FloatVolume, Machine
+from radiarch_worker.machines.calibration import Confirmation
+from radiarch_worker.machines.library import InvalidSiteFilesError, site_machines
+from radiarch_worker.model import Machine
 
-from .installation import file_sha256, find_installation
+from .installation import file_digest, find_installation
 from .limits import MACHINE_LIMITS, MachineLimits
 
 _FWHM_PER_SIGMA = float(2 * np.sqrt(2 * np.log(2)))
@@ -46,6 +48,14 @@ class ProtonMachine:
     smy_mm: float
     limits: MachineLimits
     range_shifters: Mapping[str, float] = field(default_factory=dict)
+    confirmation: Confirmation | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a result that was made with it has to say of it."""
+        if self.confirmation is not None:
+            return ()
+        return (f"The beam data {self.name} are not confirmed by this site: its machine may differ from them.",)
 
     @property
     def energy_min_mev(self) -> float:
@@ -78,45 +88,43 @@ class ProtonMachine:
         )
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """A CT calibration: HU to mass density and material.
-
-    Attributes
-    ----------
-    hu_min, hu_max : ends of the density table
-    rsp_hu, rsp : relative stopping power at 100 MeV against HU, for placing spots
-    """
-
-    name: str
-    density_file: Path
-    material_file: Path
-    hu_min: float
-    hu_max: float
-    rsp_hu: npt.NDArray[np.float64]
-    rsp: npt.NDArray[np.float32]
-
-    @property
-    def sha256(self) -> Mapping[str, str]:
-        return {p.name: file_sha256(p) for p in (self.density_file, self.material_file)}
-
-    def stopping_power(self, hu: FloatVolume) -> FloatVolume:
-        """Relative (to water) stopping power of each voxel, to 1 HU."""
-        index = np.rint(hu - np.float32(self.rsp_hu[0])).astype(np.int32)
-        result: FloatVolume = self.rsp[np.clip(index, 0, len(self.rsp) - 1)]
-        return result
-
-
-@functools.cache
 def load_machine(name: str) -> ProtonMachine:
-    """A beam data library by its file's name without suffix.
+    """A beam data library of the site or of opentps-core, by its file's name without suffix.
 
     Raises
     ------
     InvalidRequestError
-        When opentps-core has no library of that name; the known ones are named.
+        There is no library of that name; the known ones are named.
+    InvalidSiteFilesError
+        There is none, and files of the site could not be read.
     """
-    path = _choose(name, {p.stem: p for p in (find_installation().folder / "BDL").glob("*.txt")}, "machine")
+    shipped = {p.stem: p for p in (find_installation().folder / "BDL").glob("*.txt")}
+    site, problems = site_machines(shipped)
+    own = site.get(name)
+    if own is None and (problems or name not in shipped):
+        of_it = [p for p in problems if p.file.rpartition(".")[0] == name]
+        if of_it or (problems and name not in shipped):
+            raise InvalidSiteFilesError(of_it or problems)
+    if own is None and name not in shipped:
+        raise InvalidRequestError(
+            f"machine {name!r} is not known; known are {', '.join(sorted({*shipped, *site}))}",
+            remedy="Name one of the known machines in the protocol or request.",
+        )
+    path = shipped[name] if own is None or own.beam_data is None else own.beam_data
+    machine = _read_machine(name, path, file_digest(path))
+    if own is None:
+        return machine
+    given = own.description
+    limits = MachineLimits(
+        spot_mu_min=given.spot_mu_min or machine.limits.spot_mu_min,
+        field_x_mm=given.field_x_mm or machine.limits.field_x_mm,
+        field_y_mm=given.field_y_mm or machine.limits.field_y_mm,
+    )
+    return replace(machine, limits=limits, confirmation=given.confirmation)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_machine(name: str, path: Path, sha256: str) -> ProtonMachine:
     io: Any = opentps.load("io.mcsquareIO")
     materials: Any = opentps.load("data.CTCalibrations.MCsquareCalibration")
     # The engine misreads the file as it is shipped (comments in the head) and then, with exit code 0, lets every
@@ -126,7 +134,7 @@ def load_machine(name: str) -> ProtonMachine:
         text = bdl.mcsquareFormatted(materials.MCsquareMaterial.getMaterialList("default"))
     return ProtonMachine(
         name=name,
-        sha256=file_sha256(path),
+        sha256=sha256,
         bdl_text=text,
         energies_mev=np.asarray(bdl.nominalEnergy, dtype=np.float64),
         protons_per_mu=np.asarray(bdl.protonsMU, dtype=np.float64),
@@ -150,36 +158,3 @@ def _sigma_at_isocenter_mm(bdl: Any, axis: str) -> npt.NDArray[np.float64]:
     )
     spread = divergence * float(bdl.nozzle_isocenter)
     return np.sqrt(size**2 + 2 * correlation * size * spread + spread**2)
-
-
-@functools.cache
-def load_calibration(name: str) -> Calibration:
-    """A CT calibration by its folder's name.
-
-    Raises
-    ------
-    InvalidRequestError
-        When opentps-core has no calibration of that name; the known ones are named.
-    """
-    folders = {
-        p.parent.name: p.parent for p in (find_installation().folder / "Scanners").glob("*/HU_Density_Conversion.txt")
-    }
-    folder = _choose(name, folders, "CT calibration")
-    density, material = folder / "HU_Density_Conversion.txt", folder / "HU_Material_Conversion.txt"
-    cls: Any = opentps.load("data.CTCalibrations.MCsquareCalibration").MCsquareCTCalibration
-    table = np.loadtxt(density)
-    hu = np.arange(-1100.0, table[-1, 0] + 1.0)
-    with opentps.calls():
-        calibration = cls.fromFiles(str(density), str(material))
-        rsp = np.asarray(calibration.convertHU2RSP(hu.reshape(1, -1), energy=100.0), dtype=np.float32).ravel()
-    return Calibration(name, density, material, float(table[0, 0]), float(table[-1, 0]), hu, rsp)
-
-
-def _choose(name: str, known: Mapping[str, Path], what: str) -> Path:
-    # Looked up among the names that exist: a path is never built from a request's text.
-    if name in known:
-        return known[name]
-    raise InvalidRequestError(
-        f"{what} {name!r} is not known; known are {', '.join(sorted(known))}",
-        remedy=f"Name one of the known {what}s in the protocol or request.",
-    )

@@ -10,13 +10,15 @@ import numpy as np
 from radiarch_contract.errors import RadiarchError
 
 from radiarch_worker.engines import opentps
+from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import Grid
 from radiarch_worker.position import PatientPosition
 
+from .calibration import load_calibration
 from .ct import EngineCt
 from .dose import compute_dose
 from .installation import find_installation
-from .machine import load_calibration, load_machine
+from .machine import load_machine
 from .runs import RunSettings
 from .spots import PlannedBeam, PlannedLayer, SpotPlan
 
@@ -65,7 +67,7 @@ def _peak_depth_mm(job_dir: Path) -> float:
     with tempfile.TemporaryDirectory(prefix="probe-", dir=job_dir) as folder:
         settings = RunSettings(
             machine=load_machine("BDL_default_UN_RangeShifter"),
-            calibration=load_calibration("UCL_Toshiba"),
+            calibration=load_calibration(GENERIC),
             seed=1,
             threads=1,
             job_dir=Path(folder),

@@ -22,14 +22,21 @@ from radiarch_worker.engines.processes import Command, run_all
 from radiarch_worker.model import FloatVolume, Grid, Reporter
 
 from . import files
+from .calibration import Calibration
 from .ct import EngineCt
 from .installation import find_installation, runnable_binary
-from .machine import Calibration, ProtonMachine
+from .machine import ProtonMachine
+from .materials import write_folder
 from .spots import SpotPlan
 from .turn import Turn
 
 LOG_NAME = "MCsquare"
 _LOG_LINES_PER_PART = 20
+_SHARED = (
+    *(files.BDL_FILE, files.DENSITY_FILE, files.MATERIAL_FILE, files.MATERIALS_FOLDER),
+    *(files.CT_FILE, "ct.raw"),
+)
+"""Of all parts of a run."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +120,8 @@ def run_parts(
     for i, part in enumerate(parts):
         folder = root / str(i)
         (folder / files.OUTPUT_FOLDER).mkdir(parents=True)
-        for shared in (files.BDL_FILE, files.DENSITY_FILE, files.MATERIAL_FILE, files.CT_FILE, "ct.raw"):
+        for shared in _SHARED:
             (folder / shared).symlink_to(Path("..") / shared)
-        (folder / files.MATERIALS_FOLDER).symlink_to(installation.materials)
         (folder / files.PLAN_FILE).write_text(files.plan_text(turn.plan(part.plan), part.weights_mu, ct_grid))
         config = files.config_text(scoring, primaries=part.primaries, seed=part.seed, extra=extra)
         (folder / files.CONFIG_FILE).write_text(config)
@@ -137,8 +143,9 @@ def run_parts(
 def _share(hu: FloatVolume, grid: Grid, settings: RunSettings, root: Path) -> None:
     files.write_ct(hu, grid, root)
     (root / files.BDL_FILE).write_text(settings.machine.bdl_text)
-    shutil.copyfile(settings.calibration.density_file, root / files.DENSITY_FILE)
-    shutil.copyfile(settings.calibration.material_file, root / files.MATERIAL_FILE)
+    (root / files.DENSITY_FILE).write_text(settings.calibration.density_text)
+    (root / files.MATERIAL_FILE).write_text(settings.calibration.material_text)
+    write_folder(settings.calibration.made, root / files.MATERIALS_FOLDER)
 
 
 class _PartLog:

@@ -1,38 +1,19 @@
-"""Calibrations and machines as others are: denser patients, spots of other widths, sources at other distances."""
+"""Machines as others are: spots of other widths, sources at other distances."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from .files import invalid_output
-from .machine import Calibration, ProtonMachine
+from .machine import ProtonMachine
 
 _SPOT_COLUMNS = 18
 _SIZES = ((5, 7), (8, 10), (12, 14), (15, 17))
 """Columns of spot size and correlation: first Gaussian x, y, second Gaussian x, y."""
-
-
-def denser(calibration: Calibration, percent: float, folder: Path) -> Calibration:
-    """A calibration in which everything stops protons more by ``percent``; its file is written into ``folder``.
-
-    Stopping power is mass density times a factor of the material, and the material goes by HU.
-    """
-    if percent == 0.0:
-        return calibration
-    lines = []
-    for line in calibration.density_file.read_text().splitlines():
-        fields = line.split()
-        if len(fields) >= 2 and not line.lstrip().startswith("#"):
-            line = f"{fields[0]}\t{float(fields[1]) * (1 + percent / 100):.9g}"
-        lines.append(line)
-    file = folder / f"density{percent:+.6f}.txt"
-    file.write_text("\n".join(lines) + "\n")
-    return replace(calibration, density_file=file)
 
 
 def with_spot_sizes(machine: ProtonMachine, sizes: Sequence[tuple[float, float, float]]) -> ProtonMachine:

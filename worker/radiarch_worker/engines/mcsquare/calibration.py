@@ -1,0 +1,221 @@
+"""CT calibrations as MCsquare gets them and as spots are placed by them; where they come from is elsewhere."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from radiarch_worker.machines.calibration import AUTO, LEAST_HU, CalibrationTables, Confirmation, MaterialRef
+from radiarch_worker.machines.composition import Composition
+from radiarch_worker.machines.library import CalibrationLibrary, calibrations
+from radiarch_worker.model import CtVolume, FloatVolume
+
+from .installation import file_sha256, find_installation
+from .materials import Made, make_materials, shipped_materials
+
+_RSP_LEAST_HU = -1100.0
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """A CT calibration: HU to mass density and material.
+
+    Attributes
+    ----------
+    density : (N, 2) HU and g/cm³, rising HU; linear between them
+    materials : (HU from which on, label of the engine's material)
+    made : materials that the engine does not ship
+    files : SHA-256 of the files that it comes from, by name
+    rsp_hu, rsp : stopping power relative to water at 100 MeV for each HU, for placing spots
+    notes : what a result that was made with it has to say of it
+    """
+
+    name: str
+    density: FloatArray
+    materials: tuple[tuple[float, int], ...]
+    made: tuple[Made, ...]
+    files: Mapping[str, str]
+    rsp_hu: FloatArray
+    rsp: npt.NDArray[np.float32]
+    confirmation: Confirmation | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def hu_min(self) -> float:
+        return float(self.density[0, 0])
+
+    @property
+    def hu_max(self) -> float:
+        """Where the density's table ends."""
+        return float(self.density[-1, 0])
+
+    @functools.cached_property
+    def density_text(self) -> str:
+        """``HU_Density_Conversion.txt``."""
+        return "".join(f"{hu:.9g}\t{density:.9g}\n" for hu, density in self.density)
+
+    @functools.cached_property
+    def material_text(self) -> str:
+        """``HU_Material_Conversion.txt``."""
+        return "".join(f"{hu:.9g}\t{label}\n" for hu, label in self.materials)
+
+    @functools.cached_property
+    def sha256(self) -> Mapping[str, str]:
+        """Of the files that it comes from, and of all that the engine is given of it (``tables``)."""
+        digest = hashlib.sha256()
+        for text in (self.density_text, self.material_text):
+            digest.update(text.encode())
+        for material in self.made:
+            digest.update(f"{material.properties_text}{material.stopping_text}".encode())
+        return {**self.files, "tables": digest.hexdigest()}
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """For a result's record."""
+        confirmed = {} if self.confirmation is None else {"by": self.confirmation.by, "on": str(self.confirmation.on)}
+        return {"name": self.name, "sha256": dict(self.sha256), "confirmed": confirmed}
+
+    def stopping_power(self, hu: FloatVolume) -> FloatVolume:
+        """Relative (to water) stopping power of each voxel, to 1 HU."""
+        index = np.rint(hu - np.float32(self.rsp_hu[0])).astype(np.int32)
+        result: FloatVolume = self.rsp[np.clip(index, 0, len(self.rsp) - 1)]
+        return result
+
+    def density_g_cm3(self, hu: float) -> float:
+        """Mass density of a CT number."""
+        return float(np.interp(hu, self.density[:, 0], self.density[:, 1]))
+
+    def hu_of_density(self, density_g_cm3: float) -> float:
+        """The CT number that counts as a mass density, which has to lie between those of the table."""
+        rising = np.maximum.accumulate(self.density[:, 1])
+        return float(np.interp(density_g_cm3, rising, self.density[:, 0]))
+
+    def denser(self, percent: float) -> Calibration:
+        """One in which everything stops protons more by ``percent``.
+
+        Stopping power is mass density times a factor of the material, and the material goes by HU.
+        """
+        if percent == 0.0:
+            return self
+        factor = 1 + percent / 100
+        density = self.density * np.array([1.0, factor])
+        return replace(self, density=density, rsp=self.rsp * np.float32(factor))
+
+
+def load_calibration(name: str) -> Calibration:
+    """A CT calibration by its name, of the site or shipped.
+
+    Raises
+    ------
+    InvalidRequestError
+        There is none of that name; the known ones are named.
+    """
+    return _noted(library().named(name), "")
+
+
+def calibration_for(name: str, ct: CtVolume) -> Calibration:
+    """The calibration that is named, or for ``auto`` that of the scanner that made a CT.
+
+    Raises
+    ------
+    InvalidRequestError, InputRefusedError
+        As `CalibrationLibrary.named` and `CalibrationLibrary.of_scanners`.
+    """
+    if name == AUTO:
+        return _noted(*library().of_scanners(ct.scanners))
+    calibration = load_calibration(name)
+    if len(ct.scanners) > 1:
+        seen = "; ".join(map(str, ct.scanners))[:300]
+        note = (
+            f"The CT's images are of several scanners or tube voltages ({seen}): {name} was used for all, as asked for."
+        )
+        calibration = replace(calibration, notes=(*calibration.notes, note))
+    return calibration
+
+
+def library() -> CalibrationLibrary:
+    """All calibrations, as the site's files are now."""
+    return calibrations(_engine_tables(), shipped_materials())
+
+
+def _noted(tables: CalibrationTables, why: str) -> Calibration:
+    calibration = _compiled(tables)
+    chosen = f" ({why})" if why else ""
+    confirmed = tables.confirmation
+    if confirmed is None:
+        note = (
+            f"CT calibration {tables.name}{chosen} is not confirmed by this site: proton ranges may be wrong by some "
+            "percent."
+        )
+    elif why:
+        note = f"CT calibration {tables.name}{chosen}, confirmed by {confirmed.by} on {confirmed.on}."
+    else:
+        return calibration
+    return replace(calibration, notes=(note,))
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(tables: CalibrationTables) -> Calibration:
+    """Tables in the engine's form."""
+    references = [reference for _, reference in tables.materials]
+    made = make_materials([r for r in references if isinstance(r, Composition)])
+    shipped = shipped_materials()
+
+    def label(reference: MaterialRef) -> int:
+        return made[reference].label if isinstance(reference, Composition) else shipped[reference].label
+
+    def ratio(reference: MaterialRef) -> float:
+        if isinstance(reference, Composition):
+            return float(reference.mass_stopping_ratio())
+        return shipped[reference].stopping_ratio
+
+    density = np.array(tables.density, dtype=np.float64)
+    if density[0, 0] > LEAST_HU:  # CT numbers below air's are air
+        density = np.vstack([[LEAST_HU, density[0, 1]], density])
+    hu = np.arange(_RSP_LEAST_HU, density[-1, 0] + 1.0)
+    starts = np.array([start for start, _ in tables.materials])
+    # At the very start of a material the engine still takes the one before (tested).
+    which = np.clip(np.searchsorted(starts, hu, side="left") - 1, 0, None)
+    ratios = np.array([ratio(r) for r in references])
+    rsp = np.interp(hu, density[:, 0], density[:, 1]) * ratios[which]
+    return Calibration(
+        name=tables.name,
+        density=density,
+        materials=tuple((start, label(r)) for start, r in tables.materials),
+        made=tuple(m for m in made.values() if isinstance(m, Made)),
+        files=tables.sha256,
+        rsp_hu=hu,
+        rsp=rsp.astype(np.float32),
+        confirmation=tables.confirmation,
+    )
+
+
+@functools.cache
+def _engine_tables() -> Mapping[str, CalibrationTables]:
+    """Those that opentps-core ships, by their folders' names."""
+    by_label = {m.label: m.name for m in shipped_materials().values()}
+    found = {}
+    for density_file in sorted((find_installation().folder / "Scanners").glob("*/HU_Density_Conversion.txt")):
+        name = density_file.parent.name
+        material_file = density_file.with_name("HU_Material_Conversion.txt")
+        density, materials = (_rows(file) for file in (density_file, material_file))
+        found[name] = CalibrationTables(
+            name,
+            "shipped with opentps-core",
+            tuple(density),
+            tuple((hu, by_label[int(label)]) for hu, label in materials),
+            {f.name: file_sha256(f) for f in (density_file, material_file)},
+        )
+    return found
+
+
+def _rows(file: Path) -> list[tuple[float, float]]:
+    return [(float(a), float(b)) for a, b in np.loadtxt(file)]

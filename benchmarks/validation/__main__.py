@@ -14,7 +14,7 @@ from pathlib import Path
 
 from radiarch_contract.workflows import WORKFLOWS
 
-from . import adapt, clinical, dvh, let, readback, robust, solver, tg119, water
+from . import adapt, calibrations, clinical, dvh, let, readback, robust, solver, tg119, water
 from .section import Section, store, stored
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -33,6 +33,8 @@ def sections(cases: Path) -> dict[str, Callable[[], Section]]:
     """All comparisons by name, in the order of the document."""
     return {
         "water": water.water_ranges,
+        "calibration-ranges": calibrations.ranges,
+        "tissues": calibrations.tissues,
         "let": let.let_in_water,
         "analytic-dvh": dvh.analytic_dvhs,
         "clinical-dvh": lambda: dvh.clinical_dvhs(cases / "prostate"),

@@ -472,6 +472,8 @@ class Worker(Model):
     heartbeat_at: datetime | None = None
     started_at: datetime | None = None
     engines: dict[str, Engine] = Field(default_factory=dict)
+    machine_data: dict[str, str] = Field(default_factory=dict)
+    machine_data_problems: tuple[str, ...] = ()
 
 
 class PlanCurves(Model):

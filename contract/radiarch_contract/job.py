@@ -227,3 +227,7 @@ class WorkerStatus(_Wire):
     engines: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="By engine: {available: bool, version, reason}; available means it was run."
     )
+    machine_data: dict[str, str] = Field(
+        default_factory=dict, description="SHA-256 of the site's machines and calibrations, by file."
+    )
+    machine_data_problems: tuple[str, ...] = Field(default=(), description="Mistakes in these files.")

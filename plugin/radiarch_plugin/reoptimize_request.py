@@ -75,7 +75,8 @@ def make_child(
     given: dict[str, Any] = dict(request.parameters)
     if request.objectives is not None:
         given["objectives"] = [o.model_dump(mode="json") for o in request.objectives]
-    parameters = parse_parameters(parent.workflow_id, _joined(parent.parameters, given)).model_dump(mode="json")
+    joined = _same_calibration(parent, _joined(parent.parameters, given), given)
+    parameters = parse_parameters(parent.workflow_id, joined).model_dump(mode="json")
     prescription = _prescription(request, parent.prescription)
     goals = parent.goal_texts if request.goals is None else request.goals
     facts = _same_structure_set(parent, orthanc)
@@ -123,6 +124,18 @@ def _joined(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
         if one in given and other not in given:
             kept.pop(other, None)
     return kept | dict(given)
+
+
+def _same_calibration(parent: PlanView, joined: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """With the CT calibration by name that the parent was made with, where nobody asks for another.
+
+    The site may have added one for the scanner meanwhile: other objectives must not come with other physics.
+    """
+    used = parent.provenance.get("ct_calibration")
+    name = used.get("name") if isinstance(used, Mapping) else None
+    if "ct_calibration" in given or not isinstance(name, str):
+        return joined
+    return {**joined, "ct_calibration": name}
 
 
 def _prescription(request: ReoptimizeRequest, before: Prescription) -> Prescription:

@@ -34,6 +34,7 @@ from .feed import WORKER_TTL_S, Client, Feed, connect
 from .folders import WorkFolder
 from .link import JobLink
 from .machines.folders import use_folders
+from .machines.state import MachineData
 from .preload import preload
 from .probe import probe_engines
 from .progress import Progress
@@ -81,6 +82,7 @@ class PlanWorker(Worker):
         self.birth_date = rq_now()
         self._settings = settings
         use_folders(settings.site)
+        self._machine_data = MachineData()
         self._queue = queue
         self._feed = Feed(connect(settings.redis_url))
         self._folder = WorkFolder(settings.work_dir, settings.name)
@@ -150,6 +152,8 @@ class PlanWorker(Worker):
             return
         self._beat_at = now
         self._deliver()
+        if self._probed_at:
+            self._machine_data.look()
         state = "busy" if self._current else "idle" if self._probed_at and _fit(self._engines) else "unfit"
         self._feed.worker(
             WorkerStatus(
@@ -162,6 +166,8 @@ class PlanWorker(Worker):
                 state=state,
                 plan_id=self._current.plan_id if self._current else None,
                 engines=self._engines,
+                machine_data=dict(self._machine_data.files),
+                machine_data_problems=self._machine_data.problems,
             )
         )
         if now - self._rq_beat_at > _RQ_BEAT_S or not self._feed.reachable:

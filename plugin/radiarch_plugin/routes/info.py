@@ -117,7 +117,33 @@ def _workers(services: Services, problems: list[ErrorInfo]) -> list[WorkerStatus
                 remedy="GET /info lists for each engine the reason.",
             )
         )
+    problems += _machine_data(workers)
     return workers
+
+
+def _machine_data(workers: Sequence[WorkerStatus]) -> list[ErrorInfo]:
+    """Mistakes in the site's files of machines and calibrations, and workers that have other files than others."""
+    found = [
+        ErrorInfo(
+            code=ErrorCode.INVALID_MACHINE_DATA,
+            message=f"{problem} (worker {worker.name})",
+            remedy="Correct the file; docs/machines.md describes the fields.",
+        )
+        for worker in workers[:1]
+        for problem in worker.machine_data_problems
+    ]
+    files = {f for w in workers for f in w.machine_data}
+    differing = sorted(f for f in files if len({w.machine_data.get(f) for w in workers}) > 1)
+    if differing:
+        found.append(
+            ErrorInfo(
+                code=ErrorCode.INVALID_MACHINE_DATA,
+                message=f"workers have different {', '.join(differing)[:300]}: plans would depend on who makes them",
+                remedy="Give all workers the same machines and calibrations; GET /workers lists their hashes.",
+                details={"files": differing[:50]},
+            )
+        )
+    return found
 
 
 def _orthanc(client: OrthancClient, problems: list[ErrorInfo]) -> OrthancAnswer | None:

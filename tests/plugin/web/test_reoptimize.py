@@ -52,6 +52,21 @@ def test_only_what_is_given_differs_from_the_parent(api: Api, stored_uid: str) -
     assert (again["objectives"], again["label"], again["parent_id"]) == ([OBJECTIVE], "LESS", child["id"])
 
 
+def test_the_calibration_of_the_parent_is_kept_by_name(api: Api, stored_uid: str) -> None:
+    """What `auto` stood for then, it stands for again, until somebody asks for another."""
+    parent = planned(api, stored_uid)
+    path = f"/plans/{parent['id']}/reoptimize"
+    assert api.post(path, {"label": "EARLY"}).json()["parameters"]["ct_calibration"] == "auto"
+    made = JobResult(
+        plan_id=parent["id"], attempt=1, provenance={"ct_calibration": {"name": "ct1-120kv", "sha256": {}}}
+    )
+    api.store.attempts.begin(parent["id"])
+    assert api.store.attempts.succeed(made)
+    assert api.post(path, {"label": "SAME"}).json()["parameters"]["ct_calibration"] == "ct1-120kv"
+    other = api.post(path, {"label": "OTHER", "parameters": {"ct_calibration": "auto"}}).json()
+    assert other["parameters"]["ct_calibration"] == "auto"
+
+
 def test_one_key_makes_one_child(api: Api, stored_uid: str) -> None:
     parent = planned(api, stored_uid)
     path = f"/plans/{parent['id']}/reoptimize"

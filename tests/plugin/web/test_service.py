@@ -25,7 +25,7 @@ from tests.plugin.web.conftest import Api
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def beat(api: Api, name: str, *, state: str = "idle", available: bool = True) -> None:
+def beat(api: Api, name: str, *, state: str = "idle", available: bool = True, **told: Any) -> None:
     engine = {"available": available, "version": "1" if available else None, "reason": None if available else "no file"}
     status = WorkerStatus(
         name=name,
@@ -36,6 +36,7 @@ def beat(api: Api, name: str, *, state: str = "idle", available: bool = True) ->
         heartbeat_at=NOW,
         state=state,
         engines={"mcsquare": engine},
+        **told,
     )
     api.redis.set(transport.worker_key(name), status.model_dump_json(), ex=60)
 
@@ -57,6 +58,25 @@ def test_ready_needs_a_worker_on_which_an_engine_runs(api: Api) -> None:
     assert info["workers"] == {"total": 2, "idle": 1, "busy": 1}
     assert info["workflows"] == list(WORKFLOWS)
     assert info["queue"] == {"waiting": 0, "queued": 0, "running": 0}
+
+
+def test_workers_with_other_machine_data_and_mistakes_in_it_are_problems(api: Api) -> None:
+    same = {"calibrations/ct1.yaml": "ab" * 32, "machines/room-1.txt": "cd" * 32}
+    beat(api, "a", machine_data=same)
+    beat(api, "b", machine_data=same)
+    assert api.get("/info").json()["ready"] is True
+    for other in ({**same, "calibrations/ct1.yaml": "ef" * 32}, {"machines/room-1.txt": "cd" * 32}):
+        beat(api, "b", machine_data=other)
+        info = api.get("/info").json()
+        (problem,) = info["problems"]
+        assert (info["ready"], problem["code"]) == (False, "invalid_machine_data")
+        assert "workers have different calibrations/ct1.yaml" in problem["message"]
+        assert problem["details"] == {"files": ["calibrations/ct1.yaml"]}
+    assert {w["name"]: w["machine_data"] for w in api.get("/workers").json()["items"]}["a"] == same
+    for name in "ab":
+        beat(api, name, machine_data=same, machine_data_problems=("ct1.yaml, line 3, field density.2: …",))
+    (problem,) = api.get("/info").json()["problems"]
+    assert "ct1.yaml, line 3, field density.2" in problem["message"]
 
 
 def test_workers_are_listed_and_a_foreign_heartbeat_is_left_out(api: Api) -> None:

@@ -19,7 +19,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from radiarch_contract.errors import ErrorCode
-from radiarch_worker.model import Patient
+from radiarch_worker.model import Patient, Scanner
 
 from tests.phantoms import PhantomStudy, box, faults
 
@@ -227,3 +227,27 @@ def test_the_study_is_the_cts(water: PhantomStudy) -> None:
     assert study.patient_name == str(first.PatientName)
     assert study.study_instance_uid == first.StudyInstanceUID
     assert (study.study_date, study.patient_birth_date, study.patient_sex) == ("20250101", "19500101", "M")
+
+
+def test_what_the_images_say_of_their_scanner_comes_with_the_volume(water: PhantomStudy) -> None:
+    for image in water.images:
+        image.Manufacturer, image.ManufacturerModelName = "SIEMENS Healthineers", "SOMATOM Confidence"
+        image.StationName, image.KVP = "CT1", "120"
+    assert load(water).ct.scanners == (Scanner("SIEMENS Healthineers", "SOMATOM Confidence", "CT1", 120.0),)
+    by_height = sorted(water.images, key=lambda i: float(i.ImagePositionPatient[2]))
+    by_height[-1].KVP = "140"
+    by_height[0].StationName = "CT2"
+    del by_height[1].KVP
+    voltages = [(s.station, s.kvp) for s in load(water).ct.scanners]
+    assert voltages == [("CT2", 120.0), ("CT1", None), ("CT1", 120.0), ("CT1", 140.0)]
+
+
+@pytest.mark.parametrize("kvp", [None, "", "0", "-120", "1e9"])
+def test_a_scanner_that_says_nothing_is_none_in_particular(water: PhantomStudy, kvp: str | None) -> None:
+    for image in water.images:
+        for keyword in ("Manufacturer", "ManufacturerModelName", "StationName", "KVP"):
+            if keyword in image:
+                delattr(image, keyword)
+        if kvp is not None:
+            image.KVP = kvp
+    assert load(water).ct.scanners == (Scanner(),)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.engines import opentps
 from radiarch_worker.machines.calibration import Confirmation
@@ -98,7 +99,7 @@ def load_machine(name: str) -> ProtonMachine:
     InvalidSiteFilesError
         There is none, and files of the site could not be read.
     """
-    shipped = {p.stem: p for p in (find_installation().folder / "BDL").glob("*.txt")}
+    shipped = _shipped()
     site, problems = site_machines(shipped)
     own = site.get(name)
     if own is None and (problems or name not in shipped):
@@ -121,6 +122,15 @@ def load_machine(name: str) -> ProtonMachine:
         field_y_mm=given.field_y_mm or machine.limits.field_y_mm,
     )
     return replace(machine, limits=limits, confirmation=given.confirmation)
+
+
+def _shipped() -> dict[str, Path]:
+    return {p.stem: p for p in (find_installation().folder / "BDL").glob("*.txt")}
+
+
+def machine_problems() -> tuple[Problem, ...]:
+    """Mistakes in the site's files of machines."""
+    return site_machines(_shipped())[1]
 
 
 @functools.lru_cache(maxsize=16)

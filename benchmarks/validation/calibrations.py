@@ -95,8 +95,8 @@ def tissues() -> Section:
                 True,
             ),
         ],
-        note="Marrow, gland and skin lie off any curve: fat with little water has more stopping power than its CT number "
-        "tells, by up to 2.3 %. What a scanner of another make or voltage does comes on top: see "
+        note="Marrow, gland and skin lie off any curve: fat with little water has more stopping power than its CT "
+        "number tells, by up to 2.3 %. What a scanner of another make or voltage does comes on top: see "
         "[machines.md](machines.md) for how a site makes its own.",
         workflows=("proton-impt-basic", "proton-impt-optimized", "proton-robust", "recalculation"),
     )

@@ -62,8 +62,9 @@ def recomputed(case: Path) -> Section:
         how=f"Case `prostate`: the RT Ion Plan of {plan.manufacturer} ({len(plan.beams)} beams, "
         f"{sum(len(x.meterset_mu) for b in plan.beams for x in b.layers)} spots), read from DICOM and computed with "
         "the default machine and each calibration that ships, "
-        f"{first.plan.provenance['final_primaries'] / 1e6:.1f} million protons ({first.plan.uncertainty_percent:.2f} % in the target), against its RTDOSE: physical dose "
-        f"with physical dose. Each cell, Gy: ours with {' / '.join(f'`{n}`' for n in SHIPPED)} / theirs.",
+        f"{first.plan.provenance['final_primaries'] / 1e6:.1f} million protons "
+        f"({first.plan.uncertainty_percent:.2f} % in the target), against its RTDOSE: physical dose with physical. "
+        f"Each cell, Gy: ours with {' / '.join(f'`{n}`' for n in SHIPPED)} / theirs.",
         header=("structure", "mean", "D98%", "D95%", "D50%", "D2%"),
         rows=rows,
         demands=demands,

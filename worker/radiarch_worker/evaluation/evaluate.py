@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from radiarch_contract.errors import EngineError, ErrorCode
+from radiarch_contract.goals import Goal
+from radiarch_contract.job import DvhCurve, StructureMetrics
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
@@ -16,6 +18,8 @@ from .dvh import bin_width_gy, curve, metrics
 from .goals import KNOWN_ENOUGH, Judged, judge
 from .result import Evaluation
 from .sampling import StructureDose, covers, sample
+
+_AT_A_TIME = 64
 
 
 def evaluate(
@@ -54,16 +58,37 @@ def evaluate(
         )
     ct = patient.ct.grid
     covered = covers(dose.grid, patient.body, ct)
-    sampled = sample(dict(sorted(patient.structures.items())), ct, dose, zero_outside=covered)
     width_gy = bin_width_gy(max(float(dose.dose_gy.max()), 1e-3) if prescription is None else prescription.dose_gy)
-    known = {n: s for n, s in sampled.items() if s.known_fraction >= KNOWN_ENOUGH}
-    judged = Judged(sampled, _body(patient, sampled, dose, covered), prescription)
+    judged_rois = {ref.roi_number for name in {Goal.parse(g).structure for g in goals} if (ref := structures.get(name))}
+    judged_rois.add(patient.body.roi_number)
+    kept: dict[int, StructureDose] = {}
+    curves: list[DvhCurve] = []
+    found: list[StructureMetrics] = []
+    notes: list[str] = []
+    for numbers in _batches(sorted(patient.structures)):
+        batch = {n: patient.structures[n] for n in numbers}
+        for number, samples in sample(batch, ct, dose, zero_outside=covered).items():
+            if samples.volume_cc:
+                curves.append(curve(batch[number], samples, width_gy))
+            if samples.known_fraction >= KNOWN_ENOUGH:
+                found.append(metrics(batch[number], samples))
+            else:
+                notes.append(_note(batch[number], samples))
+            if number in judged_rois:
+                kept[number] = samples
+    judged = Judged(kept, _body(patient, kept, dose, covered), prescription)
     return Evaluation(
-        dvh=tuple(curve(patient.structures[n], s, width_gy) for n, s in sampled.items() if s.volume_cc),
-        metrics=tuple(metrics(patient.structures[n], s) for n, s in known.items()),
+        dvh=tuple(curves),
+        metrics=tuple(found),
         goals=tuple(judge(goal, judged, structures) for goal in goals),
-        notes=tuple(_note(patient.structures[n], s) for n, s in sampled.items() if n not in known),
+        notes=tuple(notes),
     )
+
+
+def _batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Structures that are sampled at a time: a sample for each would take gigabytes where there are thousands."""
+    for first in range(0, len(numbers), _AT_A_TIME):
+        yield numbers[first : first + _AT_A_TIME]
 
 
 def _body(patient: Patient, sampled: Mapping[int, StructureDose], dose: Dose, covered: bool) -> StructureDose:

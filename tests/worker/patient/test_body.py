@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from radiarch_contract.errors import ErrorCode
 from radiarch_worker.patient import load_patient
-from radiarch_worker.patient.body import FOUND_ROI_NUMBER, find_body
+from radiarch_worker.patient.body import FOUND_ROI_NUMBER, find_body, known_extent_mm
 
 from tests.phantoms import PhantomStudy, box, faults, pelvis
 
@@ -80,7 +80,23 @@ def test_slices_without_an_outline_are_told(water: PhantomStudy) -> None:
     part = water.copy()
     item = faults.contours_of(part, "BODY")
     item.ContourSequence = item.ContourSequence[4:-3]
-    assert any("not drawn on 7 of 30 CT slices" in n for n in load(part).notes)
+    told = [n for n in load(part).notes if "not drawn on 7 of 30 CT slices" in n]
+    assert told
+    assert "the patient goes on beyond its end at z = -42.00 mm and z = 46.00 mm" in told[0]
+
+
+def test_an_outline_that_ends_with_the_patient_is_no_early_end(water: PhantomStudy) -> None:
+    other = water.copy()
+    item = faults.contours_of(other, "BODY")
+    item.ContourSequence = item.ContourSequence[4:-3]
+    for image in (*other.images[:4], *other.images[-3:]):
+        faults.store(image, np.zeros((40, 40), dtype=np.int64))
+    patient = load(other)
+    assert [n for n in patient.notes if "CT slices" in n] == ["'BODY' is not drawn on 7 of 30 CT slices."]
+    low, high = known_extent_mm(patient.ct, patient.body.mask)
+    assert (low[2], high[2]) == (-60, 60)
+    patient = load(water)
+    assert [e[2] for e in known_extent_mm(patient.ct, patient.body.mask)] == [-60, 60]
 
 
 def test_a_patient_cut_off_by_the_image_is_told() -> None:

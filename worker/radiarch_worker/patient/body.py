@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.structures import Roi, look_up
 from scipy import ndimage
@@ -21,6 +22,7 @@ FOUND_ROI_NUMBER = -1
 _TISSUE_HU = -300.0  # skin and fat are above, clothes, foam and mattresses below
 _COUCH_RADIUS_MM = 6.0  # thinner things, such as a couch's shell, are no patient
 _MIN_BODY_CC = 100.0
+_GOES_ON_FRACTION = 0.2  # of the outline's last slice that has tissue on the next one: no tip of it, and no couch
 _MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline beside the patient is air
 
 
@@ -137,10 +139,49 @@ def _drawn(ct: CtVolume, roi: Structure, notes: list[str]) -> Structure:
         raise _no_body(
             f"{roi.name!r} (ROI {roi.roi_number}) is no outline of this patient: {100 * tissue:.0f} % of it is tissue"
         )
-    without = ct.grid.shape[0] - int(np.count_nonzero(mask.any(axis=(1, 2))))
-    if without:
-        notes.append(f"{roi.name!r} is not drawn on {without} of {ct.grid.shape[0]} CT slices.")
-    return Structure(roi.roi_number, roi.name, roi.interpreted_type, mask, roi.contours)
+    _note_ends(ct, roi, mask, notes)
+    return Structure(roi.roi_number, roi.name, roi.interpreted_type, mask, roi.contours, properties=roi.properties)
+
+
+def known_extent_mm(ct: CtVolume, body: BoolVolume) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Lower and upper corner (x, y, z) of where the patient is known: the CT, up to where the outline ends too early.
+
+    Outside of the outline all counts as air. Where it ends though the patient goes on, a beam must not enter.
+    """
+    spacing = np.asarray(ct.grid.spacing_mm)
+    low = np.asarray(ct.grid.origin_mm) - spacing / 2
+    high = low + spacing * np.asarray(ct.grid.shape[::-1])
+    for k, step in _early_ends(ct, body):
+        if step < 0:
+            low[2] += k * spacing[2]
+        else:
+            high[2] = low[2] + (k + 1) * spacing[2]
+    return low, high
+
+
+def _early_ends(ct: CtVolume, body: BoolVolume) -> list[tuple[int, int]]:
+    """Last slices of an outline (and -1 or 1, towards what is not drawn) beyond which the patient goes on."""
+    drawn = np.flatnonzero(body.any(axis=(1, 2)))
+    ends = [(int(drawn[-1]), 1), (int(drawn[0]), -1)] if drawn.size else []
+    return [
+        (k, step)
+        for k, step in ends
+        if 0 <= k + step < ct.grid.shape[0] and np.mean(ct.hu[k + step][body[k]] > _TISSUE_HU) > _GOES_ON_FRACTION
+    ]
+
+
+def _note_ends(ct: CtVolume, roi: Structure, mask: BoolVolume, notes: list[str]) -> None:
+    """Tell of slices without an outline, and whether there is more of the patient there."""
+    missing = np.flatnonzero(~mask.any(axis=(1, 2)))
+    if not missing.size:
+        return
+    z_mm = ct.grid.axis_mm(2)
+    text = f"{roi.name!r} is not drawn on {missing.size} of {ct.grid.shape[0]} CT slices"
+    ends = _early_ends(ct, mask)
+    if ends:
+        at = " and ".join(f"z = {z_mm[k]:.2f} mm" for k, _ in sorted(ends))
+        text += f"; the patient goes on beyond its end at {at}. What is outside of it counts as air: beams must not pass there"
+    notes.append(f"{text}.")
 
 
 def _check_padding(loaded: LoadedCt, name: str, body: BoolVolume, notes: list[str]) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.workflows import Beam
 
@@ -18,6 +16,9 @@ from radiarch_worker.model import BoolVolume, FloatVolume, Grid, RangeShifter, V
 from .geometry import BeamAxes, grow_mask, sample_mask, voxel_points_mm
 from .layers import BeamRays, PlacementSettings, beyond_layers_mm, energy_range_mm, place_layers, range_energy_mev
 from .raytrace import FloatArray, depth_to_points
+
+Extent = tuple[FloatArray, FloatArray]
+"""Lower and upper corner (x, y, z), mm."""
 
 __all__ = ["Placement", "PlacementSettings", "place_spots"]
 
@@ -53,24 +54,26 @@ def place_spots(
     settings: PlacementSettings,
     machine: ProtonMachine,
     calibration: Calibration,
+    known_mm: Extent | None = None,
 ) -> Placement:
     """Spots on a hexagonal grid, and layers at equal steps of water-equivalent depth, for each beam.
 
     Parameters
     ----------
     body, target : (Z, Y, X) on ``source``, the patient's CT
+    known_mm : lower and upper corner of where the patient is known; None: all of the CT
 
     Raises
     ------
     InputRefusedError
         ``target_out_of_range`` when no beam's energies reach some of the target, or its field is too
-        small; ``unsupported_geometry`` when a beam enters through the end of what was scanned.
+        small; ``unsupported_geometry`` when a beam enters through the end of what is known of the patient.
     """
     rsp = calibration.stopping_power(ct.hu)
     inside = sample_mask(body, source, ct.grid)
     core = sample_mask(target, source, ct.grid)
     grown = grow_mask(core, ct.grid.spacing_mm, settings.target_margin_mm) & inside | core
-    points = _Points(rsp, inside, core, ct.grid, _extent_mm(source))
+    points = _Points(rsp, inside, core, ct.grid, known_mm or _extent_mm(source))
     planned, notes = [], []
     within_energies, covered = (np.zeros(len(points.mm), dtype=bool) for _ in range(2))
     for number, beam in enumerate(beams, start=1):
@@ -182,30 +185,31 @@ def _shifter_distance_mm(surface_mm: float, number: int, machine: ProtonMachine)
 
 
 class _Points:
-    """Voxels of the target as beams see them, with the refusal of beams through what was not scanned."""
+    """Voxels of the target as beams see them, with the refusal of beams through what is not known."""
 
-    def __init__(self, rsp: FloatVolume, body: BoolVolume, target: BoolVolume, grid: Grid, scanned: Any) -> None:
+    def __init__(self, rsp: FloatVolume, body: BoolVolume, target: BoolVolume, grid: Grid, known_mm: Extent) -> None:
         points = voxel_points_mm(target, grid)
         self.mm = points[:: max(1, len(points) // _POINTS_CHECKED)]
-        self._rsp, self._body, self._grid, self._scanned = rsp, body, grid, scanned
+        self._rsp, self._body, self._grid, self._known_mm = rsp, body, grid, known_mm
 
     def seen(self, rays: BeamRays, number: int, beam: Beam) -> tuple[FloatArray, FloatArray]:
         """(n, 2) where the points' rays cross the isocenter's plane, and (n,) their water-equivalent depths."""
         spots_mm = rays.spots_of(self.mm)
         depth, unscanned = depth_to_points(
-            self._rsp, self._body, self._grid, self._scanned, self.mm, rays.directions(spots_mm)
+            self._rsp, self._body, self._grid, self._known_mm, self.mm, rays.directions(spots_mm)
         )
         if unscanned.any():
             raise InputRefusedError(
                 f"beam {number} (gantry {beam.gantry_deg:g}°, couch {beam.couch_deg:g}°) enters the patient through "
-                f"the edge of the CT: for {100 * unscanned.mean():.0f} % of its rays tissue was not scanned",
-                remedy="Choose other angles, or a CT that covers the patient where the beam enters.",
+                f"the edge of the CT, or the end of BODY where the patient goes on: for "
+                f"{100 * unscanned.mean():.0f} % of its rays tissue is not known",
+                remedy="Choose other angles, or a CT and a BODY that cover the patient where the beam enters.",
                 code=ErrorCode.UNSUPPORTED_GEOMETRY,
             )
         return spots_mm, depth
 
 
-def _extent_mm(grid: Grid) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _extent_mm(grid: Grid) -> Extent:
     half = np.asarray(grid.spacing_mm) / 2
     low = np.asarray(grid.origin_mm) - half
     return low, low + np.asarray(grid.spacing_mm) * np.asarray(grid.shape[::-1])

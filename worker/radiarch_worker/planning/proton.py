@@ -24,6 +24,7 @@ from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
 from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, column_norms, make_problem, optimize
+from radiarch_worker.patient.body import known_extent_mm
 
 from . import normalise
 from .dose_averaged import ScoredLet, score_let
@@ -148,6 +149,7 @@ def set_up(job: ProtonJob) -> Setup:
             PlacementSettings(parameters.spot_spacing_mm, parameters.layer_spacing_mm, parameters.target_margin_mm),
             machine,
             calibration,
+            known_extent_mm(patient.ct, patient.body.mask),
         )
         job.reporter.log(_describe(placement))
     return Setup(

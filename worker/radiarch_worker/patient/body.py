@@ -180,7 +180,7 @@ def _note_ends(ct: CtVolume, roi: Structure, mask: BoolVolume, notes: list[str])
     ends = _early_ends(ct, mask)
     if ends:
         at = " and ".join(f"z = {z_mm[k]:.2f} mm" for k, _ in sorted(ends))
-        text += f"; the patient goes on beyond its end at {at}. What is outside of it counts as air: beams must not pass there"
+        text += f"; the patient goes on beyond its end at {at}: that counts as air, and beams must not pass there"
     notes.append(f"{text}.")
 
 

@@ -56,7 +56,7 @@ def _load_tables() -> None:
 
     defaults = ProtonParameters()
     load_machine(defaults.machine)
-    load_calibration(GENERIC)
+    assert load_calibration(GENERIC).sha256  # and its materials
 
 
 def _load_compiled() -> None:

@@ -132,6 +132,11 @@ def test_uncertainty_is_kept_and_all_is_told(optimized: tuple[PlanResult, Record
     for key in ("engine", "engine_version", "machine", "ct_calibration", "rbe", "seed", "final_primaries"):
         assert key in result.provenance
     assert any("air" in note for note in result.notes)
+    # the CT says nothing of its scanner, and the site has confirmed neither calibration nor machine
+    assert result.provenance["ct_calibration"]["name"] == "generic-icru"
+    assert set(result.provenance["ct_calibration"]["sha256"]) == {"generic-icru.yaml", "tables"}
+    assert [n for n in result.notes if n.startswith("CT calibration generic-icru") and "not confirmed" in n]
+    assert [n for n in result.notes if n.startswith("The beam data") and "not confirmed" in n]
     judged = [note for note in result.notes if "Do not judge" in note]
     assert len(judged) == (result.uncertainty_percent > 2), "a dose noisier than 2 % says that no plan is judged by it"
     assert noise_notes(2.0) == ()

@@ -111,6 +111,7 @@ def test_a_plan_without_a_dose_is_computed_alone(plan: Dataset, first: Ran, tmp_
     assert first.result.uncertainty_percent is not None
     assert first.result.uncertainty_percent > 2
     assert any("Do not judge" in note for note in first.result.notes)
+    assert any("CT calibration generic-icru" in n and "not confirmed" in n for n in first.result.notes)
 
 
 def test_our_own_plan_gives_its_own_dose(plan: Dataset, first: Ran, run: Run) -> None:

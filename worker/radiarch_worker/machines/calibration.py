@@ -27,6 +27,11 @@ class Confirmation:
     on: date
 
 
+def confirmed(confirmation: Confirmation | None) -> Mapping[str, str]:
+    """For a result's record."""
+    return {} if confirmation is None else {"by": confirmation.by, "on": str(confirmation.on)}
+
+
 @dataclass(frozen=True, eq=False)
 class CalibrationTables:
     """A CT calibration.

@@ -525,7 +525,7 @@ def _provenance(setup: Setup, dose: mcsquare.DoseResult) -> dict[str, Any]:
         "engine": "MCsquare",
         "engine_version": installation.version,
         "engine_sha256": file_sha256(installation.binary),
-        "machine": {"name": setup.machine.name, "sha256": setup.machine.sha256},
+        "machine": setup.machine.provenance,
         "ct_calibration": setup.calibration.provenance,
         "rbe": RBE,
         "dose_to": "water",

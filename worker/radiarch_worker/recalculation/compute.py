@@ -147,7 +147,7 @@ def recompute(
                 "engine": "MCsquare",
                 "engine_version": installation.version,
                 "engine_sha256": file_sha256(installation.binary),
-                "machine": {"name": machine.name, "sha256": machine.sha256},
+                "machine": machine.provenance,
                 "ct_calibration": calibration.provenance,
                 "rbe": rbe,
                 "dose_to": "water",

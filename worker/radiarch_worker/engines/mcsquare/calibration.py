@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from radiarch_worker.machines.calibration import AUTO, LEAST_HU, CalibrationTables, Confirmation, MaterialRef
+from radiarch_worker.machines.calibration import AUTO, LEAST_HU, CalibrationTables, Confirmation, MaterialRef, confirmed
 from radiarch_worker.machines.composition import Composition
 from radiarch_worker.machines.library import CalibrationLibrary, calibrations
 from radiarch_worker.model import CtVolume, FloatVolume
@@ -80,8 +80,7 @@ class Calibration:
     @property
     def provenance(self) -> Mapping[str, object]:
         """For a result's record."""
-        confirmed = {} if self.confirmation is None else {"by": self.confirmation.by, "on": str(self.confirmation.on)}
-        return {"name": self.name, "sha256": dict(self.sha256), "confirmed": confirmed}
+        return {"name": self.name, "sha256": dict(self.sha256), "confirmed": confirmed(self.confirmation)}
 
     def stopping_power(self, hu: FloatVolume) -> FloatVolume:
         """Relative (to water) stopping power of each voxel, to 1 HU."""
@@ -149,14 +148,14 @@ def library() -> CalibrationLibrary:
 def _noted(tables: CalibrationTables, why: str) -> Calibration:
     calibration = _compiled(tables)
     chosen = f" ({why})" if why else ""
-    confirmed = tables.confirmation
-    if confirmed is None:
+    by = tables.confirmation
+    if by is None:
         note = (
             f"CT calibration {tables.name}{chosen} is not confirmed by this site: proton ranges may be wrong by some "
             "percent."
         )
     elif why:
-        note = f"CT calibration {tables.name}{chosen}, confirmed by {confirmed.by} on {confirmed.on}."
+        note = f"CT calibration {tables.name}{chosen}, confirmed by {by.by} on {by.on}."
     else:
         return calibration
     return replace(calibration, notes=(note,))

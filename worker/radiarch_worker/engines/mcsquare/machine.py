@@ -14,7 +14,7 @@ from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.engines import opentps
-from radiarch_worker.machines.calibration import Confirmation
+from radiarch_worker.machines.calibration import Confirmation, confirmed
 from radiarch_worker.machines.library import InvalidSiteFilesError, site_machines
 from radiarch_worker.model import Machine
 
@@ -50,6 +50,11 @@ class ProtonMachine:
     limits: MachineLimits
     range_shifters: Mapping[str, float] = field(default_factory=dict)
     confirmation: Confirmation | None = None
+
+    @property
+    def provenance(self) -> Mapping[str, object]:
+        """For a result's record."""
+        return {"name": self.name, "sha256": self.sha256, "confirmed": confirmed(self.confirmation)}
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class InvalidSiteFilesError(InvalidRequestError):
     default_code = ErrorCode.INVALID_MACHINE_DATA
 
     def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
         super().__init__("; ".join(map(str, problems)), remedy=_REMEDY, problems=[p.details for p in problems])
 
 

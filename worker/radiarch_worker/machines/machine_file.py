@@ -112,6 +112,9 @@ def _distance(lines: list[str], title: str) -> Iterator[_Mistake]:
 
 def _shifters(lines: list[str]) -> Iterator[_Mistake]:
     begins = [i for i, line in enumerate(lines) if "Range Shifter parameters" in line]
+    for at, stray in enumerate(lines[: begins[0] if begins else len(lines)], start=1):
+        if stray.startswith("RS_"):
+            yield at, stray.partition("=")[0].strip(), "stands before 'Range Shifter parameters'"
     for i, begin in enumerate(begins):
         end = begins[i + 1] if i + 1 < len(begins) else len(lines)
         fields = {}

@@ -116,8 +116,10 @@ def load_machine(name: str) -> ProtonMachine:
             f"machine {name!r} is not known; known are {', '.join(sorted({*shipped, *site}))}",
             remedy="Name one of the known machines in the protocol or request.",
         )
-    path = shipped[name] if own is None or own.beam_data is None else own.beam_data
-    machine = _read_machine(name, path, file_digest(path))
+    if own is None or own.beam_data is None:
+        machine = _read_machine(name, shipped[name], file_digest(shipped[name]))
+    else:
+        machine = _read_own(name, own.beam_data)
     if own is None:
         return machine
     given = own.description
@@ -135,7 +137,24 @@ def _shipped() -> dict[str, Path]:
 
 def machine_problems() -> tuple[Problem, ...]:
     """Mistakes in the site's files of machines."""
-    return site_machines(_shipped())[1]
+    site, problems = site_machines(_shipped())
+    found = list(problems)
+    for name, machine in site.items():
+        try:
+            if machine.beam_data is not None:
+                _read_own(name, machine.beam_data)
+        except InvalidSiteFilesError as e:
+            found += e.problems
+    return tuple(found)
+
+
+def _read_own(name: str, path: Path) -> ProtonMachine:
+    """Beam data of the site, which were checked; what OpenTPS makes of them all the same is not known."""
+    try:
+        return _read_machine(name, path, file_digest(path))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as e:
+        message = f"OpenTPS cannot read it ({type(e).__name__}: {e})"[:300]
+        raise InvalidSiteFilesError([Problem(path.name, 1, "", message)]) from e
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ It needs PyYAML, as `yaml_file` and `plain_yaml` do; nothing else of the contrac
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,18 @@ from pydantic import ValidationError
 
 from .errors import ErrorCode, InvalidRequestError, RadiarchError
 from .protocol import Protocol
+from .protocol_sketch import Sketch, sketch
 from .yaml_file import FieldPath, Problem, UnreadableYamlError, YamlFile, read_yaml
 
-__all__ = ["InvalidProtocolsError", "LoadedProtocol", "Problem", "read_folder", "read_protocol"]
+__all__ = [
+    "BrokenProtocol",
+    "InvalidProtocolsError",
+    "LoadedProtocol",
+    "Problem",
+    "ProtocolFolder",
+    "read_folder",
+    "read_protocol",
+]
 
 REMEDY = "Correct the file; docs/protocols.md describes the fields."
 
@@ -45,57 +54,110 @@ class InvalidProtocolsError(InvalidRequestError):
         )
 
 
-def read_folder(folder: Path) -> list[LoadedProtocol]:
-    """Read every ``*.yaml`` and ``*.yml`` of a folder, in the order of their names.
+@dataclass(frozen=True)
+class BrokenProtocol:
+    """A file that cannot be used, and what can be made out of it nevertheless.
 
-    Raises
-    ------
-    InvalidProtocolsError
-        With every mistake in every file. Nothing is loaded then: without one protocol another could match and plan
-        a patient in a way that nobody wanted.
+    Attributes
+    ----------
+    id : as the file gives it, else the file's name
+    sketch : for which patients it was; None where it is disabled, or says too little
     """
-    if not folder.is_dir():
-        raise InvalidProtocolsError([Problem(str(folder), 1, "", "the folder of protocols does not exist")])
-    files = sorted(
-        p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".") and p.is_file()
-    )
+
+    id: str
+    file: str
+    problems: tuple[Problem, ...]
+    sketch: Sketch | None
+
+    @property
+    def error(self) -> InvalidProtocolsError:
+        return InvalidProtocolsError(list(self.problems))
+
+
+@dataclass(frozen=True)
+class ProtocolFolder:
+    """What a folder of protocols holds.
+
+    Attributes
+    ----------
+    loaded : in the order of their files' names
+    broken : files with mistakes; they hide no other file
+    problem : what is wrong with the folder itself
+    """
+
+    loaded: tuple[LoadedProtocol, ...] = ()
+    broken: tuple[BrokenProtocol, ...] = ()
+    problem: Problem | None = None
+
+    @property
+    def problems(self) -> list[Problem]:
+        """Every mistake in every file."""
+        own = [] if self.problem is None else [self.problem]
+        return [*own, *(p for b in self.broken for p in b.problems)]
+
+
+def read_folder(folder: Path) -> ProtocolFolder:
+    """Read every ``*.yaml`` and ``*.yml`` of a folder, in the order of their names."""
+    try:
+        if not folder.is_dir():
+            return ProtocolFolder(problem=Problem(str(folder), 1, "", "the folder of protocols does not exist"))
+        files = sorted(
+            p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith(".") and p.is_file()
+        )
+    except OSError as e:
+        return ProtocolFolder(problem=Problem(str(folder), 1, "", f"the folder cannot be read: {e.strerror}"))
+    read = [_read(path) for path in files]
+    files_of: dict[str, list[str]] = {}
+    for path, item in zip(files, read, strict=True):
+        if isinstance(item, LoadedProtocol):
+            files_of.setdefault(item.protocol.id, []).append(path.name)
     loaded: list[LoadedProtocol] = []
-    problems: list[Problem] = []
-    owner: dict[str, str] = {}
-    for path in files:
-        try:
-            item = read_protocol(path)
-        except InvalidProtocolsError as e:
-            problems += e.problems
-            continue
-        other = owner.setdefault(item.protocol.id, path.name)
-        if other != path.name:
-            file = _read(path.name, path.read_bytes())
-            problems.append(file.problem(("id",), f"{item.protocol.id!r} is the id of {other} too"))
-        loaded.append(item)
-    if problems:
-        raise InvalidProtocolsError(problems)
-    return loaded
+    broken: list[BrokenProtocol] = []
+    for path, item in zip(files, read, strict=True):
+        if isinstance(item, BrokenProtocol):
+            broken.append(item)
+        elif len(same := files_of[item.protocol.id]) > 1:
+            broken.append(_repeated(path, item, [f for f in same if f != path.name]))
+        else:
+            loaded.append(item)
+    return ProtocolFolder(tuple(loaded), tuple(broken))
 
 
 def read_protocol(path: Path) -> LoadedProtocol:
     """Read one file. Raises `InvalidProtocolsError`."""
-    data = path.read_bytes()
-    file = _read(path.name, data)
+    item = _read(path)
+    if isinstance(item, BrokenProtocol):
+        raise item.error
+    return item
+
+
+def _read(path: Path) -> LoadedProtocol | BrokenProtocol:
+    try:
+        data = path.read_bytes()
+        file = read_yaml(path.name, data)
+    except OSError as e:
+        problem = Problem(path.name, 1, "", f"cannot be read: {e.strerror}")
+        return BrokenProtocol(path.stem, path.name, (problem,), None)
+    except UnreadableYamlError as e:
+        return BrokenProtocol(path.stem, path.name, (e.problem,), None)
     try:
         protocol = Protocol.model_validate(file.values)
     except ValidationError as e:
-        raise InvalidProtocolsError(
-            [file.problem(where, message) for where, message in _findings(e, file.values)]
-        ) from None
+        problems = tuple(file.problem(where, message) for where, message in _findings(e, file.values))
+        given = file.values.get("id")
+        protocol_id = given if isinstance(given, str) and given else path.stem
+        return BrokenProtocol(protocol_id, path.name, problems, sketch(file.values))
     return LoadedProtocol(protocol, path.name, hashlib.sha256(data).hexdigest())
 
 
-def _read(name: str, data: bytes) -> YamlFile:
+def _repeated(path: Path, item: LoadedProtocol, others: Sequence[str]) -> BrokenProtocol:
+    """One of several files with one id: nobody knows which is meant."""
     try:
-        return read_yaml(name, data)
-    except UnreadableYamlError as e:
-        raise InvalidProtocolsError([e.problem]) from None
+        file = read_yaml(path.name, path.read_bytes())
+    except (OSError, UnreadableYamlError):  # changed since it was read
+        file = YamlFile(path.name, {}, {})
+    problem = file.problem(("id",), f"{item.protocol.id!r} is the id of {', '.join(others)} too")
+    return BrokenProtocol(item.protocol.id, path.name, (problem,), sketch(file.values))
 
 
 def _findings(e: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[FieldPath, str]]:

@@ -67,6 +67,7 @@ function health() {
   if (problem) return ['bad', 'No answer'];
   if (!info) return ['warn', 'Asking…'];
   if (!info.ready) return ['bad', info.problems.length > 1 ? `${info.problems.length} problems` : 'Not ready'];
+  if (info.problems.length) return ['warn', info.problems.length > 1 ? `Ready, ${info.problems.length} problems` : 'Ready, 1 problem'];
   const under = info.queue ? info.queue.running + info.queue.queued : 0;
   return ['', under ? `${info.queue.running} running, ${info.queue.queued} queued` : 'Ready'];
 }

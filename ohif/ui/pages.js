@@ -162,7 +162,7 @@ class ProtocolsPage extends Page {
 
   async start(scope) {
     const [protocols, arrivals] = await Promise.all([this.api.get('/protocols', { signal: scope.signal }), this.api.get('/arrivals', { params: { limit: 100 }, signal: scope.signal })]);
-    this.set(scope, { protocols: protocols.items, arrivals: arrivals.items });
+    this.set(scope, { protocols: protocols.items, problems: protocols.problems, arrivals: arrivals.items });
   }
 
   async #check(uid) {
@@ -178,11 +178,12 @@ class ProtocolsPage extends Page {
   }
 
   view() {
-    const { protocols, error } = this.state;
+    const { protocols, problems, error } = this.state;
     if (error) return html`<h1>Protocols</h1><${Problem} error=${error} />`;
     if (!protocols) return html`<h1>Protocols</h1><div class="card"><${Bones} lines="8" /></div>`;
     const chosen = protocols.find((p) => p.id === this.getAttribute('protocol-id')) ?? protocols[0];
     return html`<h1>Protocols</h1>
+      ${problems.length > 0 && html`<div class="stack">${problems.map((p) => html`<${Problem} error=${p} />`)}</div>`}
       <div class="card">${this.#matcher()}</div>
       ${!protocols.length ? html`<div class="card"><${Empty} title="No protocols">Put YAML files into the folder of protocols and restart Orthanc: without one nothing is planned by itself.<//></div>`
         : html`<div class="split"><nav class="card" aria-label="Protocols, in the order in which they are tried"><ul class="list">${protocols.map(

@@ -122,6 +122,12 @@ class ProtocolAnswer(Protocol):
     sha256: str = Field(description="Of the file's bytes.")
 
 
+class ProtocolsAnswer(Page[ProtocolAnswer]):
+    """The protocols in use, and what is to be mended: an error for each file that cannot be used."""
+
+    problems: tuple[ErrorInfo, ...] = ()
+
+
 class GoalCounts(View):
     """How many goals came out how; ``unjudged`` where the structure does not exist."""
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, RadiarchError
 from radiarch_contract.states import Origin
 from radiarch_contract.workflows import parse_parameters
 
-from .matching import LoadedProtocol, Matched, match
+from .matching import Matched, match
+from .protocols import ProtocolSet
 from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
 from .store import NewArrival, NewPlan
 
 
 def consider(
-    data: bytes, protocols: Sequence[LoadedProtocol], *, orthanc_id: str, sop_instance_uid: str, calling_ae: str | None
+    data: bytes, protocols: ProtocolSet, *, orthanc_id: str, sop_instance_uid: str, calling_ae: str | None
 ) -> NewArrival:
     """Read an RTSTRUCT and decide what becomes of it.
 
@@ -59,7 +58,7 @@ def too_large(size: int) -> ErrorInfo:
     ).info
 
 
-def plan_for(facts: RtstructFacts, protocols: Sequence[LoadedProtocol]) -> NewPlan | ErrorInfo:
+def plan_for(facts: RtstructFacts, protocols: ProtocolSet) -> NewPlan | ErrorInfo:
     """The plan that the protocols ask for, or why there is none."""
     try:
         require_plannable(facts)

@@ -22,7 +22,7 @@ from .bridge import AsgiBridge, BridgeLimits
 from .inputs import Inputs
 from .loop import Loop
 from .orthanc_client import HttpRest, InProcessRest, OrthancClient
-from .protocols import InvalidProtocolsError, ProtocolSet, load_protocols
+from .protocols import ProtocolSet, load_protocols
 from .queue import JobQueue, connect
 from .reconcile import Reconciler
 from .request_filter import InvalidKnownHostsError, KnownHosts
@@ -45,8 +45,9 @@ STOP_S = 3.0
 class Plugin:
     """What `radiarch_orthanc` registers with Orthanc.
 
-    Settings and protocols are read at once, when Orthanc loads us; what is wrong with them is logged, `/info` tells
-    it, and nothing is planned until it is mended: the PACS itself must not go down for a typing error in a protocol.
+    Settings and protocols are read at once, when Orthanc loads us; what is wrong with them is logged, and `/info` tells
+    it: the PACS itself must not go down for a typing error. A mistake in a protocol stops planning by that protocol; a
+    wrong setting stops planning until it is mended.
     Everything that needs Orthanc's own database waits for ``ORTHANC_STARTED``.
     """
 
@@ -64,10 +65,8 @@ class Plugin:
             self.settings = read_settings(configuration, checkout=checkout)
             self.runtime.storage = self.settings.storage_directory
             self.runtime.protocols = load_protocols(self.settings.protocols_folder)
-        except InvalidProtocolsError as e:
-            for problem in e.problems:
-                log.error("protocol: %s", problem)
-            self.runtime.problems = (e.info,)
+            for problem in self.runtime.protocols.problems:
+                log.error("protocol: %s. %s", problem.message, problem.remedy)
         except RadiarchError as e:
             log.error("configuration: %s", e)
             self.runtime.problems = (e.info,)
@@ -166,7 +165,7 @@ class Plugin:
             store,
             orthanc,
             ownership,
-            lambda: protocols.items,
+            lambda: protocols,
             reconciler.wake,
             first_cursor=first_cursor,
             inputs=inputs,

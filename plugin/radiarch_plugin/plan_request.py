@@ -32,9 +32,9 @@ from radiarch_contract.workflows import (
     validation_error,
 )
 
-from .matching import LoadedProtocol, outline_ambiguity
+from .matching import outline_ambiguity
 from .orthanc_client import OrthancClient
-from .protocols import ProtocolSet
+from .protocols import LoadedProtocol, ProtocolSet
 from .rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from .store import NewPlan
 

@@ -25,7 +25,8 @@ from .check_request import (
     refuse_photons,
     structure_set_of,
 )
-from .matching import LoadedProtocol, Matched, match, starting_from
+from .matching import Matched, match, starting_from
+from .protocols import ProtocolSet
 from .rtobjects import Kind, ObjectFacts, read_object
 from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
 from .store import ArrivalView, NewArrival, NewPlan, Store
@@ -59,7 +60,7 @@ class SecondChecks:
         self,
         store: Store,
         orthanc: StoredObjects,
-        protocols: Callable[[], Sequence[LoadedProtocol]],
+        protocols: Callable[[], ProtocolSet],
         queued: Callable[[], None],
         monotonic: Callable[[], float],
         *,

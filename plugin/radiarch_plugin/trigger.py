@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from .arrivals import consider, too_large, unread
 from .inputs import Inputs, InputWatch
 from .loop import Loop
-from .matching import LoadedProtocol
+from .protocols import ProtocolSet
 from .rtobjects import KIND_OF_CLASS, Kind
 from .rtstruct import MAX_BYTES
 from .second_checks import DOSE_WAIT_S, SecondChecks
@@ -71,7 +71,7 @@ class Trigger(Loop):
         store: Store,
         orthanc: Orthanc,
         ownership: Ownership,
-        protocols: Callable[[], Sequence[LoadedProtocol]],
+        protocols: Callable[[], ProtocolSet],
         queued: Callable[[], None],
         *,
         first_cursor: int | None = None,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import get_completion_class
+from radiarch_contract.errors import ErrorCode
 from radiarch_contract.states import ArrivalState
 from rich.text import Text
 
@@ -15,6 +18,9 @@ from radiarch_client.models import Info
 
 from . import _tables
 from ._base import Cli, Exit, RadiarchGroup, table
+
+if TYPE_CHECKING:
+    from radiarch_contract.protocol_file import LoadedProtocol, Problem
 
 _GOOD, _BAD = Text("yes", style="green"), Text("no", style="red")
 
@@ -132,6 +138,9 @@ def _protocols(root: RadiarchGroup) -> None:
         )
         columns = ("protocol", "priority", "enabled", "workflow", "prescription", "title")
         cli.show(table(*columns, rows=rows, right=("priority",)))
+        for problem in cli.client.info().problems:
+            if problem.code == ErrorCode.INVALID_PROTOCOL:
+                cli.say(f"Not in use: {problem.message}. {problem.remedy}")
 
     @protocols.cmd("show")
     @click.argument("protocol")
@@ -156,25 +165,30 @@ def _protocols(root: RadiarchGroup) -> None:
         Every mistake is named with file, line and field; the exit code is then 9. The schema is that of this
         installation: it should be of the server's version.
         """
-        from radiarch_contract.protocol_file import InvalidProtocolsError, read_folder, read_protocol
-
-        try:
-            loaded = [read_protocol(folder)] if folder.is_file() else read_folder(folder)
-        except InvalidProtocolsError as e:
-            if cli.as_json:
-                cli.emit({"ok": False, "protocols": [], "problems": e.info.details["problems"]})
-            else:
-                cli.show(*map(str, e.problems))
-                cli.say(e.info.remedy)
-            return Exit.PROBLEMS
+        loaded, problems = _checked(folder)
         found = [{"id": p.protocol.id, "file": p.file, "sha256": p.sha256} for p in loaded]
         if cli.as_json:
-            cli.emit({"ok": True, "protocols": found, "problems": []})
-        elif found:
-            cli.show(*(f"{p['file']}: {p['id']} is right" for p in found))
+            cli.emit({"ok": not problems, "protocols": found, "problems": [asdict(p) for p in problems]})
+        elif found or problems:
+            cli.show(*map(str, problems), *(f"{p['file']}: {p['id']} is right" for p in found))
         else:
             cli.say(f"{folder} has no *.yaml file: nothing would be planned automatically.")
-        return Exit.OK
+        if problems and not cli.as_json:
+            cli.say("Correct what is named; docs/protocols.md describes the fields.")
+        return Exit.PROBLEMS if problems else Exit.OK
+
+
+def _checked(folder: Path) -> tuple[Sequence[LoadedProtocol], Sequence[Problem]]:
+    """Protocols of a folder, or of one file, that can be used, and every mistake in the others."""
+    from radiarch_contract.protocol_file import InvalidProtocolsError, read_folder, read_protocol
+
+    if not folder.is_file():
+        read = read_folder(folder)
+        return read.loaded, read.problems
+    try:
+        return [read_protocol(folder)], []
+    except InvalidProtocolsError as e:
+        return [], e.problems
 
 
 def _info(info: Info) -> list[Any]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from radiarch_plugin.answers import DiskAnswer, EngineAnswer, InfoAnswer, OrthancAnswer, QueueAnswer, WorkerCounts
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.outages import database_outage
+from radiarch_plugin.protocols import ProtocolSet
 from radiarch_plugin.services import RuntimeDep, Services
 
 router = APIRouter(prefix="/info", tags=["service"])
@@ -24,7 +25,10 @@ router = APIRouter(prefix="/info", tags=["service"])
 
 @router.get("")
 def info(runtime: RuntimeDep) -> InfoAnswer:
-    """Name, version, engines and whether each really runs, workers, queue, and ``ready``."""
+    """Name, version, engines and whether each really runs, workers, queue, and ``ready``.
+
+    A mistake in a protocol's file is a problem, but the service is ready as long as another protocol can be used.
+    """
     problems = list(runtime.problems)
     workers: list[WorkerStatus] = []
     queue: QueueAnswer | None = None
@@ -36,13 +40,16 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         known = {p.code for p in problems}
         problems += [p for p in services.health() if p.code not in known]
     engines = engines_of(workers)
+    protocols = runtime.protocols or ProtocolSet()
+    ready = not problems and bool(protocols.items or not protocols.problems)
+    problems += protocols.problems
     return InfoAnswer(
         name="radiarch",
         version=__version__,
-        ready=not problems,
+        ready=ready,
         problems=tuple(problems),
         workflows=tuple(WORKFLOWS),
-        protocols=len(runtime.protocols.items) if runtime.protocols else 0,
+        protocols=len(protocols.items),
         engines=engines,
         workers=WorkerCounts(
             total=len(workers),

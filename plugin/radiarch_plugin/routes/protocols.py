@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from radiarch_plugin.answers import Page, ProtocolAnswer
-from radiarch_plugin.matching import LoadedProtocol
+from radiarch_plugin.answers import ProtocolAnswer, ProtocolsAnswer
+from radiarch_plugin.protocols import LoadedProtocol
 from radiarch_plugin.services import ProtocolsDep
 
 router = APIRouter(prefix="/protocols", tags=["protocols"])
 
 
 @router.get("")
-def list_protocols(protocols: ProtocolsDep) -> Page[ProtocolAnswer]:
-    """Every protocol, in the order in which they are tried."""
-    return Page(items=tuple(map(_view, protocols.items)))
+def list_protocols(protocols: ProtocolsDep) -> ProtocolsAnswer:
+    """Every protocol, in the order in which they are tried; ``problems`` has the files that cannot be used."""
+    return ProtocolsAnswer(items=tuple(map(_view, protocols.items)), problems=protocols.problems)
 
 
 @router.get("/{protocol_id}")

@@ -57,12 +57,12 @@ def matches(sop_instance_uid: str, services: ServicesDep, protocols: ProtocolsDe
     """What would become of this RTSTRUCT if it arrived now: each protocol, whether it fits and if not, why."""
     _, facts = _read(sop_instance_uid, services.orthanc)
     problem = _problem(facts)
-    taken = match(protocols.items, facts)
+    taken = match(protocols, facts)
     return MatchesAnswer(
         sop_instance_uid=facts.sop_instance_uid,
         chosen=taken.protocol.id if problem is None and isinstance(taken, Matched) else None,
         problem=problem,
-        protocols=tuple(map(_match, try_each(protocols.items, facts))),
+        protocols=tuple(map(_match, try_each(protocols, facts))),
     )
 
 

@@ -38,7 +38,7 @@ def trigger(world: World) -> Iterator[Trigger]:
     ownership = Ownership(world.store.database)
     protocols = world.runtime.protocols
     assert protocols is not None
-    made = Trigger(world.store, OrthancClient(world.rest), ownership, lambda: protocols.items, lambda: None)
+    made = Trigger(world.store, OrthancClient(world.rest), ownership, lambda: protocols, lambda: None)
     made.turn()
     yield made
     ownership.release()

@@ -14,8 +14,8 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
-from radiarch_plugin.matching import LoadedProtocol
 from radiarch_plugin.orthanc_client import HttpRest
+from radiarch_plugin.protocols import LoadedProtocol, ProtocolSet
 from radiarch_plugin.store import ArrivalView, Ownership, Store
 
 from tests.phantoms import PhantomStudy, box
@@ -33,8 +33,8 @@ CHECK = Protocol.model_validate({
 JUDGE = Protocol.model_validate({"id": "judge", "title": "Every dose", "workflow": "evaluation"})
 
 
-def loaded(*protocols: Protocol) -> list[LoadedProtocol]:
-    return [LoadedProtocol(p, f"{p.id}.yaml", "b" * 64) for p in protocols]
+def loaded(*protocols: Protocol) -> ProtocolSet:
+    return ProtocolSet(tuple(LoadedProtocol(p, f"{p.id}.yaml", "b" * 64) for p in protocols))
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
 from radiarch_plugin import arrivals
-from radiarch_plugin.matching import LoadedProtocol
 from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
+from radiarch_plugin.protocols import LoadedProtocol, ProtocolSet
 from radiarch_plugin.store import ArrivalView, Ownership, PlanView, Store
 from radiarch_plugin.trigger import CURSOR_FACT, Trigger
 
@@ -66,7 +66,7 @@ class World:
         self.orthanc = Orthanc(rest)
         self.store = store
         self.owner = owner
-        self.protocols = [LoadedProtocol(PROTOCOL, "box.yaml", "b" * 64)]
+        self.protocols = ProtocolSet((LoadedProtocol(PROTOCOL, "box.yaml", "b" * 64),))
         self.queued = 0
         self.now = 0.0
         self.trigger = self.new_trigger()
@@ -221,7 +221,7 @@ class TestBeginning:
         assert all(p.superseded_at is None for p in world.plans())
 
     def test_a_plan_that_was_asked_for_waits_for_its_images_too(self, world: World, study: PhantomStudy) -> None:
-        world.protocols = []
+        world.protocols = ProtocolSet()
         world.send(study.rtstruct, *study.images[:-1])
         world.turn()
         uids = tuple(str(ds.SOPInstanceUID) for ds in study.images)
@@ -333,7 +333,7 @@ class TestAgain:
     def test_what_no_protocol_fitted_is_planned_when_it_comes_again_and_one_fits(
         self, world: World, study: PhantomStudy
     ) -> None:
-        protocols, world.protocols = world.protocols, []
+        protocols, world.protocols = world.protocols, ProtocolSet()
         world.send(*study.datasets)
         world.turn()
         assert world.arrival(study).state is ArrivalState.NOT_PLANNED
@@ -364,7 +364,7 @@ class TestNotPlanned:
         assert world.plans() == []
 
     def test_no_protocol(self, world: World, study: PhantomStudy) -> None:
-        world.protocols = []
+        world.protocols = ProtocolSet()
         world.send(*study.datasets)
         world.turn()
         error = world.arrival(study).error

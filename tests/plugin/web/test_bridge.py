@@ -13,6 +13,7 @@ from radiarch_contract import API_PREFIX
 
 from tests.phantoms import box
 from tests.plugin.web.conftest import PROTOCOL
+from tests.system.processes import wait_for
 from tests.system.service import Service
 
 pytestmark = pytest.mark.system
@@ -190,21 +191,33 @@ def test_the_plugin_answers_and_ends_cleanly(tmp_path: Path) -> None:
         assert "Traceback" not in service.orthanc_server.log()
 
 
-def test_a_mistake_in_a_protocol_is_told_and_the_pacs_goes_on(tmp_path: Path) -> None:
+def test_a_mistake_in_a_protocol_is_told_and_all_else_goes_on(tmp_path: Path) -> None:
     protocols = tmp_path / "protocols"
     protocols.mkdir()
-    (protocols / "box.yaml").write_text(PROTOCOL.replace("fractions: 30", "fractions: many"))
+    (protocols / "box.yaml").write_text(PROTOCOL)
+    (protocols / "bad.yaml").write_text(
+        PROTOCOL.replace("id: box", "id: bad\nmatch: {study_description: '^bad$'}").replace(
+            "fractions: 30", "fractions: many"
+        )
+    )
     with Service(tmp_path / "s", protocols=protocols) as service:
-        start(service)
+        service.start_redis()
+        service.start_orthanc()
+        service.wait(lambda: service.http.get(f"{API_PREFIX}/plans").status_code == 200, "the service has started")
         info = service.api("/info")
-        assert info["ready"] is False
-        (problem,) = info["problems"]
+        (problem,) = (p for p in info["problems"] if p["code"] != "not_ready")  # there is no worker
         assert problem["code"] == "invalid_protocol"
         found = problem["details"]["problems"]
-        assert [(p["file"], p["line"], p["field"]) for p in found] == [("box.yaml", 4, "prescription.fractions")]
-        assert "box.yaml, line 4, field prescription.fractions" in service.orthanc_server.log()
-        refused = service.http.get(f"{API_PREFIX}/plans")
-        assert (refused.status_code, refused.json()["code"]) == (503, "not_ready")
-        study = box(shape=(3, 12, 12))
-        service.send(study.save(tmp_path / "study"))
-        assert len(service.instances({"SOPInstanceUID": study.rtstruct.SOPInstanceUID})) == 1
+        assert [(p["file"], p["line"], p["field"]) for p in found] == [("bad.yaml", 5, "prescription.fractions")]
+        assert "bad.yaml, line 5, field prescription.fractions" in service.orthanc_server.log()
+        assert service.http.get(f"{API_PREFIX}/plans").json()["items"] == []
+        good, bad = box(shape=(3, 12, 12)), box(shape=(3, 12, 12), study_description="bad")
+        for name, study in (("good", good), ("bad", bad)):
+            service.send(study.save(tmp_path / name))
+        plan = service.wait_for_plan(good.rtstruct.SOPInstanceUID, "queued")
+        assert plan["protocol_id"] == "box"
+        uid = bad.rtstruct.SOPInstanceUID
+        wait_for(lambda: service.http.get(f"{API_PREFIX}/arrivals/{uid}").status_code == 200, "it is seen")
+        refused = service.api(f"/arrivals/{uid}")
+        assert (refused["state"], refused["error"]["code"]) == ("not_planned", "invalid_protocol")
+        assert "bad.yaml, line 5" in refused["error"]["message"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi
-from radiarch_plugin.matching import LoadedProtocol, Matched, NotMatched, match
+from radiarch_plugin.matching import Matched, NotMatched, match, starting_from
+from radiarch_plugin.protocols import BrokenProtocol, LoadedProtocol, ProtocolSet, load_protocols
 from radiarch_plugin.rtstruct import RtstructFacts
 
 FACTS = RtstructFacts(
@@ -36,8 +38,15 @@ def protocol(id: str = "p", **fields: Any) -> LoadedProtocol:
     return LoadedProtocol(Protocol.model_validate(values), f"{id}.yaml", "0" * 64)
 
 
-def taken(*protocols: LoadedProtocol, facts: RtstructFacts = FACTS) -> str | ErrorCode:
-    result = match(protocols, facts)
+def in_use(*protocols: LoadedProtocol | BrokenProtocol) -> ProtocolSet:
+    return ProtocolSet(
+        tuple(p for p in protocols if isinstance(p, LoadedProtocol)),
+        tuple(p for p in protocols if isinstance(p, BrokenProtocol)),
+    )
+
+
+def taken(*protocols: LoadedProtocol | BrokenProtocol, facts: RtstructFacts = FACTS) -> str | ErrorCode:
+    result = match(in_use(*protocols), facts)
     return result.protocol.id if isinstance(result, Matched) else result.error.code
 
 
@@ -85,7 +94,7 @@ def test_a_disabled_protocol_is_never_taken() -> None:
 
 def test_where_only_the_target_is_missing_the_error_says_so() -> None:
     facts = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "PTV"))
-    result = match([protocol("a", match={"calling_ae": ["X"]}), protocol("b")], facts)
+    result = match(in_use(protocol("a", match={"calling_ae": ["X"]}), protocol("b")), facts)
     assert isinstance(result, NotMatched)
     assert result.error.code is ErrorCode.NO_TARGET
     assert {p["protocol_id"] for p in result.error.info.details["protocols"]} == {"a", "b"}
@@ -98,7 +107,7 @@ def test_no_protocols_is_no_protocol() -> None:
 
 def test_names_of_goals_and_objectives_are_resolved_and_the_missing_are_told() -> None:
     goals = ["Femur_Head_L: D2% <= 42 Gy", "Bladder: Dmean <= 20 Gy"]
-    result = match([protocol(goals=goals)], FACTS)
+    result = match(in_use(protocol(goals=goals)), FACTS)
     assert isinstance(result, Matched)
     assert {r.name: r.roi_name for r in result.structures} == {"PTV": "PTV", "Femur_Head_L": "Femoral_head-L"}
     assert result.missing == ("Bladder",)
@@ -112,7 +121,7 @@ def with_rois(*names: str, types: dict[str, str] | None = None) -> RtstructFacts
 def test_an_ambiguous_target_is_refused_with_its_rois_and_no_other_protocol_is_taken_instead() -> None:
     facts = with_rois("BODY", "PTV", "PTV", "Other")
     other = protocol("z-other", priority=1, prescription={"target": "Other", "dose_gy": 8, "fractions": 1})
-    result = match([protocol(priority=2), other], facts)
+    result = match(in_use(protocol(priority=2), other), facts)
     assert isinstance(result, NotMatched)
     assert result.error.code is ErrorCode.AMBIGUOUS_STRUCTURE
     assert "'PTV' (ROI 2), 'PTV' (ROI 3)" in str(result.error)
@@ -159,6 +168,80 @@ def test_a_protocol_that_does_not_fit_is_passed_over_whatever_is_ambiguous_for_i
     facts = with_rois("BODY", "PTV", "Rectum", "rectum ", "RECTUM")
     first = protocol("a", priority=9, goals=["rECTUM: Dmean <= 20 Gy"], match={"structures": ["Bladder"]})
     assert taken(first, protocol("b"), facts=facts) == "b"
+
+
+GOOD = """\
+id: mistyped
+title: Mistyped
+priority: 9
+match: {study_description: prostat, structures: [Rectum]}
+structures:
+  PTV: {names: [PTV_76]}
+prescription: {target: PTV, dose_gy: 76, fractions: 35}
+workflow: proton-impt-basic
+beam_count: 2
+"""
+
+
+def broken(tmp_path: Path, *changes: tuple[str, str]) -> BrokenProtocol:
+    text = GOOD
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new, 1)
+    (tmp_path / "mistyped.yaml").write_text(text, encoding="utf-8")
+    (found,) = load_protocols(tmp_path).broken
+    return found
+
+
+MISTAKES = [
+    ("fractions: 35", "fractions: true"),
+    ("dose_gy: 76", 'dose_gy: "76"'),
+    ("title: Mistyped", "titel: Mistyped"),
+    ("beam_count: 2", "beam_count: 99"),
+    ("workflow: proton-impt-basic", "workflow: proton-impt-basik"),
+    ("priority: 9", "priority: high"),
+    ("match: {study", "match: {calling_aet: [X], study"),
+    ("names: [PTV_76]", "nmaes: [PTV_76]"),
+    ("id: mistyped", "id: Mistyped!"),
+]
+
+
+@pytest.mark.parametrize("mistake", MISTAKES, ids=[new for _, new in MISTAKES])
+def test_what_a_mistyped_protocol_was_for_is_not_planned_by_another(tmp_path: Path, mistake: tuple[str, str]) -> None:
+    item = broken(tmp_path, mistake)
+    other, before = protocol("other", priority=0), protocol("before", priority=10)
+    result = match(in_use(item, other), FACTS)
+    assert isinstance(result, NotMatched)
+    assert result.error.code is ErrorCode.INVALID_PROTOCOL
+    assert "mistyped.yaml, line " in str(result.error)
+    assert result.error.info.details["problems"][0]["file"] == "mistyped.yaml"
+    # a patient that it was not for is planned as ever, and so is one for which another protocol comes first
+    lung = replace(FACTS, study_description="Lung")
+    assert taken(item, other, facts=lung) == "other"
+    without = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "Rectum"))
+    assert taken(item, other, facts=without) == "other"
+    if "priority" not in mistake[0]:
+        assert taken(item, before) == "before"
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ("target: PTV", "tagret: PTV"),
+        ("prescription: {", "prescription: ["),
+        ("id: mistyped", "id: mistyped\nenabled: false\nx: 1"),
+        ("id: mistyped", "\tid"),
+    ],
+)
+def test_a_file_that_says_too_little_stops_nothing(tmp_path: Path, mistake: tuple[str, str]) -> None:
+    assert taken(broken(tmp_path, mistake), protocol("other")) == "other"
+
+
+def test_a_mistyped_check_is_told_for_what_arrives(tmp_path: Path) -> None:
+    text = ("workflow: proton-impt-basic", "workflow: recalculation")
+    item = broken(tmp_path, text, ("beam_count: 2", "calculation: {seed: 0}"))
+    assert [p.id for p in starting_from("rtplan", in_use(item)) if isinstance(p, BrokenProtocol)] == ["mistyped"]
+    assert taken(item, protocol("other")) == "other"  # structure sets are none of its business
 
 
 def test_a_missing_body_does_not_stop_a_match() -> None:

@@ -1,4 +1,4 @@
-"""A mistake in a protocol's file is named with file, line and field, and nothing is loaded then."""
+"""A mistake in a protocol's file is named with file, line and field, and hides no other file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from radiarch_contract.errors import ErrorCode, NotFoundError
-from radiarch_plugin.protocols import InvalidProtocolsError, load_protocols, read_protocol
+from radiarch_plugin.protocols import InvalidProtocolsError, ProtocolSet, load_protocols, read_protocol
 
 GOOD = """\
 id: prostate
@@ -27,10 +27,9 @@ calculation:
 
 
 def problems(folder: Path) -> list[tuple[str, int, str]]:
-    with pytest.raises(InvalidProtocolsError) as caught:
-        load_protocols(folder)
-    assert caught.value.code is ErrorCode.INVALID_PROTOCOL
-    return [(p.file, p.line, p.field) for p in caught.value.problems]
+    told = load_protocols(folder).problems
+    assert {e.code for e in told} == {ErrorCode.INVALID_PROTOCOL}
+    return [(p["file"], p["line"], p["field"]) for e in told for p in e.details["problems"]]
 
 
 def test_a_good_file_is_read_as_written(tmp_path: Path) -> None:
@@ -83,16 +82,35 @@ def test_every_mistake_of_every_file_is_told(tmp_path: Path) -> None:
     assert {p[0] for p in problems(tmp_path)} == {"a.yaml", "b.yml"}
 
 
-def test_two_files_cannot_have_one_id(tmp_path: Path) -> None:
+def test_of_two_files_with_one_id_neither_is_used(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD, encoding="utf-8")
     (tmp_path / "b.yaml").write_text("# the same\n" + GOOD, encoding="utf-8")
-    assert problems(tmp_path) == [("b.yaml", 2, "id")]
+    (tmp_path / "c.yaml").write_text(GOOD.replace("id: prostate", "id: other"), encoding="utf-8")
+    assert problems(tmp_path) == [("a.yaml", 1, "id"), ("b.yaml", 2, "id")]
+    assert [p.protocol.id for p in load_protocols(tmp_path).items] == ["other"]
 
 
-def test_a_missing_folder_is_an_error_and_an_empty_one_is_not(tmp_path: Path) -> None:
-    assert load_protocols(tmp_path).items == ()
-    with pytest.raises(InvalidProtocolsError, match="does not exist"):
-        load_protocols(tmp_path / "none")
+def test_a_mistake_hides_no_other_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.replace("fractions: 35", "fractions: true"), encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(GOOD.replace("id: prostate", "id: other"), encoding="utf-8")
+    (tmp_path / "c.yaml").write_bytes(b"\xff")
+    (tmp_path / "d.yaml").symlink_to(tmp_path / "gone")
+    (tmp_path / "e.yaml").mkdir()
+    found = load_protocols(tmp_path)
+    assert [p.protocol.id for p in found.items] == ["other"]
+    assert [b.file for b in found.broken] == ["a.yaml", "c.yaml"]
+    with pytest.raises(InvalidProtocolsError, match=r"a\.yaml, line 3, field prescription\.fractions"):
+        found.get("prostate")
+
+
+def test_a_missing_folder_is_told_and_an_empty_one_is_nothing_to_tell(tmp_path: Path) -> None:
+    assert load_protocols(tmp_path) == ProtocolSet()
+    found = load_protocols(tmp_path / "none")
+    assert found.items == ()
+    (problem,) = found.problems
+    assert "does not exist" in problem.message
+    (tmp_path / "file").write_text("")
+    assert load_protocols(tmp_path / "file").problems
 
 
 def test_an_unknown_id_is_answered_with_those_that_exist(tmp_path: Path) -> None:

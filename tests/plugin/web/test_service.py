@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,10 +18,11 @@ from radiarch_contract import API_PREFIX, __version__, transport
 from radiarch_contract.job import WorkerStatus
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
 from radiarch_plugin.lifecycle import connect_redis
+from radiarch_plugin.protocols import load_protocols
 from radiarch_plugin.queue import JobQueue
 from sqlalchemy import text
 
-from tests.plugin.web.conftest import Api
+from tests.plugin.web.conftest import PROTOCOL, Api
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -167,6 +169,52 @@ def test_errors_do_not_repeat_what_was_sent(api: Api) -> None:
     secret = "Doe^John"
     for body in ({"rtstruct_sop_instance_uid": secret}, {"rtstruct_sop_instance_uid": "1.2", "label": secret * 9}):
         assert secret not in api.post("/plans", body).text
+
+
+def test_a_mistyped_protocol_stops_planning_by_itself_only(api: Api, stored_uid: str, tmp_path: Path) -> None:
+    """What the whole service shows, beside the arrivals of `test_trigger`."""
+    beat(api, "a")
+    whole = api.runtime.protocols
+    plan = api.post("/plans", {"rtstruct_sop_instance_uid": stored_uid, "protocol_id": "box"}).json()
+    (tmp_path / "box.yaml").write_text(PROTOCOL)
+    mistyped = PROTOCOL.replace("id: box", "id: other").replace("fractions: 30", "fractions: true")
+    (tmp_path / "other.yaml").write_text(mistyped)
+    api.runtime.protocols = load_protocols(tmp_path)
+    try:
+        info = api.get("/info").json()
+        assert (info["ready"], info["protocols"]) == (True, 1)
+        listed = api.get("/protocols").json()
+        assert [p["id"] for p in listed["items"]] == ["box"]
+        assert info["problems"] == listed["problems"]
+        (problem,) = listed["problems"]
+        assert problem["code"] == "invalid_protocol"
+        assert problem["details"]["problems"] == [
+            {
+                "file": "other.yaml",
+                "line": 4,
+                "field": "prescription.fractions",
+                "message": "Input should be a valid integer",
+            }
+        ]
+        assert api.get(f"/plans/{plan['id']}").json()["protocol_id"] == "box"
+        asked = {"rtstruct_sop_instance_uid": stored_uid}
+        assert api.post("/plans", asked | {"protocol_id": "box"}).status_code == 201
+        for answer in (api.post("/plans", asked | {"protocol_id": "other"}), api.get("/protocols/other")):
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_protocol")
+            assert "other.yaml, line 4" in answer.json()["message"]
+        matches = api.get(f"/structure-sets/{stored_uid}/matches").json()
+        assert matches["chosen"] == "box"  # its id comes before the mistyped one's
+        assert [(m["protocol_id"], m["code"]) for m in matches["protocols"]] == [
+            ("box", None),
+            ("other", "invalid_protocol"),
+        ]
+        (tmp_path / "box.yaml").unlink()
+        api.runtime.protocols = load_protocols(tmp_path)
+        info = api.get("/info").json()
+        assert (info["ready"], info["protocols"]) == (False, 0)  # nothing that arrives is planned
+        assert api.get("/plans").status_code == 200
+    finally:
+        api.runtime.protocols = whole
 
 
 def test_a_failure_inside_is_told_without_a_traceback(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from radiarch_plugin.matching import Matched, NotMatched, match
 from tests.phantoms import PhantomStudy
 
 from .conftest import Api
-from .test_matching import FACTS, protocol
+from .test_matching import FACTS, in_use, protocol
 from .test_plans import BASIC, asked, refused, stored
 
 
@@ -70,24 +70,24 @@ def test_a_protocol_with_a_derived_target_fits_where_its_parts_are() -> None:
         "derived": {"Eval": "PTV minus Rectum"},
     }
     loaded = protocol(**fields)
-    found = match([loaded], FACTS)
+    found = match(in_use(loaded), FACTS)
     assert isinstance(found, NotMatched)
     assert found.error.code is ErrorCode.NO_TARGET
     assert "no ROI stands for the target GTV" in str(found.refusals[0].reason)
     with_gtv = replace(FACTS, rois=(*FACTS.rois, Roi(number=9, name="GTV")))
-    fits = match([loaded], with_gtv)
+    fits = match(in_use(loaded), with_gtv)
     assert isinstance(fits, Matched)
     assert {s.name for s in fits.structures} == {"PTV", "Rectum", "GTV"}
     # A derived structure is never searched for by its own name.
     named = replace(with_gtv, rois=(*with_gtv.rois, Roi(number=10, name="Eval")))
-    again = match([loaded], named)
+    again = match(in_use(loaded), named)
     assert isinstance(again, Matched)
     assert {s.name for s in again.structures} == {"PTV", "Rectum", "GTV"}
 
 
 def test_a_required_derived_structure_requires_its_parts() -> None:
     loaded = protocol(match={"structures": ["Ring"]}, derived={"Ring": "(Bladder grown 5 mm) minus PTV"})
-    found = match([loaded], FACTS)
+    found = match(in_use(loaded), FACTS)
     assert isinstance(found, NotMatched)
     assert "no ROI stands for Bladder" in found.refusals[0].reason
 

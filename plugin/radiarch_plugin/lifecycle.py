@@ -32,7 +32,7 @@ from .routes import result_store
 from .routes.sessions import LARGER_REQUESTS
 from .services import Runtime, Services
 from .sessions import FOLDER_NAME, Sessions
-from .settings import InvalidSettingsError, Settings, read_settings
+from .settings import InvalidSettingsError, Settings, usable_settings
 from .store import Ownership, Store, default_url, open_database
 from .trigger import Trigger
 
@@ -46,8 +46,8 @@ class Plugin:
     """What `radiarch_orthanc` registers with Orthanc.
 
     Settings and protocols are read at once, when Orthanc loads us; what is wrong with them is logged, and `/info` tells
-    it: the PACS itself must not go down for a typing error. A mistake in a protocol stops planning by that protocol; a
-    wrong setting stops planning until it is mended.
+    it: the PACS itself must not go down for a typing error. A mistake in a protocol stops planning by that protocol, a
+    wrong setting has its default, and only one that says where plans are kept stops everything until it is mended.
     Everything that needs Orthanc's own database waits for ``ORTHANC_STARTED``.
     """
 
@@ -62,7 +62,9 @@ class Plugin:
         self.runtime.known_hosts = known_hosts(configuration)
         self.settings: Settings | None = None
         try:
-            self.settings = read_settings(configuration, checkout=checkout)
+            self.settings, self.runtime.settings_problems = usable_settings(configuration, checkout=checkout)
+            for problem in self.runtime.settings_problems:
+                log.error("configuration: %s. %s", problem.message, problem.remedy)
             self.runtime.storage = self.settings.storage_directory
             self.runtime.protocols = load_protocols(self.settings.protocols_folder)
             for problem in self.runtime.protocols.problems:
@@ -244,7 +246,7 @@ def _sessions(settings: Settings, client: Redis) -> Sessions | None:
 
 
 def known_hosts(configuration: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the request filter goes by: only the loopback names where the setting is wrong (`read_settings` says so)."""
+    """What the request filter goes by: the loopback names alone where the setting is wrong; `settings` tells of it."""
     try:
         return KnownHosts.read(configuration).names
     except InvalidKnownHostsError:

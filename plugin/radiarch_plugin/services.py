@@ -74,6 +74,8 @@ class Runtime:
     def __init__(self) -> None:
         self.protocols: ProtocolSet | None = None
         """Those in use, and the files that cannot be used; None where the settings do not say where they are."""
+        self.settings_problems: tuple[ErrorInfo, ...] = ()
+        """Settings that are wrong, and have their defaults instead."""
         self.services: Services | None = None
         self.authenticates = False
         """Whether Orthanc knows its users: only then a user's name in a request is one."""

@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_pascal
-from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.errors import ErrorInfo, InvalidRequestError
 from radiarch_contract.strict import Strict
 
 from .request_filter import KnownHosts
 from .sessions.limits import SessionSettings
 
 SECTION = "Radiarch"
+NO_PROTOCOLS = "ProtocolsFolder is wrong, no folder of protocols is read"
+"""In the place of a folder's name where that one is wrong; it does not exist."""
+
+
+ESSENTIAL = ("RedisUrl", "DatabaseUrl", "OrthancUrl", "StorageDirectory", "HttpThreads")
+"""Settings without which nothing can be served: with a default in their place, plans would go into another database."""
+_LIKE = 0.75
+"""How much an unknown name is like a known one for which it may be meant."""
 
 
 class InvalidSettingsError(InvalidRequestError):
-    """The section ``Radiarch`` cannot be used."""
+    """The section ``Radiarch`` cannot be used; ``fields`` are the names at its first level that are wrong."""
+
+    def __init__(self, message: str, *, remedy: str, fields: Sequence[str] = ()) -> None:
+        super().__init__(message, remedy=remedy)
+        self.fields = tuple(fields)
 
 
 class Settings(Strict):
@@ -83,14 +96,50 @@ def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settin
     try:
         settings = Settings.model_validate(values)
     except ValidationError as e:
-        wrong = [f"{SECTION}.{'.'.join(map(str, x['loc']))}: {x['msg']}" for x in e.errors(include_url=False)]
-        raise InvalidSettingsError("; ".join(wrong), remedy="Correct Orthanc's configuration and restart it.") from None
+        errors = e.errors(include_url=False)
+        wrong = [f"{SECTION}.{'.'.join(map(str, x['loc']))}: {x['msg']}" for x in errors]
+        raise InvalidSettingsError(
+            "; ".join(wrong),
+            remedy="Correct Orthanc's configuration and restart it.",
+            fields=[str(x["loc"][0]) for x in errors],
+        ) from None
     return settings.model_copy(
         update={
             "protocols_folder": checkout / settings.protocols_folder,
             "orthanc_url": (settings.orthanc_url or own_url(configuration)).rstrip("/"),
         }
     )
+
+
+def usable_settings(configuration: Mapping[str, Any], *, checkout: Path) -> tuple[Settings, tuple[ErrorInfo, ...]]:
+    """As `read_settings`, but a wrong setting that is not `ESSENTIAL` hides nothing else: its default is used.
+
+    Returns
+    -------
+    settings, problems
+        ``problems`` names every setting that was left out.
+
+    Raises
+    ------
+    InvalidSettingsError
+        An essential setting is wrong, or may be meant by a name that is not known.
+    """
+    try:
+        return read_settings(configuration, checkout=checkout), ()
+    except InvalidSettingsError as e:
+        if not e.fields or any(map(_is_essential, e.fields)):
+            raise
+        left = {k: v for k, v in configuration[SECTION].items() if k not in e.fields}
+        if "ProtocolsFolder" in e.fields:  # not the default: other protocols would plan
+            left["ProtocolsFolder"] = NO_PROTOCOLS
+        settings = read_settings({**configuration, SECTION: left}, checkout=checkout)
+        return settings, (e.info,)
+
+
+def _is_essential(field: str) -> bool:
+    known = {to_pascal(name) for name in Settings.model_fields}
+    meant = [field] if field in known else get_close_matches(field.casefold(), [k.casefold() for k in known], 1, _LIKE)
+    return any(m.casefold() == e.casefold() for m in meant for e in ESSENTIAL)
 
 
 def own_url(configuration: Mapping[str, Any]) -> str:

@@ -27,7 +27,8 @@ router = APIRouter(prefix="/info", tags=["service"])
 def info(runtime: RuntimeDep) -> InfoAnswer:
     """Name, version, engines and whether each really runs, workers, queue, and ``ready``.
 
-    A mistake in a protocol's file is a problem, but the service is ready as long as another protocol can be used.
+    A mistake in a protocol's file, or in a setting that has a default, is a problem, but the service is ready as long
+    as a protocol can be used.
     """
     problems = list(runtime.problems)
     workers: list[WorkerStatus] = []
@@ -42,7 +43,7 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
     engines = engines_of(workers)
     protocols = runtime.protocols or ProtocolSet()
     ready = not problems and bool(protocols.items or not protocols.problems)
-    problems += protocols.problems
+    problems += [*runtime.settings_problems, *protocols.problems]
     return InfoAnswer(
         name="radiarch",
         version=__version__,

@@ -3,8 +3,9 @@ import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
 import { OBJECTIVES, fixed, planName, prescription, shortId, signed, when, words } from './core/format.js';
+import { NOTES_CSS, NoteList } from './core/notes.js';
 import { PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
-import { Bones, Empty, Note, Problem, State } from './core/parts.js';
+import { Bones, Empty, Note, Problem, State, sentence } from './core/parts.js';
 import { PlanList } from './goals.js';
 
 const METRICS = [
@@ -31,12 +32,34 @@ class Compare extends PlanList {
     .scale::before { content: ""; position: absolute; left: 50%; top: 0; bottom: 0; border-left: 1px solid var(--line-2); }
     .scale > i { position: absolute; top: 2px; bottom: 2px; background: var(--text-2); border-radius: 1px; }
     table.metrics { max-width: 720px; }
+    .head .notes { margin-top: 6px; padding: 6px 9px; font-size: 13px; }
+    ${NOTES_CSS}
   `;
+  #question = '';
+
+  initial() {
+    return { ...super.initial(), answer: null, open: {} };
+  }
+
+  /** What the service says of the two: differences, and what else they differ in. */
+  arrived(scope) {
+    const plans = this.plans;
+    if (!plans || plans.length < 2 || plans.some((p) => p.state !== 'succeeded')) return;
+    const asked = JSON.stringify(plans.map((p) => [p.id, p.attempt, p.superseded_by, p.ended_at]));
+    if (asked === this.#question && (this.state.answer || this.state.asking)) return;
+    this.#question = asked;
+    this.state.asking = true;
+    this.api
+      .get('/compare', { params: { plans: this.planIds.join(','), curves: false }, signal: scope.signal })
+      .then((answer) => this.set(scope, { answer, asking: false }))
+      .catch((e) => e.name !== 'AbortError' && this.set(scope, { error: e, asking: false }));
+  }
 
   view() {
     const ids = this.planIds;
     if (ids.length < 2) return html`<${Empty} title="Choose two plans">Tick two plans that are done in the list of plans.<//>`;
-    if (this.firstError) return html`<${Problem} error=${this.firstError} />`;
+    const error = this.firstError ?? this.state.error;
+    if (error) return html`<${Problem} error=${error} />`;
     const plans = this.plans;
     if (!plans) return html`<${Bones} lines="12" />`;
     const [a, b] = plans;
@@ -46,12 +69,14 @@ class Compare extends PlanList {
       html`<div class="heads">${plans.map((p, i) => html`<div class="head">
         <div class="row"><span class="letter" aria-label="Plan ${PLAN_LETTERS[i]}">${PLAN_LETTERS[i]}</span>
           <a href=${uiUrl(`/plans/${p.id}`)} onClick=${(e) => !this.tell('radiarch-select-plan', { planId: p.id }) && e.preventDefault()}><b>${planName(p)}</b> ${shortId(p.id)}</a>
-          <${State} state=${p.state} /></div>
+          <span class="tag">UNAPPROVED</span>${p.superseded_by && html`<span class="tag">superseded</span>`}
+          ${p.state !== 'succeeded' && html`<${State} state=${p.state} />`}</div>
         <div class="muted">${p.protocol_id ?? p.workflow_id} · ${prescription(p.prescription)}</div>
         <div class="muted small">${p.patient_id} · ${when(p.created_at)}</div>
+        <${NoteList} notes=${p.notes} open=${Boolean(this.state.open[p.id])}
+          onOpen=${(open) => this.set(this.scope, { open: { ...this.state.open, [p.id]: open } })} />
       </div>`)}</div>`,
-      a.patient_id !== b.patient_id && html`<${Note} tone="warn">These plans are of two patients.<//>`,
-      a.rtstruct_sha256 !== b.rtstruct_sha256 && html`<${Note} tone="warn">These plans were made for different contents of the structure set: a structure of the same name may have another shape.<//>`,
+      this.state.answer?.notes.map((note) => html`<${Note} tone="warn">${sentence(note)}<//>`),
       html`<section><h3>Dose-volume histogram</h3><radiarch-dvh plan-ids=${ids.join(',')} theme=${theme} api=${base}></radiarch-dvh></section>`,
       html`<section><h3>Goals</h3><radiarch-goals plan-ids=${ids.join(',')} theme=${theme} api=${base}></radiarch-goals></section>`,
       plans.length === 2 && html`<section><h3>Metrics</h3>${this.#metrics(a, b)}</section>`,
@@ -60,21 +85,23 @@ class Compare extends PlanList {
   }
 
   #metrics(a, b) {
-    const rows = a.metrics
-      .map((m) => [m, b.metrics.find((o) => o.structure === m.structure)])
-      .filter(([, other]) => other)
+    const { answer } = this.state;
+    if (this.state.asking) return html`<${Bones} lines="6" />`;
+    const rows = (answer?.structures ?? [])
+      .map(({ plans: [first, second] }) => [first.metrics, second.metrics, second.difference])
+      .filter(([m, o]) => m && o)
       .sort(([m], [o]) => Number(isTarget(o.structure)) - Number(isTarget(m.structure)));
     if (!rows.length) return html`<${Empty} title="No metrics in common">At least one of the plans has no result, or none of the structures is in both.<//>`;
     const wanted = (name) => METRICS.filter(([key]) => (isTarget(name) ? key !== 'd_max_gy' : ['d_mean_gy', 'd2_gy', 'd_max_gy'].includes(key)));
-    const widest = Math.max(0.1, ...rows.flatMap(([m, o]) => wanted(m.structure).map(([key]) => Math.abs(o[key] - m[key]))));
+    const widest = Math.max(0.1, ...rows.flatMap(([m, , d]) => wanted(m.structure).map(([key]) => Math.abs(d?.[key] ?? 0))));
     return html`<div class="scroll"><table class="metrics">
       <thead><tr><th scope="col">Structure</th><th scope="col">Metric</th><th scope="col" class="num">A, Gy</th><th scope="col" class="num">B, Gy</th>
         <th scope="col" class="num">B − A</th><th scope="col"><span class="vh">Difference as a bar</span></th></tr></thead>
-      ${rows.map(([m, o]) => html`<tbody class="group">${wanted(m.structure).map(([key, name], i) => html`<tr>
+      ${rows.map(([m, o, d]) => html`<tbody class="group">${wanted(m.structure).map(([key, name], i) => html`<tr>
         <td>${i === 0 && html`<div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>${m.structure}</div>`}</td>
         <td class="muted">${name}</td><td class="num">${fixed(m[key], 1)}</td><td class="num">${fixed(o[key], 1)}</td>
-        <td class="num"><b>${signed(o[key] - m[key], 1)}</b></td>
-        <td><span class="scale" aria-hidden="true"><i style=${bar((o[key] - m[key]) / widest)}></i></span></td></tr>`)}</tbody>`)}
+        <td class="num"><b>${signed(d?.[key], 1)}</b></td>
+        <td><span class="scale" aria-hidden="true"><i style=${bar((d?.[key] ?? 0) / widest)}></i></span></td></tr>`)}</tbody>`)}
     </table></div>`;
   }
 

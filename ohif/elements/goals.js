@@ -3,6 +3,7 @@ import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { fixed, shortId, signed, withUnit } from './core/format.js';
 import { followPlan } from './core/live.js';
+import { MIXED, alike } from './core/quantity.js';
 import { PLAN_LETTERS, structureColour } from './core/palette.js';
 import { Bones, Empty, GOALS, GoalStatus, NoResult, Problem } from './core/parts.js';
 
@@ -108,7 +109,7 @@ class Goals extends PlanList {
         <span class="muted nowrap">${rest}</span>
       </div>${note && html`<div class="note">${note}</div>`}${plans.map((p, i) => this.worst(text, p, plans.length > 1 ? `${PLAN_LETTERS[i]}: ` : ''))}</td>
       ${found.map((g) => html`<td class="num">${g ? withUnit(g.value, g.unit) : '–'}</td><td><${GoalStatus} status=${g?.status} /></td>`)}
-      ${plans.length === 2 && html`<td class="num">${difference(found)}</td>`}
+      ${plans.length === 2 && (alike(plans) ? html`<td class="num">${difference(found)}</td>` : html`<td class="num" title=${MIXED}>–</td>`)}
     </tr>`;
   }
 }

@@ -8,7 +8,7 @@ import './runs.js';
 import './compare.js';
 import './plan-form.js';
 
-export { api, uiUrl } from './core/api.js';
+export { api, ohifUrl, uiUrl } from './core/api.js';
 export { live, followPlan } from './core/live.js';
 export { planName } from './core/format.js';
 export { structureColour, structureRgb } from './core/palette.js';

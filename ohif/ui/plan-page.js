@@ -1,7 +1,9 @@
 // <radiarch-plan-page>: everything about one plan, by the elements that all pages share.
+import { ohifUrl } from '../elements/core/api.js';
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
 import { OBJECTIVES, exactly, fixed, planName, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
+import { sorted } from '../elements/core/notes.js';
 import { structureColour } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
 import { PAGE_CSS } from './pages.js';
@@ -74,7 +76,7 @@ class PlanPage extends RadiarchElement {
         <div class="column">
           <div class="card flush"><h2>Goals</h2><radiarch-goals plan-id=${id} theme=${theme}></radiarch-goals></div>
           ${plan.comparison && html`<div class="card"><h2>Beside the reference dose</h2>${this.#comparison(plan.comparison)}</div>`}
-          ${plan.notes.length > 0 && html`<div class="card"><h2>Notes</h2><ul class="notes">${plan.notes.map((n) => html`<li>${sentence(n)}</li>`)}</ul></div>`}
+          ${plan.notes.length > 0 && html`<div class="card"><h2>Notes</h2><ul class="notes">${sorted(plan.notes).map((n) => html`<li>${sentence(n)}</li>`)}</ul></div>`}
           <div class="card flush"><h2>Beams</h2>${this.#beams(plan)}</div>
           <div class="card"><h2>Results</h2>${this.#outputs(plan)}</div>
           <div class="card"><h2>Request</h2>${this.#request(plan)}</div>
@@ -86,7 +88,7 @@ class PlanPage extends RadiarchElement {
 
   #actions(plan, done) {
     return html`<div class="row">
-      <a class="button" href=${`/ohif/viewer?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}`}>Open in OHIF</a>
+      <a class="button" href=${ohifUrl(plan)}>Open in OHIF</a>
       ${done && plan.outputs.some((o) => o.kind === 'report') && html`<a class="button" href=${this.api.url(`/plans/${plan.id}/report`)}>Report (PDF)</a>`}
       ${plan.prescription && html`<a class="button primary" href=${`#/plans/${plan.id}/again`}>Optimise again…</a>`}
     </div>`;
@@ -110,7 +112,7 @@ class PlanPage extends RadiarchElement {
     if (!plan.outputs.length) return html`<p class="muted">${plan.state === 'succeeded' ? 'None is stored.' : 'They are listed here once they are stored.'}</p>`;
     const names = { rtdose: 'RT Dose', rtplan: 'RT Plan', report: 'Report', dose_difference: 'Dose difference', let: 'LET' };
     return html`<ul class="plain">${plan.outputs.map((o) => html`<li class="row spread"><span><b>${names[o.kind] ?? words(o.kind)}</b> <span class="muted mono" title=${o.sop_instance_uid}>${shortUid(o.sop_instance_uid)}</span></span>
-      <span class="row" style="gap:12px"><a href=${`/app/explorer.html#instance?uuid=${o.orthanc_id}`}>Explorer</a><a href=${this.api.url(`/artifacts/${o.sop_instance_uid}`)} download>DICOM file</a></span></li>`)}</ul>`;
+      <span class="row" style="gap:12px">${o.kind === 'dose_difference' && html`<a href=${ohifUrl(plan, o)}>OHIF</a>`}<a href=${`/app/explorer.html#instance?uuid=${o.orthanc_id}`}>Explorer</a><a href=${this.api.url(`/artifacts/${o.sop_instance_uid}`)} download>DICOM file</a></span></li>`)}</ul>`;
   }
 
   #request(plan) {

@@ -26,10 +26,9 @@ function at(stops, t) {
  * @returns {{low, high, colour}} the Gy at the ends of the map, and [r, g, b] (0 to 255) of a dose in Gy
  */
 export function scale(session) {
-  const reference = session.reference?.gy ?? 1;
-  const [low, high, stops] = session.minus
-    ? [-reference / 10, reference / 10, DIFFERENCE]
-    : [0, reference * 1.1, MAPS[session.display.map] ?? MAPS.viridis];
+  const [low, high, stops] = session.isSigned
+    ? [-session.spanGy, session.spanGy, DIFFERENCE]
+    : [0, (session.reference?.gy ?? 1) * 1.1, MAPS[session.display.map] ?? MAPS.viridis];
   return { low, high, stops, colour: (gy) => at(stops, (gy - low) / (high - low)) };
 }
 
@@ -41,7 +40,7 @@ export function scale(session) {
 export function lineColours(session) {
   const { stops, colour } = scale(session);
   const levels = session.levelsGy; // highest first
-  if (session.minus) return new Map(levels.map((gy) => [gy, colour(gy)]));
+  if (session.isSigned) return new Map(levels.map((gy) => [gy, colour(gy)]));
   return new Map(levels.map((gy, i) => [gy, at(stops, levels.length > 1 ? 1 - (0.92 * i) / (levels.length - 1) : 1)]));
 }
 
@@ -49,6 +48,6 @@ export const css = (colour) => `rgb(${colour.map(Math.round).join(' ')})`;
 
 /** Doses below this (for a difference: nearer to zero) are not coloured. */
 export function thresholdGy(session) {
-  const share = session.minus ? session.display.threshold / 10 : session.display.threshold;
-  return Math.max(((session.reference?.gy ?? 0) * share) / 100, 1e-6);
+  const whole = session.isSigned ? session.spanGy : (session.reference?.gy ?? 0);
+  return Math.max((whole * session.display.threshold) / 100, 1e-6);
 }

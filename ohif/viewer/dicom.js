@@ -35,7 +35,7 @@ async function ask(path, { signal, accept }) {
 
 /** The RT Dose and RT Structure Set objects of a study, newest first. */
 export async function findObjects(studyUid, { signal } = {}) {
-  const fields = ['SeriesDescription', 'FrameOfReferenceUID', 'DoseSummationType', 'Manufacturer', 'StructureSetLabel'];
+  const fields = ['SeriesDescription', 'FrameOfReferenceUID', 'DoseSummationType', 'DoseType', 'Manufacturer', 'StructureSetLabel'];
   const query = ['Modality=RTDOSE,RTSTRUCT', ...fields.map((f) => `includefield=${f}`), 'limit=1000'].join('&');
   const path = `/studies/${encodeURIComponent(studyUid)}/instances?${query}`;
   const answer = await ask(path, { signal, accept: 'application/dicom+json' });
@@ -50,6 +50,7 @@ export async function findObjects(studyUid, { signal } = {}) {
       description: value(item, '0008103E') ?? '',
       manufacturer: value(item, '00080070') ?? '',
       summation: value(item, '3004000A') ?? '',
+      doseType: value(item, '30040004') ?? '',
       created: `${value(item, '00080012') ?? ''}${value(item, '00080013') ?? ''}`,
       frameUid: value(item, '00200052') ?? '',
     }))
@@ -98,7 +99,8 @@ const numbers = (set, tag) => (set.string(tag) ?? '').split('\\').filter((t) => 
 /**
  * An RT Dose in Gy.
  *
- * @returns {Promise<{grid: DoseGrid, frameUid, summation, type, planUids}>}
+ * @returns {Promise<{grid: DoseGrid, frameUid, summation, type, rbe, planUids}>} `rbe`: the constant that is in an
+ *   RBE-weighted dose, where the object says it; else null
  * @throws {RefusedDose} where it cannot be drawn truthfully
  */
 export async function fetchDose(source, options) {
@@ -129,15 +131,37 @@ export function readDose(set) {
   if (!(scaling > 0)) {
     throw new RefusedDose('this dose has no DoseGridScaling above 0', 'Export it again; its values cannot be known.');
   }
+  const type = set.string('x30040004') ?? '';
   const values = scaled(stored(set, rows * columns * frames), scaling);
+  if (type !== 'ERROR' && set.uint16('x00280103') === 1 && values.some((v) => v < 0)) {
+    throw new RefusedDose(
+      `this object has values below 0 and says that it is ${type ? `a dose of type ${type}` : 'a dose without a type'}`,
+      'Export it again: a difference of doses has the Dose Type ERROR (3004,0004).',
+    );
+  }
   if (geometry.reversed) reverseFrames(values, rows * columns, frames);
   return {
     grid: new DoseGrid(geometry, values),
     frameUid: set.string('x00200052') ?? '',
     summation: set.string('x3004000a') ?? '',
-    type: set.string('x30040004') ?? '',
+    type,
+    rbe: weighting(set),
     planUids: (set.elements.x300c0002?.items ?? []).map((i) => i.dataSet.string('x00081155')),
   };
+}
+
+/** The constant RBE that one of our own doses says it was weighted by, in the provenance that the worker writes. */
+function weighting(set) {
+  const creator = Object.keys(set.elements).find((tag) => /^x009900[1-9a-f][0-9a-f]$/.test(tag) && set.string(tag)?.trim() === 'RADIARCH');
+  const element = creator && set.elements[`x0099${creator.slice(7)}01`];
+  if (!element) return null;
+  const bytes = set.byteArray.subarray(element.dataOffset, element.dataOffset + element.length);
+  try {
+    const { rbe } = JSON.parse(new TextDecoder().decode(bytes).replace(/[\0 ]+$/, ''));
+    return typeof rbe === 'number' && rbe > 0 ? rbe : null;
+  } catch {
+    return null; // written by something else under our name
+  }
 }
 
 /** The stored values, unsigned or (error doses) signed, 16 or 32 bit. */

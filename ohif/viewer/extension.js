@@ -1,4 +1,5 @@
 // OHIF's extension: panels, hanging protocol, and the dose on the images. Loaded at run time; OHIF itself is not changed.
+import { keepBanner } from './panels/banner.js';
 import './panels/dose.js';
 import './panels/plan.js';
 import './panels/results.js';
@@ -44,7 +45,14 @@ function studyOfAddress() {
   return null;
 }
 
-const open = () => session.open(studyOfAddress(), parameters().get('plan'));
+/** What of the study the address names: a plan by its id, or a dose or any result of a plan by its SOP Instance UID. */
+function choiceOfAddress() {
+  const [plan, object] = ['plan', 'object'].map((name) => parameters().get(name));
+  if (plan) return { kind: 'plan', id: plan };
+  return object && /^[0-9.]{1,64}$/.test(object) ? { kind: 'dose', id: object } : null;
+}
+
+const open = () => session.open(studyOfAddress(), choiceOfAddress());
 
 // while OHIF is still starting: its dose is fetched beside the images, not after them
 if (location.pathname.startsWith('/ohif/radiarch')) open();
@@ -55,7 +63,7 @@ let stop = null;
 export function enter({ servicesManager, extensionManager }) {
   stop?.();
   open();
-  const stops = [structureSetsLast(session, extensionManager), keepViewports(session, servicesManager)];
+  const stops = [structureSetsLast(session, extensionManager), keepViewports(session, servicesManager), keepBanner()];
   stop = () => stops.forEach((end) => end());
 }
 

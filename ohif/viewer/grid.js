@@ -151,6 +151,43 @@ export class DoseGrid {
   }
 }
 
+/** A dose divided by a constant. */
+export function divided(grid, by) {
+  return by === 1 ? grid : new DoseGrid(grid, grid.values.map((v) => v / by));
+}
+
+/**
+ * By what two doses are divided before one is taken off the other, so that both are one quantity.
+ *
+ * @param a, b {type, summation, rbe} as `readDose` gives them
+ * @returns {{by: [number, number], quantity}} `quantity`: 'RBE-weighted dose' or 'physical dose', of what is subtracted
+ * @throws {RefusedDose} where they are not, and cannot be made, the same quantity
+ */
+export function alike(a, b) {
+  for (const { type } of [a, b]) {
+    if (type === 'ERROR') throw new RefusedDose('one of the two is a difference of doses, and no dose', 'Choose two doses.');
+    if (type !== 'PHYSICAL' && type !== 'EFFECTIVE') {
+      throw new RefusedDose('one of the two doses does not say whether it is physical or RBE-weighted', 'Export it with its Dose Type (3004,0004).');
+    }
+  }
+  const extent = ({ summation }) => (/^(PLAN|MULTI_PLAN|PLAN_OVERVIEW)$/.test(summation) ? 'whole plans' : summation || 'unknown');
+  if (extent(a) !== extent(b)) {
+    throw new RefusedDose(
+      `one dose is of ${extent(a)} and the other of ${extent(b)} (Dose Summation Type): they are not doses of the same`,
+      'Choose two doses of whole plans, or two of the same part.',
+    );
+  }
+  if (a.type === b.type) return { by: [1, 1], quantity: a.type === 'EFFECTIVE' ? 'RBE-weighted dose' : 'physical dose' };
+  const by = [a, b].map(({ type, rbe }) => (type === 'EFFECTIVE' ? rbe : 1));
+  if (by.some((v) => !v)) {
+    throw new RefusedDose(
+      'one dose is RBE-weighted and the other is physical, and the weighted one does not say by which constant RBE: their Gy are not the same',
+      'Choose two doses of one Dose Type (3004,0004).',
+    );
+  }
+  return { by, quantity: `physical dose (RBE-weighted divided by ${Math.max(...by)})` };
+}
+
 /** `a` minus `b` on the grid of `a`; `b` counts as zero outside of its own grid. */
 export function difference(a, b) {
   const values = new Float32Array(a.values.length);

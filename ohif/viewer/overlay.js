@@ -210,14 +210,15 @@ export class Overlay {
       line('Dose not drawn: it belongs to another frame of reference than these images', '#ffb86b', 600);
     } else if (shown) {
       line(dose.label, null, 600);
+      if (dose.isDifference) line(dose.legend);
       if (plan && plan.workflow_id !== 'evaluation') line('UNAPPROVED', '#ffd9a8');
       if (plan?.superseded_by) line('Superseded', '#ffb86b', 600);
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
       if (roomy && session.display.lines) {
         const reference = session.reference;
         for (const [gy, colour] of lineColours(session)) {
-          const percent = reference ? ` · ${trim((gy / reference.gy) * 100, 0)} %` : '';
-          const row = line(`${trim(gy, 1)} Gy${percent}`);
+          const percent = reference && !session.isStoredDifference ? ` · ${trim((gy / reference.gy) * 100, 0)} %` : '';
+          const row = line(`${trim(gy, session.isStoredDifference ? 2 : 1)} Gy${percent}`);
           const swatch = document.createElement('span');
           swatch.style.cssText = `display:inline-block;width:14px;height:3px;margin-left:6px;vertical-align:middle;background:${css(colour)};box-shadow:0 0 0 1px #000a`;
           row.append(swatch);
@@ -250,7 +251,7 @@ export class Overlay {
     const world = planeOf(this.#viewport, clientWidth, clientHeight).from(this.#pointer);
     const gy = dose.grid.at(world);
     const place = `x ${world.map((c) => trim(c, 1)).join('  y ').replace(/ {2}y (?=[^y]*$)/, '  z ')} mm`;
-    const percent = gy !== null && reference ? `  (${trim((gy / reference.gy) * 100, 1)} %)` : '';
+    const percent = gy !== null && reference && !this.#session.isStoredDifference ? `  (${trim((gy / reference.gy) * 100, 1)} %)` : '';
     readout.textContent = gy === null ? `outside of the dose grid   ${place}` : `${trim(gy, 2)} Gy${percent}   ${place}`;
     readout.dataset.gy = gy === null ? '' : String(gy);
     readout.dataset.world = world.join(' ');

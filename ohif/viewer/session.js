@@ -5,7 +5,7 @@
 import { api, live, planName } from '/radiarch/elements/index.js';
 
 import { fetchDose, fetchStructures, findObjects } from './dicom.js';
-import { RefusedDose, difference } from './grid.js';
+import { RefusedDose, alike, difference, divided } from './grid.js';
 
 const RUNNING = new Set(['waiting', 'queued', 'running']);
 const PAGE = 100;
@@ -21,6 +21,8 @@ export const DEFAULTS = Object.freeze({
   map: 'viridis',
   levels: '110, 105, 100, 95, 80, 50, 30',
   differenceLevels: '5, 2, -2, -5',
+  storedLevels: null, // of a difference that is stored, Gy; null: shares of its span
+  span: null, // Gy at the ends of its colours; null: found from its values
 });
 const NOTHING = Object.freeze({ status: 'none' });
 
@@ -32,12 +34,14 @@ export class Session extends EventTarget {
   plans = NOTHING;
   structureSetUid = null;
   structures = NOTHING;
-  /** {kind: 'plan', id} or {kind: 'dose', id: SOP Instance UID} */
+  /** {kind: 'plan', id} or {kind: 'dose', id: SOP Instance UID}: another system's dose, or a difference of doses */
   choice = null;
   /** Another choice that is taken off; null: the dose itself. */
   minus = null;
   plan = null;
-  /** {status: none|pending|loading|ready|refused|error, grid, frameUid, label, referenceGy, referenceName} */
+  /** The plan whose dose is taken off, if it is one's. */
+  minusPlan = null;
+  /** {status: none|pending|loading|ready|refused|error, grid, frameUid, label, type, quantity, isDifference, legend} */
   dose = NOTHING;
   display = { ...DEFAULTS };
   hidden = new Set();
@@ -50,9 +54,12 @@ export class Session extends EventTarget {
 
   // -- choices ---------------------------------------------------------------------------------------------------------
 
-  /** Show a study; `wanted` may name a plan. */
+  /** Show a study; `wanted` is what of it, a choice as above. */
   open(studyUid, wanted = null) {
-    if (studyUid === this.studyUid) return;
+    if (studyUid === this.studyUid) {
+      if (wanted) this.choose(wanted);
+      return;
+    }
     this.close();
     this.studyUid = studyUid;
     if (!studyUid) return;
@@ -75,31 +82,40 @@ export class Session extends EventTarget {
     this.objects = this.plans = NOTHING;
     this.#forgetStructures();
     this.#forgetDose();
-    this.choice = this.minus = this.plan = null;
+    this.choice = this.minus = this.plan = this.minusPlan = null;
     this.hidden = new Set();
     this.#evaluations.clear();
     this.#tell();
   }
 
-  /** Show a plan, or a dose of another system. */
-  choose(choice) {
+  /** Show a plan, or another dose; one that a plan has made is that plan's. */
+  choose(wanted) {
+    const choice = this.#ofPlan(wanted);
     if (same(choice, this.choice)) return;
     this.choice = choice;
     this.minus = null;
-    this.plan = null;
+    this.plan = this.minusPlan = null;
     this.referenceGy = null;
+    this.display = { ...this.display, storedLevels: null, span: null };
     this.#forgetDose();
     this.#tell();
     if (choice) this.#readChoice();
   }
 
   /** Take another dose off the chosen one; null: no difference. */
-  subtract(choice) {
+  subtract(wanted) {
+    const choice = this.#ofPlan(wanted);
     if (same(choice, this.minus)) return;
     this.minus = choice;
+    this.minusPlan = null;
     this.#forgetDose();
     this.#tell();
     if (this.choice) this.#readChoice();
+  }
+
+  #ofPlan(choice) {
+    const owner = choice?.kind === 'dose' ? this.ownerOf(choice.id) : null;
+    return owner && owner.result !== 'dose_difference' ? { kind: 'plan', id: owner.planId } : choice;
   }
 
   /** Another structure set: its contours, and the newest of its plans. */
@@ -140,15 +156,47 @@ export class Session extends EventTarget {
     return (this.objects.items ?? []).filter((o) => o.modality === 'RTSTRUCT');
   }
 
-  /** Doses that none of the known plans made. */
+  /** {planId, result} of the plan whose result this object is, by the UIDs of the service's records; null: of none. */
+  ownerOf(sopUid) {
+    for (const { id, results } of this.plans.items ?? []) {
+      const result = Object.keys(results ?? {}).find((kind) => results[kind] === sopUid);
+      if (result) return { planId: id, result };
+    }
+    return null;
+  }
+
+  /** Doses that no plan here has made: those to judge. */
   get otherDoses() {
-    const ours = new Set(this.#outputs.values());
-    return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE' && !ours.has(o.sopUid));
+    return this.#doses.filter((o) => o.doseType !== 'ERROR' && !this.ownerOf(o.sopUid));
+  }
+
+  /** Differences of doses, whoever made them. */
+  get differences() {
+    return this.#doses.filter((o) => o.doseType === 'ERROR' || this.ownerOf(o.sopUid)?.result === 'dose_difference');
+  }
+
+  get #doses() {
+    return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE');
   }
 
   #content = null;
   #evaluations = new Map();
-  #outputs = new Map(); // of plans that were looked at: SOP Instance UID of the dose by plan id
+
+  /** Whether values below 0 are meant: a dose minus another one, here or as it is stored. */
+  get isSigned() {
+    return Boolean(this.minus) || this.isStoredDifference;
+  }
+
+  /** Whether it is an object of the Dose Type ERROR: a difference with no dose of which anything could be a percentage. */
+  get isStoredDifference() {
+    return this.dose.type === 'ERROR';
+  }
+
+  /** Gy at both ends of the colours of a difference. */
+  get spanGy() {
+    if (!this.isStoredDifference) return (this.reference?.gy ?? 1) / 10;
+    return this.display.span > 0 ? this.display.span : roundAbove(Math.max(this.dose.grid.maxGy, -this.dose.grid.minGy, 1e-6));
+  }
 
   /** Gy that count as 100 %, and what they are. */
   get reference() {
@@ -160,17 +208,29 @@ export class Session extends EventTarget {
 
   /** Which levels are meant: those of a dose are of no use for a difference. */
   get levelsName() {
+    if (this.isStoredDifference) return 'storedLevels';
     return this.minus ? 'differenceLevels' : 'levels';
+  }
+
+  /** The levels as they are written: in `levelsUnit`. */
+  get levelsText() {
+    const span = () => [0.75, 0.25, -0.25, -0.75].map((share) => Number((this.spanGy * share).toPrecision(2)));
+    return this.display[this.levelsName] ?? span().join(', ');
+  }
+
+  /** 'percent' or 'gy': a stored difference is a percentage of nothing. */
+  get levelsUnit() {
+    return this.isStoredDifference ? 'gy' : this.display.unit;
   }
 
   /** Levels of the isodose lines in Gy, highest first; what cannot be read is left out. */
   get levelsGy() {
-    const scale = this.display.unit === 'percent' ? (this.reference?.gy ?? NaN) / 100 : 1;
-    const found = this.display[this.levelsName]
+    const scale = this.levelsUnit === 'percent' ? (this.reference?.gy ?? NaN) / 100 : 1;
+    const found = this.levelsText
       .split(/[\s;,]+/)
       .filter(Boolean)
       .map((t) => Number(t.replace('%', '').replace('−', '-')) * scale)
-      .filter((gy) => Number.isFinite(gy) && (gy > 0 || (this.minus && gy < 0)));
+      .filter((gy) => Number.isFinite(gy) && (gy > 0 || (this.isSigned && gy < 0)));
     return [...new Set(found)].sort((a, b) => b - a).slice(0, 20);
   }
 
@@ -243,13 +303,14 @@ export class Session extends EventTarget {
     this.#begin(wanted);
   }
 
-  /** What is shown first: what was asked for, else the newest plan, else the newest dose of another system. */
+  /** What is shown first: what was asked for and nothing else, else the newest plan, else the newest other dose. */
   #begin(wanted) {
     if (this.choice) return;
     const plans = this.plans.items ?? [];
-    const plan = plans.find((p) => p.id === wanted) ?? plans.find((p) => p.state === 'succeeded' && !p.superseded_by) ?? plans[0];
+    const plan = plans.find((p) => p.state === 'succeeded' && !p.superseded_by) ?? plans[0];
     const doses = this.otherDoses;
-    if (plan && (plan.state === 'succeeded' || plan.id === wanted || !doses.length)) this.choose({ kind: 'plan', id: plan.id });
+    if (wanted) this.choose(wanted);
+    else if (plan && (plan.state === 'succeeded' || !doses.length)) this.choose({ kind: 'plan', id: plan.id });
     else if (doses.length) this.choose({ kind: 'dose', id: doses[0].sopUid });
     if (!this.structureSetUid && this.structureSets.length) this.#showStructureSet(this.structureSets[0].sopUid);
     this.#tell();
@@ -296,6 +357,7 @@ export class Session extends EventTarget {
       const [first, second] = await Promise.all([this.#source(choice, signal), minus ? this.#source(minus, signal) : null]);
       if (signal.aborted) return;
       this.plan = first.plan ?? null;
+      this.minusPlan = second?.plan ?? null;
       this.#showStructureSet(first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null, first.plan?.rtstruct_sha256);
       const unready = [first, second].find((s) => s && !s.object);
       if (unready) {
@@ -322,17 +384,23 @@ export class Session extends EventTarget {
         'Choose two doses of one CT.',
       );
     }
-    const grid = b ? difference(a.grid, b.grid) : a.grid;
+    const ready = { status: 'ready', key: key(first, second), frameUid: a.frameUid, summation: a.summation };
+    if (!b) {
+      const quantity = QUANTITIES[a.type] ?? 'dose of an unknown type';
+      const isDifference = a.type === 'ERROR';
+      return { ...ready, grid: a.grid, largestGy: a.grid.maxGy, label: first.label, isDifference, type: a.type, quantity, legend: isDifference ? first.legend : null };
+    }
+    const { by, quantity } = alike(a, b);
+    const [one, other] = [divided(a.grid, by[0]), divided(b.grid, by[1])];
     return {
-      status: 'ready',
-      key: key(first, second),
-      grid,
-      largestGy: b ? Math.max(a.grid.maxGy, b.grid.maxGy) : grid.maxGy,
-      frameUid: a.frameUid,
-      label: b ? `${first.label} − ${second.label}` : first.label,
-      isDifference: Boolean(b),
-      type: a.type,
-      summation: a.summation,
+      ...ready,
+      grid: difference(one, other),
+      largestGy: Math.max(one.maxGy, other.maxGy),
+      label: `${first.label} − ${second.label}`,
+      isDifference: true,
+      type: a.type === b.type ? a.type : 'PHYSICAL',
+      quantity,
+      legend: `difference, Gy, ${quantity}`,
     };
   }
 
@@ -340,17 +408,22 @@ export class Session extends EventTarget {
   async #source(choice, signal) {
     if (choice.kind === 'dose') {
       const object = (this.objects.items ?? []).find((o) => o.sopUid === choice.id);
-      if (!object) throw new RefusedDose('this dose is not in Orthanc any more', 'Load the page again.');
-      return { object, label: doseLabel(object) };
+      if (!object) throw new RefusedDose('this study has no dose with the UID that was asked for', 'It may have been deleted, or the link is of another study.');
+      const owner = this.ownerOf(choice.id);
+      if (!owner) return { object, label: doseLabel(object), legend: 'difference, Gy; which dose was subtracted from which, the object does not say' };
+      const plan = await api().get(`/plans/${encodeURIComponent(owner.planId)}`, { signal });
+      return { plan, object, label: `${planName(plan)}: difference`, legend: 'difference, Gy, computed minus reference', structureSetUid: plan.rtstruct_sop_instance_uid };
     }
     const plan = await api().get(`/plans/${encodeURIComponent(choice.id)}`, { signal });
+    if (plan.study_instance_uid !== this.studyUid) {
+      throw new RefusedDose('the plan that was asked for is of another study than the one that is open', 'Open it from the list of runs.');
+    }
     const output = plan.outputs.find((o) => o.kind === 'rtdose');
     const judged = plan.workflow_id === 'evaluation' && plan.inputs.find((i) => i.kind === 'rtdose');
     if (judged) {
       const found = (this.objects.items ?? []).find((o) => o.sopUid === judged.sop_instance_uid);
       return { plan, object: found, label: found ? doseLabel(found) : planName(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
     }
-    if (output) this.#outputs.set(plan.id, output.sop_instance_uid);
     const object = output && {
       studyUid: plan.study_instance_uid,
       seriesUid: output.series_instance_uid,
@@ -399,6 +472,14 @@ export class Session extends EventTarget {
   #tell() {
     this.dispatchEvent(new Event('change'));
   }
+}
+
+const QUANTITIES = { EFFECTIVE: 'RBE-weighted dose', PHYSICAL: 'physical dose', ERROR: 'difference of doses' };
+
+/** The least of 1, 2, 5 times a power of ten that is not below a value. */
+function roundAbove(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].find((n) => n * power >= value * (1 - 1e-6)) * power;
 }
 
 const same = (a, b) => a?.kind === b?.kind && a?.id === b?.id;

@@ -124,7 +124,7 @@ export class Wash {
     const shares = property.getScalarOpacity(0);
     const edge = (high - low) * 1e-4;
     shares.removeAllPoints();
-    for (const [gy, share] of steps(threshold, edge, opacity, this.#session.minus)) shares.addPoint(gy, share);
+    for (const [gy, share] of steps(threshold, edge, opacity, this.#session.isSigned)) shares.addPoint(gy, share);
     property.setInterpolationTypeToLinear();
     property.setScalarOpacityUnitDistance?.(0, actor.getMapper().getSampleDistance());
     actor.modified();

@@ -164,7 +164,7 @@ class PlanSummary(View):
     goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     results: dict[OutputKind, str] = Field(
         default_factory=dict,
-        description="SOP Instance UIDs of its results by kind, stored or not: by them an object is known as this "
+        description="SOP Instance UIDs that results of each kind have, made or not: by them an object is known as this "
         "plan's.",
     )
     created_at: datetime

@@ -105,7 +105,14 @@ class Served:
         self.store.journal.append_log(plan_id, 1, LogPosition(), lines)
 
     def succeed(
-        self, plan_id: str, *, scale: float = 1.0, dose_orthanc_id: str = "", robustness: Robustness | None = None
+        self,
+        plan_id: str,
+        *,
+        scale: float = 1.0,
+        dose_orthanc_id: str = "",
+        robustness: Robustness | None = None,
+        notes: tuple[str, ...] = ("BODY was found from the CT",),
+        provenance: dict[str, Any] | None = None,
     ) -> None:
         """A worker has ended with results; doses are 60 Gy times ``scale``."""
         dose = Output(
@@ -131,7 +138,8 @@ class Served:
                 ),
                 uncertainty_percent=1.5,
                 robustness=robustness,
-                notes=("BODY was found from the CT",),
+                notes=notes,
+                provenance=provenance or {},
                 timings_s={"optimizing": 12.5},
                 worker="w1",
             )

@@ -13,6 +13,10 @@ const REMEDIES = {
   403: `If ${location.origin} is this server's right address, add it to Radiarch.KnownHosts in Orthanc's configuration; Orthanc's log has the reason.`,
 };
 
+/** Address of a plan in the viewer, or of a result of its own there, such as a difference of doses. */
+export const ohifUrl = (plan, output = null) =>
+  `/ohif/viewer?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&${output ? `object=${encodeURIComponent(output.sop_instance_uid)}` : `plan=${encodeURIComponent(plan.id)}`}`;
+
 /** `{code, message, remedy, details}` of the service, or of what kept us from reaching it. */
 export class ApiError extends Error {
   constructor({ code, message, remedy, details = {} }, status = 0) {

@@ -1,7 +1,7 @@
 // <radiarch-viewer-dose>: which dose is drawn on the images, and how; the structures that are drawn with it.
 import { html } from '/radiarch/elements/core/dom.js';
 import { fixed } from '/radiarch/elements/core/format.js';
-import { Bones, Empty, Problem } from '/radiarch/elements/core/parts.js';
+import { Bones, Empty, Problem, sentence } from '/radiarch/elements/core/parts.js';
 import { planName, structureColour } from '/radiarch/elements/index.js';
 
 import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
@@ -11,6 +11,8 @@ import { PANEL_CSS, Panel, superseded } from './panel.js';
 const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
 const encode = (choice) => (choice ? `${choice.kind}:${choice.id}` : '');
 const decode = (text) => (text ? { kind: text.slice(0, text.indexOf(':')), id: text.slice(text.indexOf(':') + 1) } : null);
+
+const doseOption = (d) => html`<option value=${`dose:${d.sopUid}`}>${doseLabel(d)}</option>`;
 
 class Dose extends Panel {
   static css = `${PANEL_CSS}
@@ -42,21 +44,35 @@ class Dose extends Panel {
     return [
       group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planName(p)} · ${time(p.created_at)}${
         p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_by ? ' · superseded' : ''}</option>`)),
-      group('Doses of other systems', session.otherDoses.map((d) => html`<option value=${`dose:${d.sopUid}`}>${doseLabel(d)}</option>`)),
+      // whose they are the service's records say
+      group(session.plans.status === 'ready' ? 'Doses of other systems' : 'Doses', session.otherDoses.map(doseOption)),
     ];
+  }
+
+  /** What is no dose to judge or to subtract. */
+  differences() {
+    const label = (d) => (session.ownerOf(d.sopUid) ? `${planName(this.planOf(d))}: computed minus reference` : doseLabel(d));
+    const options = session.differences.map((d) => html`<option value=${`dose:${d.sopUid}`}>${label(d)}</option>`);
+    return options.length > 0 && html`<optgroup label="Differences of doses">${options}</optgroup>`;
+  }
+
+  planOf(dose) {
+    const { planId } = session.ownerOf(dose.sopUid);
+    return session.plans.items.find((p) => p.id === planId);
   }
 
   choice() {
     const options = this.options();
-    if (!options.some(Boolean)) {
+    const differences = this.differences();
+    if (![...options, differences].some(Boolean)) {
       return html`<${Empty} title="This study has no dose yet">Ask for a plan in the panel Plan; it is drawn here when it is there.<//>`;
     }
     return html`
       <label class="field">Dose
         <select id="choice" value=${encode(session.choice)} onChange=${(e) => session.choose(decode(e.target.value))}>
-          <option value="">none</option>${options}
+          <option value="">none</option>${options}${differences}
         </select></label>
-      ${session.choice && html`<label class="field">minus
+      ${session.choice && !session.isStoredDifference && html`<label class="field">minus
         <select id="minus" value=${encode(session.minus)} onChange=${(e) => session.subtract(decode(e.target.value))}>
           <option value="">nothing (the dose itself)</option>${options}
         </select></label>`}`;
@@ -75,6 +91,7 @@ class Dose extends Panel {
   look() {
     const { display, dose, reference } = session;
     const { low, high, stops } = scale(session);
+    const stored = session.isStoredDifference;
     const bar = `linear-gradient(to right, ${stops.join(', ')})`;
     const range = (name, label, min, max, step, text) => html`<label class="field">
       <span class="row spread"><span>${label}</span><span>${text}</span></span>
@@ -83,39 +100,43 @@ class Dose extends Panel {
     const check = (name, label) => html`<label class="check"><input type="checkbox" name=${name} checked=${display[name]}
       onChange=${(e) => session.set({ [name]: e.target.checked })} />${label}</label>`;
     return html`
-      <div class="small muted">${dose.isDifference ? 'Difference' : dose.type === 'EFFECTIVE' ? 'RBE-weighted dose' : 'Physical dose'}, ${
+      <div class="small muted">${sentence(dose.legend ?? dose.quantity).slice(0, -1)}, ${
         dose.isDifference ? 'from' : 'up to'} <b>${dose.isDifference ? `${fixed(dose.grid.minGy, 2)} to ${fixed(dose.grid.maxGy, 2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
         grid ${dose.grid.spacing.map((s) => Number(s.toFixed(2))).join(' × ')} mm</div>
       <div class="row small" style="gap:4px"><span class="muted">Go to</span>
         ${session.plan?.beams?.some((b) => b.isocenter_mm) && html`<button class="button quiet accent" onClick=${() => session.goTo(session.centre)}>isocenter</button>`}
         <button class="button quiet accent" onClick=${() => session.goTo(session.hottest)}>${dose.isDifference ? 'largest difference' : 'hottest point'}</button>
       </div>
-      <label class="field">100 % is (Gy) – ${reference.name}
-        <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
-          onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>
+      ${stored
+        ? html`<label class="field">Ends of the colours (± Gy)
+            <input type="number" name="span" min="0.001" step="0.1" value=${Number(session.spanGy.toPrecision(3))}
+              onChange=${(e) => Number(e.target.value) > 0 && session.set({ span: Number(e.target.value), storedLevels: null })} /></label>`
+        : html`<label class="field">100 % is (Gy) – ${reference.name}
+            <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
+              onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>`}
       <fieldset><legend>Colour wash</legend>
         ${check('wash', 'shown')}
         <div><div class="bar" style=${{ background: bar }}></div>
-          <div class="ends"><span>${fixed(low)} Gy</span><span>${high.toFixed(1)} Gy</span></div></div>
+          <div class="ends"><span>${fixed(low, stored ? 2 : 1)} Gy</span>${dose.isDifference && html`<span>0</span>`}<span>${fixed(high, stored ? 2 : 1)} Gy</span></div></div>
         ${!dose.isDifference && html`<label class="field">Colours<select name="map" value=${display.map}
           onChange=${(e) => session.set({ map: e.target.value })}>
           ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`}
         ${range('opacity', 'Opacity', 0.05, 1, 0.05, `${Math.round(display.opacity * 100)} %`)}
         ${range('threshold', 'Threshold', 0, 100, 1, dose.isDifference
-          ? `± ${((reference.gy * display.threshold) / 1000).toFixed(2)} Gy`
+          ? `± ${((session.spanGy * display.threshold) / 100).toFixed(2)} Gy`
           : `${display.threshold} % · ${((reference.gy * display.threshold) / 100).toFixed(1)} Gy`)}
       </fieldset>
       <fieldset><legend>Isodose lines</legend>
         <div class="pair">${check('lines', 'shown')}
-          <div class="segmented" role="group" aria-label="Unit of the levels">
+          ${!stored && html`<div class="segmented" role="group" aria-label="Unit of the levels">
             ${[['percent', '%'], ['gy', 'Gy']].map(([unit, text]) => html`<button aria-pressed=${String(display.unit === unit)}
-              onClick=${() => this.unit(unit)}>${text}</button>`)}</div></div>
-        <label class="field">Levels (${display.unit === 'percent' ? '% of the 100 % dose' : 'Gy'})
-          <input type="text" name="levels" value=${display[session.levelsName]} spellcheck=${false}
+              onClick=${() => this.unit(unit)}>${text}</button>`)}</div>`}</div>
+        <label class="field">Levels (${session.levelsUnit === 'percent' ? '% of the 100 % dose' : 'Gy'})
+          <input type="text" name="levels" value=${session.levelsText} spellcheck=${false}
             onChange=${(e) => session.set({ [session.levelsName]: e.target.value })} /></label>
         <ul aria-label="Colours of the levels">${[...lineColours(session)].map(([gy, colour]) => html`<li class="row small">
           <span class="swatch" style=${{ background: css(colour), height: '4px', width: '18px' }}></span>
-          ${fixed(gy, 2)} Gy <span class="muted">${fixed((gy / reference.gy) * 100)} %</span></li>`)}</ul>
+          ${fixed(gy, 2)} Gy ${!stored && html`<span class="muted">${fixed((gy / reference.gy) * 100)} %</span>`}</li>`)}</ul>
       </fieldset>
       <fieldset><legend>Beams</legend>${check('beams', 'directions shown')}</fieldset>`;
   }

@@ -21,6 +21,7 @@ export class Panel extends RadiarchElement {
 
   /** The plans whose curves and goals belong to what is shown, that which is taken off first: B − A is what the images show. */
   get planIds() {
+    if (session.isStoredDifference) return '';
     if (session.choice?.kind === 'dose') return session.evaluationOf(session.choice.id).planId ?? '';
     const ids = [session.minus, session.choice].map((c) => (c?.kind === 'plan' ? c.id : null));
     return ids[1] === null ? '' : ids.filter(Boolean).join(',');

@@ -8,12 +8,17 @@ import { PANEL_CSS, Panel, superseded } from './panel.js';
 
 /** Why there is nothing to show for the present choice. */
 function nothing(what) {
+  if (session.isStoredDifference) {
+    return html`<${Empty} title=${`A difference of doses has no ${what}`}>
+      <p>It says where one dose is above or below another one; it is not a dose that could be judged.</p>
+      ${session.plan && html`<button class="button" onClick=${() => session.choose({ kind: 'plan', id: session.plan.id })}>Show the check that it is of</button>`}<//>`;
+  }
   if (session.choice?.kind === 'dose') {
     const { status, error } = session.evaluationOf(session.choice.id);
     if (status === 'error') return html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => session.evaluate()}>Try again</button>`} />`;
     const possible = session.structureSetUid && session.dose.status === 'ready';
     return html`<${Empty} title=${`No ${what} yet for this dose`}>
-      <p>It was made by another system. Its DVH can be computed here, with the structure set that is shown.</p>
+      <p>${session.plans.status === 'ready' ? 'It was made by another system. ' : ''}Its DVH can be computed here, with the structure set that is shown.</p>
       <button class="button primary" disabled=${!possible || status === 'asked'} onClick=${() => session.evaluate()}>${status === 'asked' ? 'Asking…' : 'Evaluate this dose'}</button><//>`;
   }
   return html`<${Empty} title="No plan is chosen">Choose one in the panel Dose or Runs, or ask for one in the panel Plan.<//>`;

@@ -13,8 +13,9 @@ from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
-from radiarch_contract.states import PlanState
+from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.strict import STORED
+from radiarch_contract.uids import sop_instance_uid
 from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 
 from radiarch_plugin.answers import (
@@ -203,7 +204,7 @@ def summary(plan: PlanView) -> PlanSummary:
         superseded_by=plan.superseded_by,
         error=plan.error,
         goal_counts=_counts(plan.goals) if plan.goals else None,
-        results={o.kind: o.sop_instance_uid for o in plan.outputs},
+        results={kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
         created_at=plan.created_at,
         updated_at=plan.updated_at,
         started_at=plan.started_at,

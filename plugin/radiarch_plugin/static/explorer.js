@@ -1,4 +1,5 @@
-// Radiarch in Orthanc Explorer: on a study "Open in OHIF" and its plans, on an RTSTRUCT "Plan…" and its plans' states.
+// Radiarch in Orthanc Explorer: on a study "Open in OHIF" and its plans, on an RTSTRUCT "Plan…" and its plans' states, on
+// a dose or a plan of ours "Open in OHIF", which shows that one.
 (function () {
   'use strict';
 
@@ -51,6 +52,23 @@
     runs(block, { 'rtstruct-uid': uid });
   }
 
+  function result(block, instance, series, mine) {
+    var tags = series.MainDicomTags;
+    // other systems' plans have no dose by which the viewer could show them
+    if (tags.Modality !== 'RTDOSE' && !(tags.Modality === 'RTPLAN' && tags.Manufacturer === 'Radiarch')) return;
+    ask('studies/' + series.ParentStudy, function (study) {
+      var uid = String(instance.MainDicomTags.SOPInstanceUID);
+      var studyUid = String(study.MainDicomTags.StudyInstanceUID);
+      if (mine !== generation || !UID.test(uid) || !UID.test(studyUid)) return;
+      block.append(button('Open in OHIF', '../ohif/viewer?StudyInstanceUIDs=' + studyUid + '&object=' + uid, 'search'));
+    });
+  }
+
+  function describe(block, instance, series, mine) {
+    if (series.MainDicomTags.Modality === 'RTSTRUCT') structureSet(block, String(instance.MainDicomTags.SOPInstanceUID), mine);
+    else result(block, instance, series, mine);
+  }
+
   var show = {
     study: function (id, mine) {
       var block = place('study');
@@ -65,9 +83,9 @@
     series: function (id, mine) {
       var block = place('series');
       ask('series/' + id, function (series) {
-        if (mine !== generation || series.MainDicomTags.Modality !== 'RTSTRUCT' || series.Instances.length !== 1) return;
+        if (mine !== generation || series.Instances.length !== 1) return;
         ask('instances/' + series.Instances[0], function (instance) {
-          structureSet(block, String(instance.MainDicomTags.SOPInstanceUID), mine);
+          describe(block, instance, series, mine);
         });
       });
     },
@@ -75,7 +93,7 @@
       var block = place('instance');
       ask('instances/' + id, function (instance) {
         ask('series/' + instance.ParentSeries, function (series) {
-          if (series.MainDicomTags.Modality === 'RTSTRUCT') structureSet(block, String(instance.MainDicomTags.SOPInstanceUID), mine);
+          describe(block, instance, series, mine);
         });
       });
     },

@@ -12,6 +12,7 @@ import pytest
 from pydicom.uid import UID
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import BeamResult, DvhCurve, JobResult, JobSpec, Output, StructureMetrics
+from radiarch_contract.states import OutputKind
 from radiarch_contract.strict import STORED
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import WORKFLOWS
@@ -62,7 +63,7 @@ def test_a_request_becomes_a_queued_plan_and_wakes_the_loop(api: Api, study: Pha
     assert [b["gantry_deg"] for b in plan["beams"]] == [0, 180]
     assert plan["outputs"] == []
     # by them a viewer knows an object as this plan's, whether it is listed or not
-    assert plan["results"] == {k: sop_instance_uid(plan["id"], k) for k in POSSIBLE}
+    assert plan["results"] == {k: sop_instance_uid(plan["id"], k) for k in OutputKind}
     assert api.get("/plans").json()["items"][0]["results"] == plan["results"]
     assert len(api.woken) == 1
     assert api.get(f"/plans/{plan['id']}").json() == plan

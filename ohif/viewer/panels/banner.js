@@ -1,0 +1,97 @@
+// <radiarch-viewer-banner>: which plan or dose the images show, and what must be known before it is judged.
+import { html } from '/radiarch/elements/core/dom.js';
+import { prescription, shortId, when } from '/radiarch/elements/core/format.js';
+import { NOTES_CSS, NoteList } from '/radiarch/elements/core/notes.js';
+import { State, sentence } from '/radiarch/elements/core/parts.js';
+import { planName } from '/radiarch/elements/index.js';
+
+import { doseLabel, session } from '../session.js';
+import { Panel } from './panel.js';
+
+const EXTENTS = {
+  FRACTION: 'This dose is of one fraction group, not of the whole plan (Dose Summation Type FRACTION).',
+  BEAM: 'This dose is of one or several beams, not of the whole plan (Dose Summation Type BEAM).',
+  CONTROL_POINT: 'This dose is of control points of a beam, not of the whole plan (Dose Summation Type CONTROL_POINT).',
+};
+const SUPERSEDED = 'Superseded: the structure set has changed since this plan was made';
+
+class Banner extends Panel {
+  static css = `
+    :host { display: block; background: var(--surface); border-bottom: 1px solid var(--line); max-height: 45vh; overflow: auto; }
+    :host([empty]) { display: none; }
+    .root { display: grid; gap: 4px; padding: 5px 10px; }
+    .what { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: center; min-width: 0; }
+    .what b { overflow-wrap: anywhere; }
+    .notes { padding: 4px 9px; font-size: 13px; }
+    ${NOTES_CSS}
+  `;
+  #open = new Set();
+
+  view() {
+    const { choice, plan, dose, minus, minusPlan } = session;
+    this.toggleAttribute('empty', !choice);
+    if (!choice) {
+      this.#open.clear();
+      return null;
+    }
+    return [
+      plan ? this.one(plan.id, this.heading(plan), notesOf(plan)) : this.one(choice.id, this.other(), extent()),
+      minus && minusPlan && this.one(`minus ${minusPlan.id}`, this.heading(minusPlan, 'minus'), notesOf(minusPlan)),
+      minus && dose.status === 'ready' && html`<div class="muted">${sentence(dose.legend)}</div>`,
+    ];
+  }
+
+  /** A dose that no plan here has made. */
+  other() {
+    const object = session.objects.items?.find((o) => o.sopUid === session.choice.id);
+    const says = [session.plans.status === 'ready' && 'dose of another system', !session.minus && (session.dose.legend ?? session.dose.quantity)];
+    return [html`<b>${object ? doseLabel(object) : 'Dose'}</b>`, html`<span class="muted">${says.filter(Boolean).join(', ')}</span>`];
+  }
+
+  heading(p, says = null) {
+    return [
+      says && html`<span class="muted">${says}</span>`,
+      html`<b>${planName(p)}</b>`,
+      html`<span class="muted" title=${p.id}>${shortId(p.id)}</span>`,
+      session.isStoredDifference && html`<span>${session.dose.legend}</span>`,
+      html`<span class="tag">UNAPPROVED</span>`,
+      p.superseded_at && html`<span class="tag">superseded</span>`,
+      p.state !== 'succeeded' && html`<${State} state=${p.state} />`,
+      html`<span class="muted">${[planName(p) === p.protocol_id ? null : (p.protocol_id ?? p.workflow_id), prescription(p.prescription), when(p.created_at)].filter(Boolean).join(' · ')}</span>`,
+    ];
+  }
+
+  one(id, heading, notes) {
+    return html`<div class="what">${heading}</div>
+      <${NoteList} notes=${notes} open=${this.#open.has(id)} onOpen=${(open) => {
+        if (open) this.#open.add(id);
+        else this.#open.delete(id);
+        this.repaint();
+      }} />`;
+  }
+}
+
+const notesOf = (plan) => [...(plan.superseded_at ? [SUPERSEDED] : []), ...(plan.notes ?? [])];
+const extent = () => (session.dose.status === 'ready' && EXTENTS[session.dose.summation] ? [EXTENTS[session.dose.summation]] : []);
+
+customElements.define('radiarch-viewer-banner', Banner);
+
+/** Keep the banner above the images, wherever OHIF puts them; returns how to stop. */
+export function keepBanner() {
+  const { cornerstone } = window;
+  const banner = document.createElement('radiarch-viewer-banner');
+  const place = () => {
+    // the grid's column: the banner takes its room from the images, and hides nothing of them
+    const column = document.querySelector('[data-cy="viewport-grid"]')?.closest('.flex-col');
+    if (column && banner.parentElement !== column) column.prepend(banner);
+  };
+  const { ELEMENT_ENABLED } = cornerstone.Enums.Events;
+  cornerstone.eventTarget.addEventListener(ELEMENT_ENABLED, place);
+  session.addEventListener('change', place);
+  place();
+  return () => {
+    cornerstone.eventTarget.removeEventListener(ELEMENT_ENABLED, place);
+    session.removeEventListener('change', place);
+    banner.remove();
+  };
+}

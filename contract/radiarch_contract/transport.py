@@ -17,6 +17,18 @@ LOST_AFTER_S = 15.0
 """An attempt with no heartbeat for this long, and no RQ job that is going to run, is lost."""
 TRANSPORT_TTL_S = 7 * 24 * 3600
 
+# Bounds of what travels. Whoever writes keeps to them, with less detail where there is too much to tell (the worker's
+# `bounds`); whoever reads takes nothing larger.
+MAX_JOB_BYTES = 4 << 20
+"""`job.JobSpec` with what RQ writes around it, compressed and not; a specification has some kilobytes."""
+MAX_STATUS_BYTES = 256 << 10
+"""`job.AttemptStatus` and `job.WorkerStatus` as JSON: read again and again."""
+MAX_RESULT_BYTES = 32 << 20
+"""`job.JobResult` as JSON: 2,000 structures have some 5 MB of curves and metrics."""
+MAX_LOG_LINES = 20_000
+"""Of one attempt's log."""
+MAX_LOG_LINE_CHARS = 600
+
 SESSION_HEADER = "Radiarch-Session"
 """HTTP header with a session's secret: every request about the session has it."""
 STORE_HEADER = "Radiarch-Store-Token"

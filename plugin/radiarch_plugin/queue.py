@@ -26,8 +26,6 @@ from rq.serializers import JSONSerializer
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 3.0
-MAX_RESULT_BYTES = 64 * 1024 * 1024
-MAX_STATUS_BYTES = 256 * 1024
 MAX_WORKERS = 1000
 LOG_LINES_AT_ONCE = 1000
 ENDED_TTL_S = 600
@@ -138,8 +136,8 @@ class JobQueue:
             for ref in refs:
                 p.get(transport.fence_key(ref.plan_id))
                 p.hget(Job.key_for(ref.job_id), "status")
-                p.getrange(transport.attempt_key(*_key(ref)), 0, MAX_STATUS_BYTES)
-                p.getrange(transport.result_key(*_key(ref)), 0, MAX_RESULT_BYTES)
+                p.getrange(transport.attempt_key(*_key(ref)), 0, transport.MAX_STATUS_BYTES)
+                p.getrange(transport.result_key(*_key(ref)), 0, transport.MAX_RESULT_BYTES)
             answers = [_absent_if_wrong_type(a) for a in p.execute(raise_on_error=False)]
         fields = zip(*[iter(answers)] * 4, strict=True)
         return {ref: _observation(ref, *found) for ref, found in zip(refs, fields, strict=True)}
@@ -176,7 +174,7 @@ class JobQueue:
             return []
         found: list[WorkerStatus] = []
         for value in self._client.mget(keys):
-            if value is None or len(value) > MAX_STATUS_BYTES:
+            if value is None or len(value) > transport.MAX_STATUS_BYTES:
                 continue
             try:
                 found.append(WorkerStatus.model_validate_json(value))
@@ -234,8 +232,8 @@ def _status(ref: AttemptRef, data: bytes | None) -> AttemptStatus | None:
 def _result(ref: AttemptRef, data: bytes | None) -> JobResult | Unreadable | None:
     if not data:
         return None
-    if len(data) > MAX_RESULT_BYTES:
-        return Unreadable(f"it is larger than {MAX_RESULT_BYTES} bytes")
+    if len(data) > transport.MAX_RESULT_BYTES:
+        return Unreadable(f"it is larger than {transport.MAX_RESULT_BYTES} bytes")
     try:
         result = JobResult.model_validate_json(data)
         json.dumps(result.model_dump(mode="json"), allow_nan=False)

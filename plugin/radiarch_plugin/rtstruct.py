@@ -18,7 +18,7 @@ from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.structures import Roi
 
 MAX_BYTES = 256 * 1024 * 1024
-MAX_ROIS = 2_000
+MAX_ROIS = 4_000
 MAX_ROI_NAME = 256  # LO allows 64; some systems write more
 MAX_REFERENCED_IMAGES = 20_000
 MAX_CONTOURS = 500_000

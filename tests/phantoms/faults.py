@@ -263,6 +263,45 @@ def copied_roi(study: PhantomStudy, name: str, copy_name: str, *, interpreted_ty
     return other
 
 
+def with_many_rois(study: PhantomStudy, count: int, *, points: int = 100, slices: int = 5) -> PhantomStudy:
+    """So many small round ROIs more, all over the image, each on some slices with so many points."""
+    other = study.copy()
+    ds = other.rtstruct
+    first = study.images[0]
+    spacing, size = float(first.PixelSpacing[0]), int(first.Columns) * float(first.PixelSpacing[0])
+    angle = 2 * np.pi * np.arange(points) / points
+    circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    number = max(int(r.ROINumber) for r in ds.StructureSetROISequence)
+    for n in range(count):
+        number += 1
+        roi, observation = copy.deepcopy(ds.StructureSetROISequence[0]), copy.deepcopy(ds.RTROIObservationsSequence[0])
+        roi.ROINumber, roi.ROIName = number, f"small {n + 1}"
+        observation.ReferencedROINumber, observation.ObservationNumber = number, number
+        observation.RTROIInterpretedType = "ORGAN"
+        item = Dataset()
+        item.ReferencedROINumber = number
+        place = (np.array([n % 45, n // 45 % 45]) / 45 - 0.5) * 0.6 * size
+        item.ContourSequence = []
+        for image in study.images[2 : 2 + slices]:
+            contour = Dataset()
+            contour.ContourGeometricType = "CLOSED_PLANAR"
+            contour.NumberOfContourPoints = points
+            xy = place + 1.5 * spacing * circle
+            z = float(image.ImagePositionPatient[2])
+            contour.ContourData = [round(float(v), 3) for x, y in xy for v in (x, y, z)]
+            reference = Dataset()
+            reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = (
+                image.SOPClassUID,
+                image.SOPInstanceUID,
+            )
+            contour.ContourImageSequence = [reference]
+            item.ContourSequence.append(contour)
+        ds.StructureSetROISequence.append(roi)
+        ds.ROIContourSequence.append(item)
+        ds.RTROIObservationsSequence.append(observation)
+    return other
+
+
 def empty_roi(study: PhantomStudy, name: str) -> PhantomStudy:
     """A ROI with a name and no contours."""
     bad = study.copy()

@@ -13,6 +13,8 @@ from radiarch_contract.job import AttemptStatus, JobResult, WorkerStatus
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from .bounds import attempt_text, worker_text
+
 T = TypeVar("T")
 Client = redis.Redis
 
@@ -56,7 +58,7 @@ class Feed:
 
     def status(self, status: AttemptStatus) -> bool:
         key = transport.attempt_key(status.plan_id, status.attempt)
-        return self._try(lambda c: c.set(key, status.model_dump_json(), ex=transport.TRANSPORT_TTL_S))[0]
+        return self._try(lambda c: c.set(key, attempt_text(status), ex=transport.TRANSPORT_TTL_S))[0]
 
     def no_status(self, plan_id: str, attempt: int) -> bool:
         """The attempt was given back: it does not run."""
@@ -99,9 +101,7 @@ class Feed:
         return answered and value is None
 
     def worker(self, status: WorkerStatus) -> bool:
-        return self._try(lambda c: c.set(transport.worker_key(status.name), status.model_dump_json(), ex=WORKER_TTL_S))[
-            0
-        ]
+        return self._try(lambda c: c.set(transport.worker_key(status.name), worker_text(status), ex=WORKER_TTL_S))[0]
 
     def no_worker(self, name: str) -> bool:
         return self._try(lambda c: c.delete(transport.worker_key(name)))[0]

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-MAX_LINES = 20_000
-MAX_LINE_CHARS = 500
+from radiarch_contract.transport import MAX_LOG_LINES
+
+_MAX_LINE_CHARS = 500
+"""Of the text; the time is written before it."""
 _MAX_UNFINISHED_BYTES = 1 << 16
 _RESERVED = 500
 """Lines kept for the job's own words when an engine has filled the rest."""
@@ -38,7 +40,7 @@ class AttemptLog:
     def add(self, text: str, source: str = "job") -> None:
         """The job's or the worker's own words."""
         for line in text.splitlines() or [""]:
-            self._append(f"[{source}] {line}", MAX_LINES)
+            self._append(f"[{source}] {line}", MAX_LOG_LINES)
 
     def output(self, chunk: bytes) -> None:
         """What the job's process and its engines wrote on their standard output and error."""
@@ -58,7 +60,7 @@ class AttemptLog:
         # of a line that was written over with carriage returns, the last state
         text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
         if text.strip():
-            self._append(f"[out] {text}", MAX_LINES - _RESERVED)
+            self._append(f"[out] {text}", MAX_LOG_LINES - _RESERVED)
 
     def _append(self, line: str, limit: int) -> None:
         if len(self.lines) >= limit:
@@ -69,8 +71,8 @@ class AttemptLog:
         if self._private is not None:
             line = self._private.sub(_REMOVED, line)
         line = _CONTROL.sub(" ", line)
-        if len(line) > MAX_LINE_CHARS:
-            line = line[:MAX_LINE_CHARS] + " …"
+        if len(line) > _MAX_LINE_CHARS:
+            line = line[:_MAX_LINE_CHARS] + " …"
         self.lines.append(f"{_now()} {line}")
 
 

@@ -10,10 +10,14 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from radiarch_contract import transport
 from radiarch_contract.job import DvhCurve, JobResult
 from radiarch_contract.states import Stage
 
-MAX_MESSAGE_BYTES = 64 << 20
+from .bounds import bounded_result
+
+MAX_MESSAGE_BYTES = 4 * transport.MAX_RESULT_BYTES
+"""JSON that is ASCII only may be some times as long as the one in Redis."""
 _PROGRESS_INTERVAL_S = 0.1
 
 
@@ -68,7 +72,7 @@ class JobLink:
 
     def result(self, result: JobResult) -> None:
         """The end of the attempt."""
-        self._send({"kind": "result", "result": result.model_dump(mode="json")})
+        self._send({"kind": "result", "result": bounded_result(result, self.log).model_dump(mode="json")})
 
     def _send(self, message: Mapping[str, Any]) -> None:
         data = json.dumps(message, ensure_ascii=True).encode() + b"\n"

@@ -20,9 +20,6 @@ from rq.job import Job, JobStatus
 from rq.serializers import JSONSerializer
 from rq.utils import as_text
 
-MAX_DATA_BYTES = 4 << 20
-"""Of a job's data, compressed and not; a specification has some kilobytes."""
-
 
 class RefusedJobError(Exception):
     """A job that this worker does not run; says why."""
@@ -37,7 +34,7 @@ class PlanJob(Job):
 
     def refresh(self) -> None:
         """Read the few fields that are needed, within bounds."""
-        if self.connection.hstrlen(self.key, "data") > MAX_DATA_BYTES:
+        if self.connection.hstrlen(self.key, "data") > transport.MAX_JOB_BYTES:
             self._raw, origin, timeout = b"", None, None
         else:
             self._raw, origin, timeout = self.connection.hmget(self.key, "data", "origin", "timeout")
@@ -80,9 +77,9 @@ class PlanJob(Job):
     def _call(self) -> tuple[Any, Any, Any, Any]:
         try:
             inflater = zlib.decompressobj()
-            data = inflater.decompress(self._raw or b"", MAX_DATA_BYTES)
+            data = inflater.decompress(self._raw or b"", transport.MAX_JOB_BYTES)
             if inflater.unconsumed_tail:
-                raise RefusedJobError(f"its data is larger than {MAX_DATA_BYTES} bytes")
+                raise RefusedJobError(f"its data is larger than {transport.MAX_JOB_BYTES} bytes")
         except zlib.error:
             data = self._raw or b""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.workflows import Prescription
-from radiarch_worker.evaluation import Evaluation, evaluate
+from radiarch_worker.evaluation import Evaluation, dvh, evaluate
 from radiarch_worker.evaluation.dvh import MIN_BINS, bin_width_gy
 from radiarch_worker.model import Dose, Grid, Structure
 
@@ -189,3 +190,22 @@ def test_bins_are_round_and_fine(prescription_gy: float) -> None:
     width = bin_width_gy(prescription_gy)
     assert prescription_gy / (2.5 * MIN_BINS) * 0.999 <= width <= prescription_gy / MIN_BINS * 1.001
     assert round(width / 10 ** math.floor(math.log10(width) + 1e-9), 6) in (1, 2, 5)
+
+
+def test_of_many_structures_those_that_are_named_have_fine_curves_and_the_others_coarser_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target, other = BALL, replace(BALL, roi_number=8, name="Other")
+    p = patient(target, other)
+    fine = {c.roi_number: c for c in evaluate(p, bumpy(coarse()), PRESCRIPTION, [], refs(p)).dvh}
+    monkeypatch.setattr(dvh, "MAX_POINTS", 1000)
+    named = {"PTV": refs(p)["PTV"]}
+    result = evaluate(p, bumpy(coarse()), PRESCRIPTION, [], named)
+    curves = {c.roi_number: c for c in result.dvh}
+    assert curves[7] == fine[7]
+    width = 5 * bin_width_gy(60.0)
+    assert np.diff(curves[8].dose_gy) == pytest.approx(width)
+    for dose, percent in list(zip(curves[8].dose_gy, curves[8].volume_percent, strict=True))[:-1]:
+        assert percent == pytest.approx(np.interp(dose, fine[8].dose_gy, fine[8].volume_percent), abs=1e-3)
+    assert result.metrics == evaluate(p, bumpy(coarse()), PRESCRIPTION, [], refs(p)).metrics
+    assert any(f"each {width:g} Gy" in note for note in result.notes)

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.states import Stage
+from radiarch_contract.transport import MAX_LOG_LINE_CHARS, MAX_LOG_LINES
 from radiarch_worker import process
 from radiarch_worker.durations import expected_s, remember
 from radiarch_worker.folders import WorkFolder
-from radiarch_worker.joblog import MAX_LINE_CHARS, MAX_LINES, AttemptLog
+from radiarch_worker.joblog import AttemptLog
 from radiarch_worker.progress import TYPICAL_S
 from radiarch_worker.settings import Settings
 
@@ -134,19 +135,19 @@ def test_any_output_becomes_bounded_single_lines(chunks: list[bytes]) -> None:
         log.output(chunk)
     log.flush()
     for line in log.lines:
-        assert len(line) <= MAX_LINE_CHARS + 40
+        assert len(line) <= MAX_LOG_LINE_CHARS
         assert len(line.splitlines()) == 1
         assert line.isprintable() or "\t" in line or not line.isascii()
 
 
 def test_an_engine_cannot_fill_the_log_so_that_the_job_has_no_word() -> None:
     log = AttemptLog()
-    log.output(b"x\n" * (2 * MAX_LINES))
+    log.output(b"x\n" * (2 * MAX_LOG_LINES))
     log.add("the last word")
     assert log.lines[-1].endswith("the last word")
-    for _ in range(MAX_LINES):
+    for _ in range(MAX_LOG_LINES):
         log.add("and again")
-    assert len(log.lines) <= MAX_LINES + 1
+    assert len(log.lines) <= MAX_LOG_LINES + 1
     assert sum("log is full" in line for line in log.lines) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import JobSpec
-from radiarch_worker.rqjob import MAX_DATA_BYTES, PlanJob, RefusedJobError
+from radiarch_worker.rqjob import PlanJob, RefusedJobError
 from rq import Callback, Queue
 from rq.serializers import DefaultSerializer, JSONSerializer
 
@@ -123,8 +123,8 @@ def test_callbacks_of_a_good_job_are_not_called(shared: Bench, tmp_path: Path) -
         b'["radiarch_worker.job.run_plan", null, [{}], {"spec": {}}]',
         b'["radiarch_worker.job.run_plan", "instance", [{}], {}]',
         b'[["radiarch_worker.job.run_plan"], null, [{}], {}]',
-        zlib.compress(b" " * (MAX_DATA_BYTES + 1)),
-        b"x" * (MAX_DATA_BYTES + 1),
+        zlib.compress(b" " * (transport.MAX_JOB_BYTES + 1)),
+        b"x" * (transport.MAX_JOB_BYTES + 1),
     ],
     ids=lambda d: repr(d[:40]),
 )

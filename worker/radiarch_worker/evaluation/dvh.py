@@ -15,6 +15,24 @@ MIN_BINS = 1000
 """Bins from zero to the prescription, at least: a bin is at most 0.1 % of it."""
 
 
+MAX_POINTS = 300_000
+"""Of the curves of all structures together, about; see `coarser`."""
+
+
+def coarser(structures: int) -> int:
+    """How many times wider the bins are of structures that nobody has named, where there are hundreds of them.
+
+    Their curves travel, are stored in a database and drawn in a browser. Metrics do not depend on bins.
+
+    Examples
+    --------
+    >>> coarser(150), coarser(2000)
+    (1, 10)
+    """
+    wanted = structures * 1.2 * MIN_BINS / MAX_POINTS
+    return next((k for k in (1, 2, 5, 10, 20) if k >= wanted), 50)
+
+
 def bin_width_gy(prescription_gy: float) -> float:
     """The largest of 1, 2, 5 times a power of ten that gives `MIN_BINS` bins up to the prescription.
 

@@ -14,7 +14,7 @@ from radiarch_contract.workflows import Prescription
 
 from radiarch_worker.model import Dose, Patient, Structure
 
-from .dvh import bin_width_gy, curve, metrics
+from .dvh import bin_width_gy, coarser, curve, metrics
 from .goals import KNOWN_ENOUGH, Judged, judge
 from .result import Evaluation
 from .sampling import StructureDose, covers, sample
@@ -59,6 +59,8 @@ def evaluate(
     ct = patient.ct.grid
     covered = covers(dose.grid, patient.body, ct)
     width_gy = bin_width_gy(max(float(dose.dose_gy.max()), 1e-3) if prescription is None else prescription.dose_gy)
+    coarse_gy = round(width_gy * coarser(len(patient.structures)), 12)
+    named = {ref.roi_number for ref in structures.values()} | {patient.body.roi_number}
     judged_rois = {ref.roi_number for name in {Goal.parse(g).structure for g in goals} if (ref := structures.get(name))}
     judged_rois.add(patient.body.roi_number)
     kept: dict[int, StructureDose] = {}
@@ -69,13 +71,18 @@ def evaluate(
         batch = {n: patient.structures[n] for n in numbers}
         for number, samples in sample(batch, ct, dose, zero_outside=covered).items():
             if samples.volume_cc:
-                curves.append(curve(batch[number], samples, width_gy))
+                curves.append(curve(batch[number], samples, width_gy if number in named else coarse_gy))
             if samples.known_fraction >= KNOWN_ENOUGH:
                 found.append(metrics(batch[number], samples))
             else:
                 notes.append(_note(batch[number], samples))
             if number in judged_rois:
                 kept[number] = samples
+    if coarse_gy != width_gy and any(c.roi_number not in named for c in curves):
+        notes.append(
+            f"There are {len(curves)} structures: DVHs of those that prescription, objectives and goals do not name "
+            f"have points each {coarse_gy:g} Gy instead of each {width_gy:g} Gy."
+        )
     judged = Judged(kept, _body(patient, kept, dose, covered), prescription)
     return Evaluation(
         dvh=tuple(curves),

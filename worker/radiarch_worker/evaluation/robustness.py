@@ -28,8 +28,12 @@ class ScenarioEvaluation:
 def bands(scenarios: Sequence[ScenarioEvaluation]) -> tuple[DvhBand, ...]:
     """For each structure the least and the greatest volume at each dose; scenarios share their dose bins."""
     found = []
+    of_roi: dict[int, list[DvhCurve]] = {}
+    for scenario in scenarios:
+        for curve in scenario.evaluation.dvh:
+            of_roi.setdefault(curve.roi_number, []).append(curve)
     for first in scenarios[0].evaluation.dvh:
-        curves = [c for s in scenarios for c in s.evaluation.dvh if c.roi_number == first.roi_number]
+        curves = of_roi[first.roi_number]
         longest = max((c.dose_gy for c in curves), key=len)
         volumes = np.zeros((len(curves), len(longest)))
         for row, curve in zip(volumes, curves, strict=True):
@@ -58,10 +62,12 @@ def metric_bands(scenarios: Sequence[ScenarioEvaluation]) -> tuple[MetricBand, .
 
 
 def _metric_bands(scenarios: Sequence[ScenarioEvaluation]) -> Iterator[MetricBand]:
+    of_roi: dict[int, list[tuple[str, StructureMetrics]]] = {}
+    for scenario in scenarios:
+        for m in scenario.evaluation.metrics:
+            of_roi.setdefault(m.roi_number, []).append((scenario.name, m))
     for first in scenarios[0].evaluation.metrics:
-        everywhere: list[tuple[str, StructureMetrics]] = [
-            (s.name, m) for s in scenarios for m in s.evaluation.metrics if m.roi_number == first.roi_number
-        ]
+        everywhere = of_roi[first.roi_number]
         if len(everywhere) < len(scenarios):
             continue
         for metric, field in _METRICS.items():

@@ -6,7 +6,7 @@ from __future__ import annotations
 MAX_SLICES = 2_000
 MAX_ROWS_COLUMNS = 2_048
 MAX_VOXELS = 200_000_000  # 0.8 GB as float32; a whole-body CT of 512 x 512 x 700 has 184 million
-MAX_ROIS = 2_000
+MAX_ROIS = 4_000
 MAX_CONTOURS = 500_000
 MAX_POINTS = 20_000_000
 MAX_ROI_NAME = 256  # LO allows 64; some systems write more

@@ -148,7 +148,7 @@ class Adapter:
         if len(self._rounds) == len(tuned.rounds):
             weights = self._latest.weights
             dose = beamlet_dose(self._setup, self._beamlets, weights)
-            self._setup.job.reporter.preview(preview_dvh(self._setup.job.patient, dose))
+            self._setup.job.reporter.preview(preview_dvh(self._setup.job.patient, dose, self._setup.job.structures))
             self._setup.clock.reached("to_preview")
 
     @property

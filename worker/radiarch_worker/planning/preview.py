@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from radiarch_contract.job import DvhCurve
+from radiarch_contract.structures import StructureRef
 
 from radiarch_worker.model import Dose, Patient
 
 from .geometry import sample_mask
 
 _BINS = 150
+MAX_CURVES = 40
+"""More would not be told apart, nor fit into an attempt's status; the result has all."""
 
 
-def preview_dvh(patient: Patient, dose: Dose) -> tuple[DvhCurve, ...]:
-    """Cumulative DVHs by the dose grid's voxels, of structures that have at least one."""
-    curves = []
+def preview_dvh(patient: Patient, dose: Dose, named: Mapping[str, StructureRef]) -> tuple[DvhCurve, ...]:
+    """Cumulative DVHs by the dose grid's voxels, of structures that have at least one.
+
+    Parameters
+    ----------
+    named
+        Structures of the prescription, objectives and goals: they come first where there are more than `MAX_CURVES`.
+    """
+    curves: list[DvhCurve] = []
     edges = np.linspace(0.0, max(1.01 * float(dose.dose_gy.max()), 1e-6), _BINS)
-    for number, structure in sorted(patient.structures.items()):
+    for number in dict.fromkeys([*(ref.roi_number for ref in named.values()), *sorted(patient.structures)]):
+        structure = patient.structures.get(number)
+        if structure is None or len(curves) == MAX_CURVES:
+            continue
         values = dose.dose_gy[sample_mask(structure.mask, patient.ct.grid, dose.grid)]
         if not values.size:
             continue

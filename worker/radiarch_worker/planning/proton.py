@@ -278,7 +278,9 @@ def solve(
             on_iteration=tell,
             reach=reach(setup, beamlets),
         )
-        reporter.preview(preview_dvh(setup.job.patient, beamlet_dose(setup, beamlets, solution.weights)))
+        reporter.preview(
+            preview_dvh(setup.job.patient, beamlet_dose(setup, beamlets, solution.weights), setup.job.structures)
+        )
         setup.clock.reached("to_preview")
     reporter.log(
         f"objective {solution.objective:.4g} after {solution.iterations} iterations; "

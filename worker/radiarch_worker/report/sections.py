@@ -413,7 +413,10 @@ def dvhs(
     label = f"Dose, Gy (RBE {plan.dose.rbe:g})" if plan.dose.rbe != 1 else "Dose, Gy"
     mark = ("prescription" if prescribed else "highest dose", whole_gy)
     bands = plan.robustness.bands if plan.robustness is not None else ()
-    dvh_figure(flow.pages, curves, bands, by_number, mark, label, LEFT_MM, flow.y_mm, WIDTH_MM, 100)
+    shown = curves[: len(drawn)]
+    if len(shown) < len(curves):
+        flow.paragraphs([f"{len(shown)} of {len(curves)} curves are drawn; the RT Dose has all of them."])
+    dvh_figure(flow.pages, shown, bands, by_number, mark, label, LEFT_MM, flow.y_mm, WIDTH_MM, 100)
     flow.y_mm += 100
     metrics = {m.roi_number: m for m in evaluation.metrics}
     rows: list[list[str | Cell]] = []

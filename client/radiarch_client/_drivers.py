@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import secrets
 import ssl
 import time
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -20,6 +18,7 @@ import httpx
 from . import _errors
 from ._config import Settings
 from ._effects import Notify, Parallel, Request, Run, Sleep
+from ._files import whole_or_nothing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,18 +105,6 @@ def _built(client: httpx.Client | httpx.AsyncClient, request: Request) -> httpx.
     )
 
 
-@contextmanager
-def _whole_or_nothing(target: Path) -> Iterator[IO[bytes]]:
-    """A file that takes the target's place only when everything is written."""
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        with part.open("xb") as f:
-            yield f
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 class SyncDriver:
     """Carries out effects, blocking; may be used from several threads."""
 
@@ -174,7 +161,7 @@ class SyncDriver:
         response = self._http.send(_built(self._http, request), stream=True)
         try:
             if request.save_to is not None and response.status_code == httpx.codes.OK:
-                with _whole_or_nothing(request.save_to) as f:
+                with whole_or_nothing(request.save_to) as f:
                     for chunk in response.iter_bytes():
                         f.write(chunk)
             else:
@@ -250,7 +237,7 @@ class AsyncDriver:
         response = await self._http.send(_built(self._http, request), stream=True)
         try:
             if request.save_to is not None and response.status_code == httpx.codes.OK:
-                with _whole_or_nothing(request.save_to) as f:
+                with whole_or_nothing(request.save_to) as f:
                     async for chunk in response.aiter_bytes():
                         await anyio.to_thread.run_sync(f.write, chunk)
             else:

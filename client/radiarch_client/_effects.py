@@ -32,7 +32,7 @@ class Request:
     timeout_s: float | None = None
     """Wait for the answer; None: the client's own."""
     save_to: Path | None = None
-    """Write the body of a 200 there, whole or not at all."""
+    """Write the body of a 200 there, whole or not at all, and never over other content."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
+import shutil
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -12,8 +14,9 @@ from typing import Any
 from radiarch_contract.errors import ErrorCode, NotFoundError, RadiarchError, ServiceError
 from radiarch_contract.pictures import Plane
 
+from . import _files
 from ._answers import checked, fetch
-from ._effects import Flow, Notify, Request, Sleep, http
+from ._effects import Flow, Notify, Request, Sleep, http, run
 from ._operations import get_plan
 from ._rest import PLAIN, TRANSFER_TIMEOUT_S, api, query, segment
 from .models import Event, Job, LogChunk, Page, Plan
@@ -57,7 +60,13 @@ def get_picture(plan_id: str, plane: Plane | str) -> Flow[bytes]:
 def download_outputs(plan_id: str, folder: str | os.PathLike[str]) -> Flow[list[Path]]:
     """Write every result of a plan into a folder, named by kind: ``rtdose.dcm``, ``rtplan.dcm``.
 
-    Each file appears when it is whole; files of the same names are replaced.
+    The files appear when all of them are whole.
+
+    Raises
+    ------
+    ConflictError
+        The folder has files of these names with other content, such as another plan's: they stay as they are, and
+        nothing is written.
     """
     plan = yield from get_plan(plan_id)
     if not plan.outputs:
@@ -67,22 +76,28 @@ def download_outputs(plan_id: str, folder: str | os.PathLike[str]) -> Flow[list[
         )
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for output in plan.outputs:
-        name = re.sub(r"[^a-z0-9_-]", "_", output.kind.lower()) or "output"
-        path = target / f"{name}.dcm"
-        if path in written:
-            path = target / f"{name}-{len(written) + 1}.dcm"
-        request = Request(
-            "GET",
-            api("artifacts", segment(output.sop_instance_uid)),
-            headers=PLAIN,
-            timeout_s=TRANSFER_TIMEOUT_S,
-            save_to=path,
-        )
-        checked((yield from http(request)))
-        written.append(path)
-    return written
+    parts: dict[Path, Path] = {}
+    aside = target / f".{plan_id[:32]}.{secrets.token_hex(4)}.part"  # below it: on the same disk
+    aside.mkdir()
+    try:
+        for output in plan.outputs:
+            name = re.sub(r"[^a-z0-9_-]", "_", output.kind.lower()) or "output"
+            path = target / f"{name}.dcm"
+            if path in parts:
+                path = target / f"{name}-{len(parts) + 1}.dcm"
+            request = Request(
+                "GET",
+                api("artifacts", segment(output.sop_instance_uid)),
+                headers=PLAIN,
+                timeout_s=TRANSFER_TIMEOUT_S,
+                save_to=aside / path.name,
+            )
+            checked((yield from http(request)))
+            parts[path] = aside / path.name
+        yield from run(lambda: _files.put(parts))
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return list(parts)
 
 
 def poll_until_done(

@@ -112,7 +112,13 @@ def instance_file(orthanc_id: str) -> Flow[bytes]:
 
 
 def download(level: Level, orthanc_id: str, target: str | os.PathLike[str]) -> Flow[Path]:
-    """Write an instance as a DICOM file, anything larger as a zip; the file appears when it is whole."""
+    """Write an instance as a DICOM file, anything larger as a zip; the file appears when it is whole.
+
+    Raises
+    ------
+    ConflictError
+        There is a file of this name with other content already; it stays as it is.
+    """
     what = "file" if level == "Instance" else "archive"
     path = Path(target)
     request = Request(

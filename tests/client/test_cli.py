@@ -16,6 +16,7 @@ from radiarch_client import Radiarch
 from radiarch_client.cli._base import Exit
 from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
+from radiarch_contract.errors import ConflictError
 
 from tests.phantoms import PhantomStudy
 
@@ -237,6 +238,63 @@ def test_download(radiarch: Command, done: Plan, tmp_path: Path) -> None:
     files = radiarch("download", done.id, "--to", str(tmp_path / "x"), "--json").json["files"]
     assert [Path(f).name for f in files] == ["rtdose.dcm"]
     assert Path(files[0]).read_bytes()[128:132] == b"DICM"
+
+
+@pytest.fixture
+def another(client: Radiarch, served: Served, stored: Stored) -> Plan:
+    """A plan with other results than `done`."""
+    plan = client.create_plan(stored.rtstruct_uid, protocol="test-box", parameters={"seed": 2})
+    (image,) = client.orthanc.lookup(str(stored.study.images[0].SOPInstanceUID))
+    served.start(plan.id)
+    served.succeed(plan.id, scale=0.9, dose_orthanc_id=image.id)
+    return client.get_plan(plan.id)
+
+
+def test_a_download_replaces_no_other_plans_files(
+    radiarch: Command, done: Plan, another: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = str(tmp_path / "x")
+    before = Path(radiarch("download", done.id, "--to", folder, "--json").json["files"][0])
+    data = before.read_bytes()
+    refused = radiarch("download", another.id, "--to", folder, "--json")
+    assert (refused.code, refused.json["error"]["code"]) == (Exit.CONFLICT, "conflict")
+    assert str(before) in refused.json["error"]["message"]
+    assert before.read_bytes() == data
+    assert [p.name for p in (tmp_path / "x").iterdir()] == ["rtdose.dcm"]
+    assert radiarch("download", done.id, "--to", folder).code == Exit.OK  # the very same once more
+    monkeypatch.chdir(tmp_path)
+    for plan in (done, another):
+        assert radiarch("download", plan.id).code == Exit.OK
+        assert (tmp_path / f"radiarch-{plan.id[:8]}" / "rtdose.dcm").is_file()
+
+
+def test_no_command_replaces_other_content(
+    radiarch: Command, client: Radiarch, done: Plan, another: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("get_report", "get_picture"):
+        monkeypatch.setattr(type(client), name, lambda _, plan_id, *rest: f"{plan_id} {rest}".encode())
+    png, table, pdf, folder = (tmp_path / n for n in ("dvh.png", "dvh.csv", "report.pdf", "pictures"))
+    commands = {
+        ("dvh", "--png", str(png)): [png],
+        ("dvh", "--csv", str(table)): [table],
+        ("report", "-o", str(pdf)): [pdf],
+        ("pictures", "--to", str(folder)): [folder / f"{p}.png" for p in ("axial", "coronal", "sagittal")],
+    }
+    for (command, *options), files in commands.items():
+        assert radiarch(command, done.id, *options).code == Exit.OK
+        before = [f.read_bytes() for f in files]
+        assert radiarch(command, another.id, *options).code == Exit.CONFLICT, command
+        assert [f.read_bytes() for f in files] == before
+        assert radiarch(command, done.id, *options).code == Exit.OK
+    compared = tmp_path / "compare.png"
+    assert radiarch("compare", done.id, another.id, "--png", str(compared)).code == Exit.OK
+    assert radiarch("compare", another.id, done.id, "--png", str(compared)).code == Exit.CONFLICT
+    whole = tmp_path / "whole.zip"
+    whole.write_bytes(b"mine")
+    (study,) = client.orthanc.studies(StudyInstanceUID=done.study_instance_uid)
+    with pytest.raises(ConflictError):
+        client.orthanc.download("Study", study.id, whole)
+    assert whole.read_bytes() == b"mine"
 
 
 def test_protocols_of_the_server(radiarch: Command) -> None:

@@ -52,6 +52,18 @@ def test_a_folder_is_planned_and_nothing_stays(
     assert served.live_sessions() == []
 
 
+def test_a_folder_is_not_planned_where_its_results_could_not_be_written(
+    radiarch: Command, served: Served, case: Path
+) -> None:
+    Path("out").mkdir()
+    Path("out/report.pdf").write_bytes(b"of another plan")
+    result = radiarch("plan", "--folder", str(case), "--protocol", "test-box", "--to", "out")
+    assert result.code == Exit.CONFLICT
+    assert "out/report.pdf" in result.err
+    assert [p.name for p in Path("out").iterdir()] == ["report.pdf"]
+    assert served.live_sessions() == []
+
+
 def test_a_folder_is_planned_for_a_script(
     radiarch: Command,
     client: Radiarch,

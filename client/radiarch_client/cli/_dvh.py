@@ -12,6 +12,7 @@ import click
 from radiarch_contract.errors import ErrorCode, NotFoundError
 from rich.text import Text
 
+from radiarch_client._files import write
 from radiarch_client.models import Comparison, DvhCurve, GoalResult
 
 from . import _plot, _tables
@@ -49,8 +50,10 @@ def register(root: RadiarchGroup) -> None:
             _plot.to_png([(identifier[:8], curves)], png, bands=answer.bands)
             cli.say(f"wrote {png}")
         if table_file is not None:
-            with click.open_file(table_file, "w", encoding="utf-8") as f:
-                f.write(as_csv(curves))
+            if table_file == "-":
+                click.echo(as_csv(curves), nl=False)
+            else:
+                write({Path(table_file): as_csv(curves).encode()})
         if cli.as_json:
             cli.emit(answer.model_copy(update={"curves": curves}))
             return

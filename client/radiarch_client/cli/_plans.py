@@ -13,6 +13,7 @@ from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.pictures import Plane
 from radiarch_contract.states import PlanState
 
+from radiarch_client._files import write
 from radiarch_client.models import PlanSummary
 
 from . import _tables
@@ -195,7 +196,7 @@ def register(root: RadiarchGroup) -> None:
         help="Folder to write into; default radiarch-PLAN.",
     )
     def download(cli: Cli, plan: str, folder: Path | None) -> None:
-        """Write a plan's results (RTDOSE, RTPLAN, report) as DICOM files."""
+        """Write a plan's results (RTDOSE, RTPLAN, report) as DICOM files; other plans' files are not replaced."""
         identifier = plan_id(cli, plan)
         written = cli.plans.download_outputs(identifier, folder or Path(f"radiarch-{identifier[:8]}"))
         if cli.as_json:
@@ -230,8 +231,7 @@ def register(root: RadiarchGroup) -> None:
 
 
 def _written(cli: Cli, files: Mapping[Path, bytes]) -> None:
-    for path, data in files.items():
-        path.write_bytes(data)
+    write(files)
     if cli.as_json:
         cli.emit({"files": [str(p) for p in files]})
     else:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
 
+from radiarch_client._files import write
 from radiarch_client.models import DvhBand, DvhCurve
 
 from ._base import clean
@@ -129,4 +131,6 @@ def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path, *, bands
         axes.grid(alpha=0.3)
         axes.set_title("Cumulative DVH. Research use only, unapproved", fontsize=9)
         axes.legend(fontsize=8, loc="upper right")
-        figure.savefig(path, format="png")
+        drawn = io.BytesIO()
+        figure.savefig(drawn, format="png")
+    write({path: drawn.getvalue()})

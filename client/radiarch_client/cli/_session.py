@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import click
-from radiarch_contract.errors import ErrorCode, NotFoundError, ServiceError
+from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, ServiceError
 from radiarch_contract.states import OutputKind
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
 from radiarch_client import Session
+from radiarch_client._files import require_free, write
 from radiarch_client.models import Kept, Plan, SessionInfo
 
 from . import _tables
@@ -21,12 +22,15 @@ from ._base import SESSION_VARIABLE, Cli, Exit, RadiarchGroup, count, jsonable, 
 from ._complete import plan_id
 from ._watch import wait
 
+_REPORT = "report.pdf"
 _LEASE_S = 900.0
 """How long the session of a folder goes on when nobody hears of the command any more."""
 
 
 def plan_folder(cli: Cli, folder: Path, request: dict[str, Any], *, to: Path | None, keep: str | None) -> int:
     """Plan a folder's RTSTRUCT in a session of its own, which ends with this command, whatever happens."""
+    if to is not None:
+        require_free(to / name for name in (*(f"{kind.value}.dcm" for kind in OutputKind), _REPORT))
     with cli.client.session(label="radiarch plan --folder") as session:
         _upload(cli, session, folder)
         made = session.create_plan(session.structure_set(), **request)
@@ -34,7 +38,12 @@ def plan_folder(cli: Cli, folder: Path, request: dict[str, Any], *, to: Path | N
         files: list[Path] = []
         kept: Kept | None = None
         if ended.succeeded:
-            files = _write(session, ended, to or Path(f"radiarch-{ended.id[:8]}"))
+            own = Path(f"radiarch-{ended.id[:8]}")
+            try:
+                files = _write(session, ended, to or own)
+            except ConflictError as e:  # somebody else's since; what was planned must not be lost with the session
+                cli.say(f"{e}. They are written to {own}.")
+                files = _write(session, ended, own)
             if keep is not None:
                 kept = session.keep([ended.id], inputs=keep == "all")
     if cli.as_json:
@@ -178,11 +187,12 @@ def _write(session: Session, plan: Plan, folder: Path) -> list[Path]:
     """The results as DICOM, and the report as a PDF that any program opens."""
     files = session.download_outputs(plan.id, folder)
     if any(o.kind == OutputKind.REPORT for o in plan.outputs):
-        report = folder / "report.pdf"
+        report = folder / _REPORT
         try:
-            report.write_bytes(session.get_report(plan.id))
+            data = session.get_report(plan.id)
         except NotFoundError:  # a plan without a report is whole; its notes say why
             return files
+        write({report: data})
         files.append(report)
     return files
 

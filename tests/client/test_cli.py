@@ -269,7 +269,13 @@ def test_a_download_replaces_no_other_plans_files(
 
 
 def test_no_command_replaces_other_content(
-    radiarch: Command, client: Radiarch, done: Plan, another: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    radiarch: Command,
+    client: Radiarch,
+    stored: Stored,
+    done: Plan,
+    another: Plan,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name in ("get_report", "get_picture"):
         monkeypatch.setattr(type(client), name, lambda _, plan_id, *rest: f"{plan_id} {rest}".encode())
@@ -291,7 +297,7 @@ def test_no_command_replaces_other_content(
     assert radiarch("compare", another.id, done.id, "--png", str(compared)).code == Exit.CONFLICT
     whole = tmp_path / "whole.zip"
     whole.write_bytes(b"mine")
-    (study,) = client.orthanc.studies(StudyInstanceUID=done.study_instance_uid)
+    (study,) = client.orthanc.studies(StudyInstanceUID=stored.study_uid)
     with pytest.raises(ConflictError):
         client.orthanc.download("Study", study.id, whole)
     assert whole.read_bytes() == b"mine"

@@ -462,3 +462,26 @@ def _image_references(rtstruct: Dataset) -> list[Dataset]:
         for contour in roi.ContourSequence:
             items += contour.ContourImageSequence
     return items
+
+
+def observed(
+    study: PhantomStudy,
+    name: str,
+    *,
+    interpreted_type: str | None = None,
+    properties: Mapping[str, object] | None = None,
+) -> PhantomStudy:
+    """A ROI of another type, or with physical properties by DICOM's term."""
+    bad = study.copy()
+    number = roi_number(bad, name)
+    item = next(o for o in bad.rtstruct.RTROIObservationsSequence if o.ReferencedROINumber == number)
+    if interpreted_type is not None:
+        item.RTROIInterpretedType = interpreted_type
+    if properties:
+        item.ROIPhysicalPropertiesSequence = []
+    for term, value in (properties or {}).items():
+        entry = Dataset()
+        entry.ROIPhysicalProperty = term
+        entry.ROIPhysicalPropertyValue = value
+        item.ROIPhysicalPropertiesSequence.append(entry)
+    return bad

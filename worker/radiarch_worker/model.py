@@ -91,6 +91,7 @@ class CtVolume:
     hu : (Z, Y, X) float32, rescaled, padding replaced by air
     sop_instance_uids : one a slice, in the order of Z
     scanners : different ones among the images, in the order of their slices; one, as a rule
+    has_metals : whether some voxels have the numbers of `engines.mcsquare.metals`, which no CT has
     """
 
     hu: FloatVolume
@@ -102,6 +103,7 @@ class CtVolume:
     patient_position: PatientPosition
     study: PatientStudy
     scanners: tuple[Scanner, ...] = ()
+    has_metals: bool = False
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def test_a_bolus_belongs_to_the_body_where_that_is_asked_for() -> None:
     assert (ct.hu[sample_mask(bolus, GRID, ct.grid)] == 50).all()
 
 
-@pytest.mark.parametrize("wrong", [{"hu": 30_000}, {"density_g_cm3": 24}])
+@pytest.mark.parametrize("wrong", [{"hu": 30_000}, {"hu": 2950}, {"density_g_cm3": 1e-4}])
 def test_what_the_calibration_does_not_reach_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         overridden(in_water(), {"structure": "Slab", **wrong})

@@ -8,7 +8,8 @@ BOLUS = "BOLUS"
 DEVICES = frozenset({"SUPPORT", "FIXATION", "DEVICE"})
 """RT ROI Interpreted Types of what lies outside of the patient: a couch, a mask."""
 DENSITY_TERMS = {
-    "REL_STOP_PWR_RATIO": "relative stopping power",
+    "REL_STOP_RATIO": "relative stopping power",
+    "REL_STOP_PWR_RATIO": "relative stopping power",  # no term of the standard; some write it out
     "REL_MASS_DENSITY": "relative mass density",
     "REL_ELEC_DENSITY": "relative electron density",
 }

@@ -207,7 +207,7 @@ def _properties(observations: Sequence[Reader], title: str) -> dict[str, float]:
     for observation in observations:
         for item in _children(observation, "ROIPhysicalPropertiesSequence"):
             reader = Reader(item.dataset, title, item.code)
-            term = reader.text("ROIPhysicalProperty").upper()[:16]
+            term = reader.text("ROIPhysicalProperty").upper()[:32]
             if not term or reader.value("ROIPhysicalPropertyValue") is None:
                 continue
             (value,) = reader.floats("ROIPhysicalPropertyValue", 1)

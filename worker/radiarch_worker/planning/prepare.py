@@ -6,12 +6,19 @@ from collections.abc import Mapping
 
 from radiarch_contract.derived import leaves
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import DensityOverride, Prescription, WorkflowParameters
+from radiarch_contract.workflows import (
+    DensityOverride,
+    Prescription,
+    ProtonParameters,
+    RecalculationParameters,
+    WorkflowParameters,
+)
 
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.model import Patient
 
 from .derived import add_derived
+from .materials import states_material
 from .overrides import override_densities
 
 
@@ -24,12 +31,16 @@ def prepare(
     ------
     InvalidRequestError
         A derived structure's definition or an override that cannot be used.
+    InputRefusedError
+        What the structure set says of a ROI's material cannot be used.
     """
     made = add_derived(patient, structures, parameters.derived)
-    overrides: tuple[DensityOverride, ...] = getattr(parameters, "overrides", ())
-    if not overrides:
+    if not isinstance(parameters, (ProtonParameters, RecalculationParameters)):
+        return made.patient, made.structures  # no dose is computed
+    if not parameters.overrides and not states_material(patient):
         return made.patient, made.structures
-    calibration = mcsquare.calibration_for(str(getattr(parameters, "ct_calibration", "")), patient.ct)
+    calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
+    overrides = parameters.overrides
     return override_densities(made.patient, made.structures, overrides, calibration), made.structures
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,12 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from radiarch_worker.machines.calibration import AUTO, LEAST_HU, CalibrationTables, Confirmation, MaterialRef, confirmed
-from radiarch_worker.machines.composition import Composition
+from radiarch_worker.machines.composition import WATER, Composition
 from radiarch_worker.machines.library import CalibrationLibrary, calibrations
 from radiarch_worker.model import CtVolume, FloatVolume
 
 from .installation import file_sha256, find_installation
 from .materials import Made, make_materials, shipped_materials
+from .metals import HU_BY_DENSITY, MAX_G_CM3, METAL_HU, METALS, metal_hu
 
 _RSP_LEAST_HU = -1100.0
 
@@ -35,6 +37,7 @@ class Calibration:
     made : materials that the engine does not ship
     files : SHA-256 of the files that it comes from, by name
     rsp_hu, rsp : stopping power relative to water at 100 MeV for each HU, for placing spots
+    electrons : electron density relative to water for each of ``rsp_hu``
     notes : what a result that was made with it has to say of it
     """
 
@@ -45,6 +48,7 @@ class Calibration:
     files: Mapping[str, str]
     rsp_hu: FloatArray
     rsp: npt.NDArray[np.float32]
+    electrons: npt.NDArray[np.float32]
     confirmation: Confirmation | None = None
     notes: tuple[str, ...] = ()
 
@@ -54,8 +58,9 @@ class Calibration:
 
     @property
     def hu_max(self) -> float:
-        """Where the density's table ends."""
-        return float(self.density[-1, 0])
+        """Where the density's table ends, but for metals."""
+        hu = self.density[:, 0]
+        return float(hu[hu < METAL_HU][-1])
 
     @functools.cached_property
     def density_text(self) -> str:
@@ -97,6 +102,42 @@ class Calibration:
         rising = np.maximum.accumulate(self.density[:, 1])
         return float(np.interp(density_g_cm3, rising, self.density[:, 0]))
 
+    def hu_of_stopping_power(self, rsp: float) -> float:
+        """The CT number that counts as a relative stopping power, to 1 HU; that of the table's end beyond it."""
+        return self._least_hu(self.rsp, rsp)
+
+    def hu_of_electron_density(self, relative: float) -> float:
+        """The CT number that counts as an electron density relative to water, to 1 HU; the table's end beyond it."""
+        return self._least_hu(self.electrons, relative)
+
+    def _least_hu(self, values: npt.NDArray[np.float32], wanted: float) -> float:
+        at = int(np.searchsorted(np.maximum.accumulate(values), np.float32(wanted)))
+        return float(self.rsp_hu[min(at, len(values) - 1)])
+
+    def with_metals(self) -> Calibration:
+        """One that goes on to the densities of metals, at numbers that no CT has (`metals`)."""
+        if self.density[-1, 0] >= METAL_HU:
+            return self
+        shipped = shipped_materials()
+        densest = float(self.density[:, 1].max())
+        rows = [(metal_hu(densest), densest), (metal_hu(MAX_G_CM3), MAX_G_CM3)]
+        metals = [(max(start, densest), shipped[name]) for start, name in METALS]
+        # Of those that begin below what the calibration has itself, the last one counts.
+        used = [m for m, after in itertools.zip_longest(metals, metals[1:]) if after is None or after[0] > m[0]]
+        hu = np.arange(self.rsp_hu[-1] + 1, metal_hu(MAX_G_CM3) + 1)
+        g_cm3 = np.maximum((hu - METAL_HU) / HU_BY_DENSITY, densest)
+        which = np.clip(np.searchsorted([start for start, _ in used], g_cm3, side="left") - 1, 0, None)
+        stopping = np.array([m.stopping_ratio for _, m in used])[which]
+        electrons = np.array([m.electron_ratio for _, m in used])[which]
+        return replace(
+            self,
+            density=np.vstack([self.density, rows]),
+            materials=(*self.materials, *((metal_hu(start), m.label) for start, m in used)),
+            rsp_hu=np.concatenate([self.rsp_hu, hu]),
+            rsp=np.concatenate([self.rsp, (g_cm3 * stopping).astype(np.float32)]),
+            electrons=np.concatenate([self.electrons, (g_cm3 * electrons).astype(np.float32)]),
+        )
+
     def denser(self, percent: float) -> Calibration:
         """One in which everything stops protons more by ``percent``.
 
@@ -128,6 +169,11 @@ def calibration_for(name: str, ct: CtVolume) -> Calibration:
     InvalidRequestError, InputRefusedError
         As `CalibrationLibrary.named` and `CalibrationLibrary.of_scanners`.
     """
+    calibration = _chosen_for(name, ct)
+    return calibration.with_metals() if ct.has_metals else calibration
+
+
+def _chosen_for(name: str, ct: CtVolume) -> Calibration:
     if name == AUTO:
         return _noted(*library().of_scanners(ct.scanners))
     calibration = load_calibration(name)
@@ -176,6 +222,11 @@ def _compiled(tables: CalibrationTables) -> Calibration:
             return float(reference.mass_stopping_ratio())
         return shipped[reference].stopping_ratio
 
+    def electrons(reference: MaterialRef) -> float:
+        if isinstance(reference, Composition):
+            return reference.electrons_per_g / WATER.electrons_per_g
+        return shipped[reference].electron_ratio
+
     density = np.array(tables.density, dtype=np.float64)
     if density[0, 0] > LEAST_HU:  # CT numbers below air's are air
         density = np.vstack([[LEAST_HU, density[0, 1]], density])
@@ -183,8 +234,9 @@ def _compiled(tables: CalibrationTables) -> Calibration:
     starts = np.array([start for start, _ in tables.materials])
     # At the very start of a material the engine still takes the one before (tested).
     which = np.clip(np.searchsorted(starts, hu, side="left") - 1, 0, None)
-    ratios = np.array([ratio(r) for r in references])
-    rsp = np.interp(hu, density[:, 0], density[:, 1]) * ratios[which]
+    g_cm3 = np.interp(hu, density[:, 0], density[:, 1])
+    rsp = g_cm3 * np.array([ratio(r) for r in references])[which]
+    relative_electrons = g_cm3 * np.array([electrons(r) for r in references])[which]
     return Calibration(
         name=tables.name,
         density=density,
@@ -193,6 +245,7 @@ def _compiled(tables: CalibrationTables) -> Calibration:
         files=tables.sha256,
         rsp_hu=hu,
         rsp=rsp.astype(np.float32),
+        electrons=relative_electrons.astype(np.float32),
         confirmation=tables.confirmation,
     )
 

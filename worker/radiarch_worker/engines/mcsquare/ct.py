@@ -11,6 +11,7 @@ from radiarch_worker.model import CtVolume, FloatVolume, Grid, Structure
 from radiarch_worker.position import PatientPosition
 
 from .calibration import Calibration
+from .metals import METAL_HU
 
 AIR_HU = -1000.0
 _MARGIN_MM = 10.0
@@ -60,6 +61,10 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
             code=ErrorCode.NO_BODY,
         )
     inside = ct.hu[body.mask]
+    if ct.has_metals:
+        inside = inside[inside < METAL_HU]
+    if not inside.size:
+        inside = np.array([AIR_HU], dtype=np.float32)
     low, high = float(inside.min()), float(inside.max())
     if not (np.isfinite(low) and np.isfinite(high)) or low < calibration.hu_min or high > HU_ABSURD:
         raise InputRefusedError(
@@ -92,10 +97,17 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
     shape = (stop[2] - start[2], stop[1] - start[1], stop[0] - start[0])
     hu = np.full(shape, AIR_HU, dtype=np.float32)
     source, target = _overlap(start, stop, ct.grid.shape)
-    hu[target] = np.where(body.mask[source], np.clip(ct.hu[source], AIR_HU, calibration.hu_max), AIR_HU)
+    hu[target] = np.where(body.mask[source], _reached(ct, source, calibration), AIR_HU)
     origin = tuple(o + s * d for o, s, d in zip(ct.grid.origin_mm, start, ct.grid.spacing_mm, strict=True))
     grid = Grid((origin[0], origin[1], origin[2]), ct.grid.spacing_mm, shape)
     return EngineCt(hu, grid, ct.patient_position, tuple(notes))
+
+
+def _reached(ct: CtVolume, source: tuple[slice, ...], calibration: Calibration) -> FloatVolume:
+    """HU within the calibration; metals are in it where the CT has some."""
+    hu = ct.hu[source]
+    reached: FloatVolume = np.clip(hu, np.float32(AIR_HU), np.float32(calibration.hu_max))
+    return np.where(hu >= METAL_HU, hu, reached) if ct.has_metals else reached
 
 
 def _index_range(grid: Grid, body: Structure, cover: Grid | None) -> tuple[list[int], list[int]]:

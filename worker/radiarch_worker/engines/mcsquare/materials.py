@@ -42,11 +42,13 @@ class Shipped:
     Attributes
     ----------
     stopping_ratio : stopping power for each g/cm², relative to the engine's water, at 100 MeV
+    electron_ratio : electrons in a gram, relative to the engine's water
     """
 
     label: int
     name: str
     stopping_ratio: float
+    electron_ratio: float
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,25 @@ def shipped_materials() -> Mapping[str, Shipped]:
     folder = find_installation().materials
     energy_mev, water = water_stopping()
     at = float(np.interp(RSP_MEV, energy_mev, water))
+    electrons = _electrons_per_g(folder / "Water")
     found = {}
     for line in (folder / LIST_FILE).read_text().splitlines():
         words = line.split()
         if len(words) > 1 and words[0].isdigit():
             mev, stopping = _stopping(folder / words[1])
-            found[words[1]] = Shipped(int(words[0]), words[1], float(np.interp(RSP_MEV, mev, stopping)) / at)
+            found[words[1]] = Shipped(
+                int(words[0]),
+                words[1],
+                float(np.interp(RSP_MEV, mev, stopping)) / at,
+                _electrons_per_g(folder / words[1]) / electrons,
+            )
     return found
+
+
+def _electrons_per_g(folder: Path) -> float:
+    words = (line.split() for line in (folder / PROPERTIES_FILE).read_text().splitlines())
+    value = {w[0]: float(w[1]) for w in words if len(w) > 1 and w[0] in ("Density", "Electron_Density")}
+    return value["Electron_Density"] / value["Density"]
 
 
 @functools.cache

@@ -27,6 +27,7 @@ from .dicom import Made
 from .dicom.enum import DoseSummationTypeValues
 from .evaluation import Compared, Evaluation, ReadDose
 from .evaluation.rtdose import SummationType
+from .extras import attempted
 from .model import Dose, FloatVolume, Grid, Machine, Patient, PlanResult
 
 Timed = Callable[[str], AbstractContextManager[None]]
@@ -49,6 +50,11 @@ class _Check:
         return evaluation.evaluate(
             self.subject, Dose(dose_gy, grid, rbe), self.spec.prescription, self.spec.goals, self.structures
         )
+
+    def optional(self, kind: OutputKind, write: Callable[[], Dataset], notes: list[str]) -> Datasets:
+        """A result that the check can do without, or a note."""
+        written = attempted(kind.replace("_", " "), write, self.here.link.log, notes)
+        return {} if written is None else {kind: written}
 
     def read_dose(self, kind: str, what: str) -> ReadDose:
         """A dose among the inputs, in the CT's frame of reference."""
@@ -141,16 +147,21 @@ def _evaluate(job: _Check, parameters: EvaluationParameters) -> tuple[JobResult,
         notes += reference.notes
         comparison = _comparison(compared, reference, of_reference)
         with job.timed("write"):
-            datasets[OutputKind.DOSE_DIFFERENCE] = dicom.write_dose_difference(
-                spec,
-                job.subject,
-                Made(provenance, tuple(notes), ("difference of two stored doses",)),
-                compared.difference_gy,
-                compared.grid,
-                dose=dose.description,
-                reference_dose=reference.description,
-                summation=_written(dose.summation),
-                rtplan=dose.referenced_plans[0] if dose.referenced_plans else None,
+            made = Made(provenance, tuple(notes), ("difference of two stored doses",))
+            datasets |= job.optional(
+                OutputKind.DOSE_DIFFERENCE,
+                lambda: dicom.write_dose_difference(
+                    spec,
+                    job.subject,
+                    made,
+                    compared.difference_gy,
+                    compared.grid,
+                    dose=dose.description,
+                    reference_dose=reference.description,
+                    summation=_written(dose.summation),
+                    rtplan=dose.referenced_plans[0] if dose.referenced_plans else None,
+                ),
+                notes,
             )
     # nothing was computed: a dose without a plan, for the report
     shown = PlanResult(
@@ -283,23 +294,29 @@ def _recalculate(job: _Check, parameters: RecalculationParameters) -> tuple[JobR
         datasets[OutputKind.RTDOSE] = dicom.write_rtdose(
             spec, job.subject, made, judged, rtplan_sop_instance_uid=plan.sop_instance_uid
         )
-        if made.let is not None:
-            datasets[OutputKind.LET] = dicom.write_let(spec, job.subject, Made.of(made), made.let)
+        if (let := made.let) is not None:
+            datasets |= job.optional(
+                OutputKind.LET, lambda: dicom.write_let(spec, job.subject, Made.of(made), let), notes
+            )
     if reference is not None:
         link.progress(0.2, "gamma")
         with job.timed("compare"):
             compared, of_reference = job.compare(made.dose.dose_gy, made.dose.grid, reference, parameters.gamma)
         comparison = _comparison(compared, reference, of_reference, scale=computed.scale, source=computed.source)
-        datasets[OutputKind.DOSE_DIFFERENCE] = dicom.write_dose_difference(
-            spec,
-            job.subject,
-            Made.of(made),
-            compared.difference_gy,
-            compared.grid,
-            dose=description,
-            reference_dose=reference.description,
-            summation=DoseSummationTypeValues.PLAN,
-            rtplan=(plan.sop_class_uid, plan.sop_instance_uid),
+        datasets |= job.optional(
+            OutputKind.DOSE_DIFFERENCE,
+            lambda: dicom.write_dose_difference(
+                spec,
+                job.subject,
+                Made.of(made),
+                compared.difference_gy,
+                compared.grid,
+                dose=description,
+                reference_dose=reference.description,
+                summation=DoseSummationTypeValues.PLAN,
+                rtplan=(plan.sop_class_uid, plan.sop_instance_uid),
+            ),
+            notes,
         )
     notes += _report(job, made, judged, comparison, datasets, (OutputKind.RTDOSE,))
     result = JobResult(

@@ -7,11 +7,11 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
@@ -27,10 +27,13 @@ from radiarch_contract.workflows import get_workflow, parse_parameters
 from . import context, pacs
 from .context import JobContext
 from .engines.arraycache import ArrayCache
+from .extras import attempted
 from .model import IonBeam, Patient, PlanResult
 
 if TYPE_CHECKING:
     from .evaluation import Evaluation
+
+T = TypeVar("T")
 
 _FULL_BYTES = 32 << 20
 """An engine writes more than this at once."""
@@ -81,10 +84,10 @@ class _Run:
     notes: list[str] = field(default_factory=list)
 
     def result(self) -> JobResult:
-        started_at = datetime.now(UTC)
+        started_at, began = datetime.now(UTC), time.monotonic()
         result = self._result()
         ended_at = datetime.now(UTC)
-        timings_s = {**result.timings_s, **self.timings_s, "total": (ended_at - started_at).total_seconds()}
+        timings_s = {**result.timings_s, **self.timings_s, "total": time.monotonic() - began}
         job_mb, engine_mb = _peak_mb()
         self.here.link.log(f"peak memory: job {job_mb:.0f} MB, largest of its engine processes {engine_mb:.0f} MB")
         return result.model_copy(
@@ -172,8 +175,10 @@ class _Run:
                 rtplan = dicom.write_rtplan(spec, subject, plan)
                 rtdose = dicom.write_rtdose(spec, subject, plan, judged)
                 results: dict[OutputKind, Dataset] = {OutputKind.RTPLAN: rtplan, OutputKind.RTDOSE: rtdose}
-                if plan.let is not None:
-                    results[OutputKind.LET] = dicom.write_let(spec, subject, dicom.Made.of(plan), plan.let)
+                if (let := plan.let) is not None:
+                    made = dicom.Made.of(plan)
+                    written = self._attempted("LET map", lambda: dicom.write_let(spec, subject, made, let))
+                    results |= {} if written is None else {OutputKind.LET: written}
             with self._timed("report"):
                 pictures = self._report(subject, plan, judged, results)
             link.progress(0.7)
@@ -208,34 +213,36 @@ class _Run:
         """Add the report to the results; its pictures. What cannot be drawn is told, and never costs the plan."""
         from . import dicom, report
 
-        try:
+        def draw() -> report.Report:
             drawn = report.draw(self.spec, subject, plan, judged)
             results[OutputKind.REPORT] = dicom.write_report(self.spec, subject, plan, drawn.pdf)
-        except Exception as e:
-            self._log_traceback()
-            self.notes.append(
-                f"The plan has no report: it could not be drawn ({type(e).__name__}, see the job's log). "
-                "Plan and dose are complete."
-            )
+            return drawn
+
+        drawn = self._attempted("report", draw)
+        if drawn is None:
             return {}
         self.notes += drawn.notes
         return drawn.pictures
 
+    def _attempted(self, what: str, make: Callable[[], T]) -> T | None:
+        return attempted(what, make, self.here.link.log, self.notes)
+
     def _store(self, orthanc: pacs.Orthanc, datasets: Mapping[OutputKind, Dataset]) -> tuple[Output, ...]:
         """Store all of them, in this order; where that ends before the last one, the plugin tidies up."""
-        required = {k: d for k, d in datasets.items() if k is not OutputKind.REPORT}
+        extras = get_workflow(self.spec.workflow_id).optional_outputs
+        required = {k: d for k, d in datasets.items() if k not in extras}
         outputs = tuple(pacs.store(orthanc, kind, dataset) for kind, dataset in required.items())
-        if OutputKind.REPORT in datasets:
-            outputs += self._store_report(orthanc, datasets[OutputKind.REPORT])
+        for kind in (k for k in datasets if k in extras):
+            outputs += self._store_extra(orthanc, kind, datasets[kind])
         return outputs
 
-    def _store_report(self, orthanc: pacs.Orthanc, dataset: Dataset) -> tuple[Output, ...]:
+    def _store_extra(self, orthanc: pacs.Orthanc, kind: OutputKind, dataset: Dataset) -> tuple[Output, ...]:
         try:
-            return (pacs.store(orthanc, OutputKind.REPORT, dataset),)
+            return (pacs.store(orthanc, kind, dataset),)
         except RadiarchError as e:
             if e.code is not ErrorCode.STORE_FAILED:
                 raise
-            self.notes.append(f"There is no report: {e.info.message}. Everything else is complete.")
+            self.notes.append(f"There is no {kind.replace('_', ' ')}: {e.info.message}. Everything else is complete.")
             return ()
 
     def _store_pictures(

@@ -6,6 +6,7 @@ import errno
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,7 +20,7 @@ from radiarch_contract.pictures import Plane
 from radiarch_contract.states import OutputKind
 from radiarch_worker import context, dicom, evaluation, job, pacs, patient, planning, report
 from radiarch_worker.link import JobLink, WorkerLink
-from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
+from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Let, Machine, PlanResult
 from radiarch_worker.settings import Settings
 
 from .conftest import make_spec
@@ -243,4 +244,46 @@ def test_a_report_that_is_refused_costs_a_note_and_not_the_plan(
     result, _ = run()
     assert result.error is None
     assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
+    assert any("a filter refused it" in note for note in result.notes)
+
+
+def plan_with_let(monkeypatch: pytest.MonkeyPatch) -> None:
+    let = Let(np.ones((1, 1, 1), np.float32), Grid((0, 0, 0), (1, 1, 1), (1, 1, 1)), 0.01, 1.0)
+    made = replace(planning.plan(), let=let)  # type: ignore[call-arg]
+    monkeypatch.setattr(planning, "plan", lambda *a: made)
+
+
+@pytest.mark.parametrize("error", [EngineError("tiny values", remedy="y"), KeyError("x"), MemoryError()])
+def test_a_let_map_that_cannot_be_written_costs_a_note_and_not_the_plan(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    plan_with_let(monkeypatch)
+    monkeypatch.setattr(dicom, "write_let", raising(error))
+    result, worker = run()
+    assert result.error is None
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
+    assert any("no LET map" in note for note in result.notes)
+    assert "Traceback" in worker.log
+
+
+@pytest.mark.parametrize("kind", [OutputKind.REPORT, OutputKind.LET])
+def test_an_extra_that_is_refused_costs_a_note_and_not_the_plan(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: OutputKind
+) -> None:
+    def store(orthanc: object, of: OutputKind, dataset: Dataset) -> Output:
+        if of is kind:
+            raise RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED)
+        return stored(orthanc, of, dataset)
+
+    plan_with_let(monkeypatch)
+    monkeypatch.setattr(dicom, "write_let", lambda *a: Dataset())
+    monkeypatch.setattr(pacs, "store", store)
+    result, _ = run()
+    assert result.error is None
+    assert {o.kind for o in result.outputs} == {
+        OutputKind.RTPLAN,
+        OutputKind.RTDOSE,
+        OutputKind.REPORT,
+        OutputKind.LET,
+    } - {kind}
     assert any("a filter refused it" in note for note in result.notes)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare.let import DOSE_FLOOR
+from radiarch_worker.extras import attempted
 from radiarch_worker.model import BoolVolume, Grid, Let
 
 SHARE = 0.5
@@ -20,14 +21,17 @@ LEAST_PRIMARIES = 8_000
 
 @dataclass(frozen=True)
 class ScoredLet:
-    """LET and where it comes from."""
+    """LET and where it comes from; ``let`` is None where it could not be scored, which ``failure`` explains."""
 
-    let: Let
+    let: Let | None
     provenance: Mapping[str, Any]
     engine_s: float
+    failure: str = ""
 
     @property
     def note(self) -> str:
+        if self.let is None:
+            return self.failure
         return (
             f"Dose-averaged LET of the protons, in water, stands beside the dose as a Parametric Map "
             f"({self.let.uncertainty_percent:.1f} % uncertain; not told below {100 * self.let.dose_floor:g} % of the "
@@ -44,9 +48,20 @@ def score_let(
     run: mcsquare.RunSettings,
     dose_primaries: int,
 ) -> ScoredLet:
-    """Dose-averaged LET on the dose's grid, with about half as many protons as the dose took."""
+    """Dose-averaged LET on the dose's grid, with about half as many protons as the dose took.
+
+    It never raises: a plan is not lost for its LET.
+    """
     primaries = max(LEAST_PRIMARIES, int(SHARE * dose_primaries))
-    found = mcsquare.compute_let(ct, plan, weights_mu, grid, target, run, primaries=primaries)
+    notes: list[str] = []
+    found = attempted(
+        "LET map",
+        lambda: mcsquare.compute_let(ct, plan, weights_mu, grid, target, run, primaries=primaries),
+        run.reporter.log,
+        notes,
+    )
+    if found is None:
+        return ScoredLet(None, {}, 0.0, notes[0])
     provenance = {
         "let": {
             "quantity": "dose-averaged LET of primary and secondary protons, in water of unit density",

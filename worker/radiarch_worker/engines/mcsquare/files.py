@@ -154,12 +154,22 @@ def read_dose(folder: Path, scoring: Grid, turn: Turn, *, may_be_zero: bool = Fa
     return dose
 
 
+LET_ROUNDING_KEV_UM = 0.05
+"""Less negative than this is rounding: a tenth of the least LET that a therapeutic proton has in water (0.4 keV/um)."""
+
+
 def read_let(folder: Path, scoring: Grid, turn: Turn) -> npt.NDArray[np.float32]:
-    """``LET.mhd`` of one run: dose-averaged over all protons, keV/um; 0 where none was scored. As `read_dose`."""
-    return _read_volume(folder, "LET", scoring, turn)
+    """``LET.mhd`` of one run: dose-averaged over all protons, keV/um; 0 where none was scored. As `read_dose`.
+
+    The engine scores a difference of energies over a step. In air, where a step loses next to nothing, rounding leaves
+    tiny negative values: they are 0.
+    """
+    return _read_volume(folder, "LET", scoring, turn, rounding=LET_ROUNDING_KEV_UM)
 
 
-def _read_volume(folder: Path, name: str, scoring: Grid, turn: Turn) -> npt.NDArray[np.float32]:
+def _read_volume(
+    folder: Path, name: str, scoring: Grid, turn: Turn, *, rounding: float = 0.0
+) -> npt.NDArray[np.float32]:
     header = _read_header(folder / f"{name}.mhd")
     turned = turn.grid(scoring)
     nz, ny, nx = turned.shape
@@ -171,9 +181,9 @@ def _read_volume(folder: Path, name: str, scoring: Grid, turn: Turn) -> npt.NDAr
     if not raw.is_file() or raw.stat().st_size != 4 * nx * ny * nz:
         raise invalid_output(f"{name}.raw is missing or not {4 * nx * ny * nz} bytes long")
     values = np.fromfile(raw, dtype="<f4").reshape(nz, ny, nx)[:, ::-1, ::-1]
-    if not np.isfinite(values).all() or float(values.min()) < 0.0:
+    if not np.isfinite(values).all() or float(values.min()) < -rounding:
         raise invalid_output(f"{name}.raw holds values that are negative or not finite")
-    return np.ascontiguousarray(turn.back(values))
+    return np.ascontiguousarray(turn.back(np.maximum(values, np.float32(0))))
 
 
 def _read_header(path: Path) -> dict[str, str]:

@@ -294,7 +294,20 @@ def test_coordinates_that_are_no_decimals_are_refused(water: PhantomStudy, word:
     assert isinstance(raw, pydicom.dataelem.RawDataElement)
     assert raw.value is not None
     contour[0x30060050] = raw._replace(value=b"\\".join([word, *raw.value.split(b"\\")[1:]]))
-    assert refusal(bad).code == ErrorCode.UNREADABLE_RTSTRUCT
+    error = refusal(bad)
+    assert error.code == ErrorCode.UNREADABLE_RTSTRUCT
+    assert error.info.message.startswith("ROI 'PTV' (number 2), contour 1 of 8: (3006,0050) Contour Data has ")
+    shown = {b"nan": "nan among its values", b"inf": "inf among its values", b"1e999": "inf among its values"}
+    expected = shown.get(word, f"{word.decode('ascii', 'replace')!r} (value 1 of 12) among its values")
+    assert expected in error.info.message
+
+
+def test_a_coordinate_far_away_is_told(water: PhantomStudy) -> None:
+    bad = water.copy()
+    faults.contours_of(bad, "PTV").ContourSequence[2].ContourData[4] = -2e5
+    assert refusal(bad).info.message == (
+        "ROI 'PTV' (number 2), contour 3 of 8: (3006,0050) Contour Data has -200000 mm, expected at most 100000 mm"
+    )
 
 
 def test_the_given_data_sets_are_not_changed(water: PhantomStudy) -> None:

@@ -217,6 +217,8 @@ class PlanSummary(Model):
     parent_id: str | None = None
     supersedes: str | None = None
     superseded_by: str | None = None
+    superseded_at: datetime | None = None
+    superseded_results: str | None = None
     error: Failure | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None

@@ -198,7 +198,7 @@ class Runs extends RadiarchElement {
   }
 
   #superseded(plan) {
-    return plan.superseded_by ? html` <span class="tag" title="Its structure set has changed since: a newer plan replaces it">superseded</span> ` : null;
+    return plan.superseded_at ? html` <span class="tag" title="Its structure set has changed since: its results are not of the present contours">superseded</span> ` : null;
   }
 
   #link(plan) {

@@ -89,7 +89,7 @@ class PlanPage extends RadiarchElement {
   #actions(plan, done) {
     return html`<div class="row">
       <a class="button" href=${ohifUrl(plan)}>Open in OHIF</a>
-      ${done && plan.outputs.some((o) => o.kind === 'report') && html`<a class="button" href=${this.api.url(`/plans/${plan.id}/report`)}>Report (PDF)</a>`}
+      ${done && plan.outputs.some((o) => o.kind === 'report') && html`<a class="button" href=${this.api.url(`/plans/${plan.id}/report`)}>Report (PDF${plan.superseded_at ? ', superseded' : ''})</a>`}
       ${plan.prescription && html`<a class="button primary" href=${`#/plans/${plan.id}/again`}>Optimise again…</a>`}
     </div>`;
   }

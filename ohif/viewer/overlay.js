@@ -212,7 +212,7 @@ export class Overlay {
       line(dose.label, null, 600);
       if (dose.isDifference) line(dose.legend);
       if (plan && plan.workflow_id !== 'evaluation') line('UNAPPROVED', '#ffd9a8');
-      if (plan?.superseded_by) line('Superseded', '#ffb86b', 600);
+      if (plan?.superseded_at) line('Superseded', '#ffb86b', 600);
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
       if (roomy && session.display.lines) {
         const reference = session.reference;

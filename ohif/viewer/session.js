@@ -307,7 +307,7 @@ export class Session extends EventTarget {
   #begin(wanted) {
     if (this.choice) return;
     const plans = this.plans.items ?? [];
-    const plan = plans.find((p) => p.state === 'succeeded' && !p.superseded_by) ?? plans[0];
+    const plan = plans.find((p) => p.state === 'succeeded' && !p.superseded_at) ?? plans[0];
     const doses = this.otherDoses;
     if (wanted) this.choose(wanted);
     else if (plan && (plan.state === 'succeeded' || !doses.length)) this.choose({ kind: 'plan', id: plan.id });
@@ -340,7 +340,7 @@ export class Session extends EventTarget {
   #follow() {
     if (this.choice?.kind !== 'plan') return;
     const now = this.plans.items.find((p) => p.id === this.choice.id);
-    if (now && this.plan && (now.state !== this.plan.state || now.superseded_by !== this.plan.superseded_by)) {
+    if (now && this.plan && (now.state !== this.plan.state || now.superseded_at !== this.plan.superseded_at)) {
       this.#readChoice();
     }
   }

@@ -25,7 +25,7 @@ from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.workflows import Beam, Prescription
 
-from .store import MAX_MISSING, Approval, OutputView
+from .store import MAX_MISSING, Approval, OutputView, SupersededResults
 
 T = TypeVar("T")
 
@@ -160,6 +160,13 @@ class PlanSummary(View):
     parent_id: str | None = None
     supersedes: str | None = None
     superseded_by: str | None = None
+    superseded_at: datetime | None = Field(
+        default=None,
+        description="When its structure set got another content; superseded_by is null where that was not planned.",
+    )
+    superseded_results: SupersededResults | None = Field(
+        default=None, description="What became of its stored results since: kept with a mark in Orthanc, or removed."
+    )
     error: ErrorInfo | None = None
     goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     results: dict[OutputKind, str] = Field(
@@ -215,7 +222,6 @@ class PlanAnswer(PlanSummary):
     worker: str | None = None
     queued_at: datetime | None = None
     stopped_at: datetime | None = Field(default=None, description="When a cancelled plan's processes had ended.")
-    superseded_at: datetime | None = None
 
 
 class DvhAnswer(View):

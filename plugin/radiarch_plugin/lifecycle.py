@@ -162,7 +162,14 @@ class Plugin:
         store, ownership = Store(database), Ownership(database)
         inputs = Inputs(store, orthanc, time.monotonic, lambda: trigger.look_at_inputs())
         results = Results(store, orthanc, inputs=inputs)
-        reconciler = Reconciler(store, JobQueue(loop_redis), ownership, results=results, inputs=inputs)
+        reconciler = Reconciler(
+            store,
+            JobQueue(loop_redis),
+            ownership,
+            results=results,
+            inputs=inputs,
+            remove_superseded=settings.superseded == "remove",
+        )
         trigger = Trigger(
             store,
             orthanc,

@@ -218,6 +218,24 @@ class OrthancClient:
                 with suppress(NotFoundError):
                     self._long.delete(f"/instances/{_safe(orthanc_id)}")
 
+    def delete_instance(self, orthanc_id: str) -> None:
+        """Delete one instance, where it is stored."""
+        with suppress(NotFoundError):
+            self._long.delete(f"/instances/{_safe(orthanc_id)}")
+
+    def mark(self, orthanc_id: str, number: int, value: str, label: str) -> None:
+        """Give an instance and its series a user's metadata, and the series a label where Orthanc has such (1.12).
+
+        Raises
+        ------
+        NotFoundError
+        """
+        series = _safe(str(_object(self._short.get(f"/instances/{_safe(orthanc_id)}"))["ParentSeries"]))
+        for path in (f"/instances/{_safe(orthanc_id)}", f"/series/{series}"):
+            self._long.put(f"{path}/metadata/{int(number)}", value.encode())
+        with suppress(NotFoundError):  # an older Orthanc has no labels
+            self._long.put(f"/series/{series}/labels/{label}", b"")
+
     def store(self, data: bytes) -> str:
         """Store one DICOM file, over HTTP; Orthanc's id of it.
 

@@ -41,6 +41,7 @@ class ResultKeeper(Protocol):
 
     def missing(self, outputs: Sequence[Output]) -> list[str]: ...
     def remove(self, plan_id: str) -> None: ...
+    def supersede(self, plan_id: str, *, remove: bool) -> None: ...
 
 
 class Reconciler(Loop):
@@ -53,6 +54,8 @@ class Reconciler(Loop):
         that ended without.
     inputs
         Asked whether what a plan is made of is still there; None: nobody can delete it.
+    remove_superseded
+        Whether the results of superseded plans are removed; else they are marked.
     monotonic
         Seconds; any clock that does not go back.
     """
@@ -65,6 +68,7 @@ class Reconciler(Loop):
         *,
         results: ResultKeeper,
         inputs: Inputs | None = None,
+        remove_superseded: bool = False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__("reconcile")
@@ -73,6 +77,7 @@ class Reconciler(Loop):
         self._ownership = ownership
         self._results = results
         self._inputs = inputs
+        self._remove_superseded = remove_superseded
         self._monotonic = monotonic
         self._watches: dict[AttemptRef, Watch] = {}
         self._shut: set[str] = set()
@@ -97,6 +102,8 @@ class Reconciler(Loop):
         now = self._monotonic()
         ended = self._end_unclean(now)
         listed = self._sweep(now)
+        if listed is not None:  # every few seconds is enough
+            self._supersede()
         active = self._store.attempts.enqueued()
         seen = self._queue.observe([_ref(plan) for plan in active])
         progress: list[ProgressUpdate] = []
@@ -254,6 +261,15 @@ class Reconciler(Loop):
         if self._queue.withdraw(AttemptRef(plan.id, plan.attempt)):
             self._store.attempts.stopped(plan.id)  # nobody had begun it
         self._shut.add(plan.id)
+
+    def _supersede(self) -> None:
+        """Mark, or remove, the results of plans whose structure set has another content now."""
+        for plan_id in self._store.plans.superseded_open():
+            try:
+                self._results.supersede(plan_id, remove=self._remove_superseded)
+            except RadiarchError as e:
+                log.error("plan %s: its superseded results are left for later: %s", plan_id, e.info.message)
+                return
 
     def _clear_results(self, plan_id: str, now: float) -> bool:
         """Delete what a worker had stored of the plan. False where Orthanc does not let us now."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 
 import pydicom
@@ -22,9 +22,14 @@ from radiarch_contract.states import PlanState
 from .header import read_header
 from .inputs import Inputs
 from .orthanc_client import OrthancClient
-from .store import Store
+from .store import Store, SupersededResults
 
 log = logging.getLogger(__name__)
+
+SUPERSEDED_METADATA = 1105
+"""Of instances and series, `radiarch-superseded` in Orthanc's configuration: the plan that replaces theirs."""
+SUPERSEDED_LABEL = "radiarch-superseded"
+"""Of series, where Orthanc has labels."""
 
 
 class Results:
@@ -113,6 +118,33 @@ class Results:
             plan = self._store.plans.get(plan_id)
             if plan.state is not PlanState.SUCCEEDED:
                 self._orthanc.remove([o.sop_instance_uid for o in plan.outputs])
+
+    def supersede(self, plan_id: str, *, remove: bool) -> None:
+        """Remove what is stored of a superseded plan, or mark it as such in Orthanc; either is recorded.
+
+        Only the very instances that the plan's own attempt has stored are touched. Their content cannot say it: a
+        changed one would be another object under the same UID.
+
+        Raises
+        ------
+        ServiceError
+        """
+        with self._exclusive(plan_id):
+            plan = self._store.plans.get(plan_id)
+            if plan.superseded_at is None or plan.state is not PlanState.SUCCEEDED:
+                return
+            stored = [(o.sop_instance_uid, o.orthanc_id) for o in plan.outputs if o.orthanc_id is not None]
+            for _, orthanc_id in stored:
+                if remove:
+                    self._orthanc.delete_instance(orthanc_id)
+                    continue
+                with suppress(NotFoundError):  # deleted by somebody
+                    self._orthanc.mark(
+                        orthanc_id, SUPERSEDED_METADATA, plan.superseded_by or "superseded", SUPERSEDED_LABEL
+                    )
+            what = SupersededResults.REMOVED if remove else SupersededResults.MARKED
+            self._store.plans.set_superseded_results(plan_id, what, [uid for uid, _ in stored])
+            log.info("plan %s is superseded: its %d results were %s", plan_id, len(stored), what)
 
     # -- inside -------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator
 from pydantic.alias_generators import to_pascal
@@ -55,6 +55,9 @@ class Settings(Strict):
     http_threads: int = Field(default=50, ge=2, description="Orthanc's HttpThreadsCount.")
     request_timeout_s: float = Field(default=60.0, gt=0, le=600)
     sessions: SessionSettings = SessionSettings()
+    superseded: Literal["keep", "remove"] = Field(
+        default="keep", description="What becomes of the stored results of plans whose structure set has changed."
+    )
     known_hosts: tuple[str, ...] = Field(
         default=(), description="Names by which this server is asked, besides those of the loopback interface."
     )

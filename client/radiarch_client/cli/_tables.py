@@ -100,7 +100,11 @@ def status(plan: PlanSummary) -> Table:
             ("progress", f"{plan.progress:.0%}" if running else None),
             ("time left", duration(plan.eta_s) if running and plan.eta_s is not None else None),
             ("took", _took(plan)),
-            ("superseded by", plan.superseded_by),
+            (
+                "superseded by",
+                plan.superseded_by or ("a structure set that was not planned" if plan.superseded_at else None),
+            ),
+            ("its results", f"{plan.superseded_results}: superseded" if plan.superseded_results else None),
             *failure(plan.error),
         ]
     )

@@ -173,7 +173,7 @@ class PlanFeed {
       if (!complete) this.#read();
       return;
     }
-    const same = this.plan && !this.error && ['state', 'stage', 'superseded_by'].every((k) => this.plan[k] === summary[k]);
+    const same = this.plan && !this.error && ['state', 'stage', 'superseded_at', 'superseded_results'].every((k) => this.plan[k] === summary[k]);
     if (!same || !['running', 'waiting'].includes(summary.state)) {
       this.#read();
       return;

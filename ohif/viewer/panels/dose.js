@@ -43,7 +43,7 @@ class Dose extends Panel {
     const group = (label, items) => items.length > 0 && html`<optgroup label=${label}>${items}</optgroup>`;
     return [
       group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planName(p)} · ${time(p.created_at)}${
-        p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_by ? ' · superseded' : ''}</option>`)),
+        p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_at ? ' · superseded' : ''}</option>`)),
       // whose they are the service's records say
       group(session.plans.status === 'ready' ? 'Doses of other systems' : 'Doses', session.otherDoses.map(doseOption)),
     ];

@@ -30,9 +30,9 @@ export class Panel extends RadiarchElement {
 
 /** Said wherever a superseded plan's results are. */
 export const superseded = (plan) =>
-  plan?.superseded_by &&
+  plan?.superseded_at &&
   html`<${Note} tone="warn">This plan is superseded: its structure set has changed since. Curves and goals are of the contours that it was made for, the images have those of now.
-    <button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button><//>`;
+    ${plan.superseded_by && html`<button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button>`}<//>`;
 
 export const PANEL_CSS = `
   :host { height: 100%; overflow: auto; background: var(--surface); }

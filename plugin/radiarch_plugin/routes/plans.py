@@ -202,6 +202,8 @@ def summary(plan: PlanView) -> PlanSummary:
         parent_id=plan.parent_id,
         supersedes=plan.supersedes,
         superseded_by=plan.superseded_by,
+        superseded_at=plan.superseded_at,
+        superseded_results=plan.superseded_results,
         error=plan.error,
         goal_counts=_counts(plan.goals) if plan.goals else None,
         results={kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
@@ -242,7 +244,6 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
         worker=plan.worker,
         queued_at=plan.queued_at,
         stopped_at=plan.stopped_at,
-        superseded_at=plan.superseded_at,
     )
 
 

@@ -27,6 +27,7 @@ from .views import (
     PlanSort,
     PlanView,
     ProgressUpdate,
+    SupersededResults,
     WaitingPlan,
 )
 
@@ -58,6 +59,7 @@ __all__ = [
     "PlanView",
     "ProgressUpdate",
     "Store",
+    "SupersededResults",
     "WaitingPlan",
     "default_url",
     "open_database",

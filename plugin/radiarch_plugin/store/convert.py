@@ -15,7 +15,7 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
 from .tables import ArrivalRow, EventRow, OutputRow, PlanDocumentRow, PlanRow
-from .views import MAX_MISSING, Approval, ArrivalView, EventKind, EventView, OutputView, PlanView
+from .views import MAX_MISSING, Approval, ArrivalView, EventKind, EventView, OutputView, PlanView, SupersededResults
 
 CURVES = ("dvh", "solver_trace")
 _RESULT = (
@@ -121,6 +121,7 @@ def plan_view(
         supersedes=row.supersedes,
         superseded_by=row.superseded_by,
         superseded_at=row.superseded_at,
+        superseded_results=None if row.superseded_results is None else SupersededResults(row.superseded_results),
         attempt=row.attempt,
         failures=row.failures,
         time_limit_s=row.time_limit_s,

@@ -6,14 +6,14 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
 from radiarch_contract.states import ArrivalState, PlanState
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import get_workflow
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
@@ -31,11 +31,13 @@ from .views import (
     PlanPage,
     PlanSort,
     PlanView,
+    SupersededResults,
     WaitingPlan,
 )
 
 MAX_APPROVALS = 100
 MAX_COMMENT = 2_000
+_LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
 
 _SORTS: dict[str, tuple[InstrumentedAttribute[Any], bool]] = {
     "created_at": (PlanRow.seq, False),
@@ -259,6 +261,33 @@ class Plans:
             return frozenset(
                 session.scalars(select(OutputRow.sop_instance_uid).where(OutputRow.sop_instance_uid.in_(wanted)))
             )
+
+    # Superseded plans: the reconcile loop's part
+
+    def superseded_open(self, limit: int = 20) -> list[str]:
+        """Plans that succeeded and were superseded, whose stored results nothing has become of yet."""
+        query = (
+            select(PlanRow.id)
+            .where(
+                PlanRow.superseded_at > _LONG_AGO,  # not IS NOT NULL: only so SQLite takes the index
+                PlanRow.superseded_results.is_(None),
+                PlanRow.state == PlanState.SUCCEEDED.value,
+            )
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def set_superseded_results(self, plan_id: str, what: SupersededResults, uids: Sequence[str]) -> None:
+        """Record what became of a superseded plan's results, and of which."""
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.superseded_at is None or row.superseded_results is not None:
+                return
+            row.superseded_results = what.value
+            if what is SupersededResults.REMOVED:
+                session.execute(update(OutputRow).where(OutputRow.plan_seq == row.seq).values(orthanc_id=None))
+            add_event(session, row, self._now(), EventKind.SUPERSEDED, results=what.value, sop_instance_uids=list(uids))
 
     # Waiting for images: the trigger's part
 

@@ -51,6 +51,7 @@ class PlanRow(Base):
         Index("ix_plans_created_at", "created_at", "seq"),
         Index("ix_plans_updated_at", "updated_at", "seq"),
         Index("ix_plans_unclean", "unclean"),
+        Index("ix_plans_superseded_at", "superseded_at"),
         Index("ix_plans_search", "search"),  # not to seek in, but smaller to look through than the table
         {"sqlite_autoincrement": True},
     )
@@ -77,6 +78,7 @@ class PlanRow(Base):
     supersedes: Mapped[str | None]
     superseded_by: Mapped[str | None]
     superseded_at: Mapped[datetime | None]
+    superseded_results: Mapped[str | None]  # a `views.SupersededResults`
     idempotency_key: Mapped[str | None] = mapped_column(unique=True)
     request_sha256: Mapped[str | None]
     attempt: Mapped[int] = mapped_column(default=0)

@@ -39,9 +39,18 @@ class EventKind(StrEnum):
     STAGE = "stage"  # {stage, progress, attempt}
     PROGRESS = "progress"  # {stage, progress, eta_s, attempt}; dropped when the plan has ended
     RETRY = "retry"  # {attempt, error, delay_s}: this attempt failed, another one follows
-    SUPERSEDED = "superseded"  # {by?}: the structure set has a new content
+    SUPERSEDED = (
+        "superseded"  # {by?}: the structure set has a new content; {results, sop_instance_uids}: of those stored
+    )
     APPROVAL = "approval"  # {decision}: a person has decided about the result
     STOPPED = "stopped"  # {after_s?}: the worker has ended a cancelled plan's processes
+
+
+class SupersededResults(StrEnum):
+    """What became of the stored results of a superseded plan."""
+
+    MARKED = "marked"
+    REMOVED = "removed"
 
 
 class _View(BaseModel):
@@ -132,6 +141,8 @@ class PlanView(_View):
     superseded_by: str | None
     superseded_at: datetime | None
     """When the structure set got another content; ``superseded_by`` is None where that one was not planned."""
+    superseded_results: SupersededResults | None = None
+    """What became of the stored results since; None: nothing yet, or there are none."""
     attempt: int
     failures: int
     time_limit_s: float

@@ -16,7 +16,8 @@ from radiarch_contract.states import PlanState, Stage
 from radiarch_plugin import decide
 from radiarch_plugin.queue import AttemptRef, JobQueue
 from radiarch_plugin.reconcile import CLEANUP_S, MAX_QUEUED, Reconciler
-from radiarch_plugin.store import EventKind, Ownership, PlanView, Store
+from radiarch_plugin.store import EventKind, Ownership, PlanView, Store, SupersededResults
+from radiarch_plugin.store.lifecycle import supersede
 from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -36,6 +37,7 @@ class Stored:
         self.wrong: list[str] = []
         self.asked: list[Sequence[Output]] = []
         self.removed: list[str] = []
+        self.superseded: list[tuple[str, bool]] = []
         self.refuses = 0
 
     def missing(self, outputs: Sequence[Output]) -> list[str]:
@@ -45,6 +47,10 @@ class Stored:
 
     def remove(self, plan_id: str) -> None:
         self.removed.append(plan_id)
+        self._answer()
+
+    def supersede(self, plan_id: str, *, remove: bool) -> None:
+        self.superseded.append((plan_id, remove))
         self._answer()
 
     def _answer(self) -> None:
@@ -277,6 +283,21 @@ class TestFailures:
         assert found.state is PlanState.FAILED
         assert found.error is not None
         assert "cannot be read" in found.error.message
+
+    def test_results_of_a_superseded_plan_are_looked_after_until_it_is_done(self, world: World) -> None:
+        plan, _ = world.running()
+        world.end(success(plan.id, 1))
+        world.turn()
+        assert world.get(plan).state is PlanState.SUCCEEDED
+        with world.store.database.write() as session:
+            supersede(session, plan.rtstruct_sop_instance_uid, world.store.plans.now(), by=None, error=failure())
+        world.results.refuses = 1
+        for _ in range(3):
+            world.turn(10.0)
+        assert world.results.superseded == [(plan.id, False)] * 3  # nothing was recorded, so it is tried again
+        world.store.plans.set_superseded_results(plan.id, SupersededResults.MARKED, [])
+        world.turn(10.0)
+        assert len(world.results.superseded) == 3
 
     @pytest.mark.parametrize("outputs_", ["none", "one", "foreign"])
     def test_success_without_the_plans_own_results_is_none(self, world: World, outputs_: str) -> None:

@@ -21,7 +21,7 @@ class Compare extends PlanList {
   static css = `
     .root { display: grid; gap: 22px; grid-template-columns: minmax(0, 1fr); }
     .heads { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
-    .head { display: grid; gap: 2px; padding: 10px 12px; border: 1px solid var(--line); border-radius: 8px; }
+    .head { display: grid; align-content: start; gap: 2px; padding: 10px 12px; border: 1px solid var(--line); border-radius: 8px; }
     .letter { display: inline-grid; place-items: center; width: 20px; height: 20px; border-radius: 4px; background: var(--surface-2); font-weight: 700; }
     section { display: grid; gap: 8px; min-width: 0; }
     .what { display: flex; align-items: center; gap: 7px; }

@@ -140,7 +140,7 @@ def _check_crossing(roi: RoiContours, planes: Planes, found: Found, told: list[s
     share = found.crossing_mm2.sum() / max(found.area_mm2.sum(), 1e-9)
     of_slice = (found.crossing_mm2[crossing] / np.maximum(found.area_mm2[crossing], 1e-9)).max()
     text = (
-        f"contours on one slice that cross each other enclose {max(100 * share, 0.01):.2f} % of it both, on "
+        f"contours on one slice that cross each other, so that two enclose {max(100 * share, 0.01):.2f} % of it, on "
         f"{heights_text(planes.z_mm[crossing].tolist())}"
     )
     if share > limits.MAX_CROSSING_FRACTION or of_slice > limits.MAX_CROSSING_FRACTION_OF_SLICE:
@@ -150,7 +150,7 @@ def _check_crossing(roi: RoiContours, planes: Planes, found: Found, told: list[s
             f"has {text}: whether these are holes or belong to it is not known",
             "Join the contours that cross, or cut them apart, and send the structure set again.",
         )
-    told.append(f"{text}; that counts as outside")
+    told.append(f"has {text}; that counts as outside")
 
 
 def _check_winding(roi: RoiContours, filled: Filled, grid: Grid) -> None:

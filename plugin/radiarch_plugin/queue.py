@@ -16,6 +16,7 @@ import redis
 from pydantic import ValidationError
 from radiarch_contract import transport
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, WorkerStatus
+from radiarch_contract.redis_keys import is_wrong_type, move_wrong_types
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue
@@ -189,13 +190,17 @@ class JobQueue:
                 p.expire(key(*_key(ref)), ENDED_TTL_S)
             p.execute()
 
+    def move_wrong_types(self) -> list[str]:
+        """Put keys aside that somebody gave another type, ours and RQ's; their names."""
+        return move_wrong_types(self._client)
+
     def forget_log(self, ref: AttemptRef) -> None:
         self._client.delete(transport.log_key(*_key(ref)))
 
 
 def _absent_if_wrong_type(answer: Any) -> Any:
     """A key of another type, which somebody else must have written, counts as not there."""
-    if isinstance(answer, redis.ResponseError) and "WRONGTYPE" in str(answer):
+    if isinstance(answer, redis.ResponseError) and is_wrong_type(answer):
         return None
     if isinstance(answer, Exception):
         raise answer

@@ -15,6 +15,7 @@ import redis
 from radiarch_contract import transport
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.job import AttemptStatus, Output
+from radiarch_contract.redis_keys import is_wrong_type
 from radiarch_contract.states import PlanState
 from sqlalchemy.exc import DBAPIError
 
@@ -95,6 +96,17 @@ class Reconciler(Loop):
         self._swept_at = None
 
     def turn(self) -> float:
+        try:
+            return self._turn()
+        except redis.ResponseError as e:
+            moved = self._queue.move_wrong_types() if is_wrong_type(e) else []
+            if not moved:
+                raise
+        for key in moved:
+            log.error("Redis: the key %s had another type than it should and was put aside; who writes there?", key)
+        return 0.0
+
+    def _turn(self) -> float:
         if not self._ownership.acquire():
             self.failed()
             return _IDLE_S

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import redis
 from radiarch_contract import transport
 from radiarch_contract.job import AttemptStatus, JobResult, WorkerStatus
+from radiarch_contract.redis_keys import is_wrong_type, move_wrong_types
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -93,7 +94,14 @@ class Feed:
     def result(self, result: JobResult) -> bool:
         """Publish an attempt's end, once: the first result stands. True when Redis has one."""
         key = transport.result_key(result.plan_id, result.attempt)
-        return self._try(lambda c: c.set(key, result.model_dump_json(), nx=True, ex=transport.TRANSPORT_TTL_S))[0]
+
+        def publish(c: Client) -> None:
+            text = result.model_dump_json()
+            there = not c.set(key, text, nx=True, ex=transport.TRANSPORT_TTL_S)
+            if there and c.type(key) != b"string":  # somebody else's, which nobody can read as a result
+                c.set(key, text, ex=transport.TRANSPORT_TTL_S)
+
+        return self._try(publish)[0]
 
     def was_flushed(self, plan_id: str) -> bool:
         """Whether Redis has lost what it held of a plan: the plugin removes results that it has taken, but no fence."""
@@ -113,6 +121,18 @@ class Feed:
             log.warning("not done, Redis does not answer: %s", what)
         return answered
 
+    def heal(self, error: redis.RedisError) -> bool:
+        """Where a key of another type is the reason, put such keys aside; whether there were any."""
+        if not is_wrong_type(error):
+            return False
+        try:
+            moved = move_wrong_types(self._client)
+        except redis.RedisError:
+            return False
+        for key in moved:
+            log.error("Redis: the key %s had another type than it should and was put aside", key)
+        return bool(moved)
+
     def failed(self, error: redis.RedisError) -> None:
         """A call failed; the next one is tried after a moment."""
         if self._down_since is None:
@@ -124,7 +144,12 @@ class Feed:
         if self._clock() < self._quiet_until:
             return False, None
         try:
-            value = call(self._client)
+            try:
+                value = call(self._client)
+            except redis.ResponseError as e:
+                if not self.heal(e):
+                    raise
+                value = call(self._client)
         except redis.RedisError as e:
             self.failed(e)
             return False, None

@@ -237,7 +237,8 @@ class PlanWorker(Worker):
         except DequeueTimeout:
             return None
         except redis.RedisError as e:
-            self._feed.failed(e)
+            if not self._feed.heal(e):
+                self._feed.failed(e)
             time.sleep(_PAUSE_S)
             return None
         except (ValueError, TypeError) as e:  # an id that cannot be one of ours

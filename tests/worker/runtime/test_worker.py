@@ -355,6 +355,25 @@ def test_a_flood_of_output_is_cut_to_lines_and_bounds(shared: Bench) -> None:
     assert all(len(line) < 600 and "\x1b" not in line for line in log)
 
 
+@pytest.mark.parametrize("kind", ["string", "set"])
+def test_keys_of_another_type_stop_no_worker(bench: Bench, kind: str) -> None:
+    bench.add_worker()
+    spec = make_spec()
+    names = ("rq:workers:radiarch", "rq:wip:radiarch", "rq:finished:radiarch", "rq:queue:radiarch:intermediate")
+    for key in (*names, transport.log_key(spec.plan_id, 1), transport.result_key(spec.plan_id, 1)):
+        bench.redis.delete(key)
+        bench.redis.set(key, "x") if kind == "string" and "result" not in key else bench.redis.sadd(key, "x")
+    bench.submit(spec)
+    result_key, log_key = transport.result_key(spec.plan_id, 1), transport.log_key(spec.plan_id, 1)
+    bench.wait(lambda: bench.redis.type(result_key) == b"string", "the result is one")
+    bench.wait(lambda: bench.redis.type(log_key) == b"list", "the log is one")
+    assert bench.wait_for_result(spec).error is None
+    assert any("[job] here" in line for line in bench.log(spec))
+    following = make_spec()
+    bench.submit(following)
+    assert bench.wait_for_result(following).error is None
+
+
 # -- the queue is hostile -------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from redis import Redis
 from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.loop import Loop
-from radiarch_plugin.store.store import utc_now
+from radiarch_plugin.store.store import steady_clock
 
 from .catalog import Budget
 from .ended import Ended, stop_and_forget
@@ -48,17 +48,17 @@ class Sessions(Loop):
     client
         Redis, for the thread of this loop alone.
     now
-        Wall clock, UTC: times to live go on while Orthanc is down.
+        UTC; by the wall clock when the process starts, as times to live go on while Orthanc is down, and steady after.
     """
 
     def __init__(
-        self, folder: Path, settings: SessionSettings, client: Redis, *, now: Callable[[], datetime] = utc_now
+        self, folder: Path, settings: SessionSettings, client: Redis, *, now: Callable[[], datetime] | None = None
     ) -> None:
         super().__init__("sessions")
         self._folder = folder
         self.settings = settings
         self._client = client
-        self._now = now
+        self._now = now or steady_clock()
         self._budget = Budget(settings.max_total_megabytes * MB)
         self._guard = threading.RLock()
         self._live: dict[str, Session] = {}

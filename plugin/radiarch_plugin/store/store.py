@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from .arrivals import Arrivals
 from .attempts import Attempts
@@ -15,6 +16,14 @@ from .plans import Plans
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def steady_clock(
+    wall: Callable[[], datetime] = utc_now, monotonic: Callable[[], float] = time.monotonic
+) -> Callable[[], datetime]:
+    """A clock that is right now and goes on steadily, also when the wall clock is set; for times to live."""
+    began, since = wall(), monotonic()
+    return lambda: began + timedelta(seconds=monotonic() - since)
 
 
 class Store:

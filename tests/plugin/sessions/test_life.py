@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from radiarch_contract import API_PREFIX, transport
@@ -13,6 +13,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import sop_instance_uid
 from radiarch_plugin.sessions import Sessions
 from radiarch_plugin.sessions.ended import WAIT
+from radiarch_plugin.store.store import steady_clock
 
 from tests.phantoms import PhantomStudy
 from tests.plugin.sessions.conftest import Owned, World, encoded, left_in, new_study, result, text_of
@@ -232,3 +233,14 @@ def test_sessions_that_are_switched_off_are_told(world: World) -> None:
     assert services is not None
     world.runtime.services = replace(services, sessions=None)
     assert world.http.post(f"{API_PREFIX}/sessions", json={}).status_code == 503
+
+
+@pytest.mark.parametrize("days", [1, -1, 400])
+def test_a_wall_clock_that_is_set_ends_no_session_and_keeps_none(days: float) -> None:
+    wall, monotonic = datetime(2026, 1, 1, tzinfo=UTC), 50.0
+    now = steady_clock(lambda: wall, lambda: monotonic)
+    began = now()
+    wall += timedelta(days=days)
+    assert now() == began
+    monotonic += 3600.0
+    assert now() == began + timedelta(hours=1)

@@ -184,6 +184,16 @@ class DoseComparison(_Wire):
     dvh: tuple[DvhCurve, ...] = Field(default=(), description="Of the reference.")
 
 
+class CtUsed(_Wire):
+    """The CT that a result was made on."""
+
+    series_instance_uid: str
+    patient_position: str
+    slices: int = Field(description="Of the series, those that were used.")
+    named: int = Field(description="Images that the structure set names; the others are of the same stack.")
+    stored: int = Field(description="Images of the series that were in Orthanc when it was read.")
+
+
 class JobResult(_Wire):
     """End of an attempt: ``error`` is None exactly when it succeeded."""
 
@@ -199,6 +209,7 @@ class JobResult(_Wire):
     uncertainty_percent: float | None = Field(
         default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
     )
+    ct: CtUsed | None = Field(default=None, description="Also in the provenance.")
     dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
     comparison: DoseComparison | None = None
     robustness: Robustness | None = Field(default=None, description="Of a robust plan.")

@@ -6,6 +6,7 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, Ra
 from radiarch_contract.states import Origin
 from radiarch_contract.workflows import parse_parameters
 
+from .images import image_fields
 from .matching import Matched, match
 from .protocols import ProtocolSet
 from .rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
@@ -38,7 +39,7 @@ def consider(
         sha256=facts.sha256,
         calling_ae=calling_ae,
         structures=tuple(roi.name for roi in facts.rois),
-        referenced_count=len(facts.referenced_images),
+        referenced_count=len(facts.images.images),
         plan=planned if isinstance(planned, NewPlan) else None,
         error=planned if isinstance(planned, ErrorInfo) else None,
     )
@@ -89,7 +90,7 @@ def planned_by(found: Matched, facts: RtstructFacts) -> NewPlan:
         structures=found.structures,
         missing_structures=found.missing,
         goals=protocol.goals,
-        image_uids=tuple(facts.referenced_images),
+        **image_fields(facts),
         request={"protocol_id": protocol.id},
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Protocol
 
 from pydantic import Field
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
+from radiarch_contract.images import same_patient
 from radiarch_contract.job import JobInput
 from radiarch_contract.protocol import GoalText
 from radiarch_contract.states import Origin
@@ -16,6 +18,8 @@ from radiarch_contract.strict import Asked
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
+from .images import Orthanc as Images
+from .images import image_fields
 from .orthanc_client import OrthancClient
 from .plan_request import (
     GivenStructures,
@@ -35,10 +39,13 @@ MAX_CANDIDATES = 50
 """Doses of a study that are looked at for one that names a plan."""
 
 
-class StoredObjects(Protocol):
+class StoredObjects(Images, Protocol):
     """What is asked of Orthanc; `OrthancClient` answers it."""
 
     def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]: ...
+    def find_instance(
+        self, sop_instance_uid: str, *, patient_id: str | None = None, study_instance_uid: str = ""
+    ) -> str: ...
     def find_doses(self, study_instance_uid: str) -> list[str]: ...
     def instance_file(self, orthanc_id: str) -> bytes: ...
 
@@ -190,7 +197,6 @@ def new_check(
     unknown = [n for n in missing if n != "BODY"]
     if unknown:
         raise unknown_structures(unknown, facts.rois)
-    images = tuple(facts.referenced_images)
     structures: tuple[StructureRef, ...] = tuple(refs.values())
     return NewPlan(
         origin=Origin.REQUEST,
@@ -206,8 +212,7 @@ def new_check(
         structures=structures,
         missing_structures=tuple(missing),
         goals=request.goals,
-        image_uids=images,
-        complete=len(orthanc.find_instances(images)) == len(images),
+        **image_fields(facts, orthanc),
         request={"workflow_id": workflow_id, **request.as_asked()},
         requested_by=requested_by,
         idempotency_key=idempotency_key,
@@ -245,9 +250,11 @@ def structure_set_of(thing: ObjectFacts, orthanc: StoredObjects) -> str:
     found = set(thing.referenced_structure_sets)
     if not found:
         for plan_uid in thing.referenced_plans:
-            ids = orthanc.find_instances([plan_uid]).get(plan_uid, ())
-            if len(ids) == 1:
-                found |= set(read_object(orthanc.instance_file(ids[0]), "rtplan").referenced_structure_sets)
+            with suppress(NotFoundError):
+                plan_id = orthanc.find_instance(
+                    plan_uid, patient_id=thing.patient_id, study_instance_uid=thing.study_instance_uid
+                )
+                found |= set(read_object(orthanc.instance_file(plan_id), "rtplan").referenced_structure_sets)
     if len(found) != 1:
         raise InputRefusedError(
             f"{thing.sop_instance_uid} and its plan name {len(found)} structure sets, expected one",
@@ -271,6 +278,7 @@ def doses_of_plan(plan: ObjectFacts, orthanc: StoredObjects, recalculated: Calla
         except (InputRefusedError, NotFoundError):
             continue
         of_plan = dose.referenced_plans == (plan.sop_instance_uid,) and dose.is_plan_dose
+        of_plan &= same_patient(dose.patient_id, plan.patient_id)
         if of_plan and not recalculated(dose.sop_instance_uid):
             found.append(dose)
     found.sort(key=lambda d: (d.dose_type == "EFFECTIVE", d.created))

@@ -35,9 +35,22 @@ class Header:
     @property
     def orthanc_id(self) -> str:
         """The identifier that Orthanc itself would give the object."""
-        parts = (self.patient_id, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
-        digest = hashlib.sha1("|".join(parts).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
-        return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
+        return _identifier(self.patient_id, self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid)
+
+    @property
+    def series_id(self) -> str:
+        """The same for its series."""
+        return _identifier(self.patient_id, self.study_instance_uid, self.series_instance_uid)
+
+    @property
+    def study_id(self) -> str:
+        """The same for its study."""
+        return _identifier(self.patient_id, self.study_instance_uid)
+
+
+def _identifier(*parts: str) -> str:
+    digest = hashlib.sha1("|".join(parts).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
+    return "-".join(digest[i : i + 8] for i in range(0, 40, 8))
 
 
 def is_dicom(data: bytes) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, ServiceError
+from radiarch_contract.images import same_patient
 from radiarch_contract.states import PlanState
 
 from .store import PlanInputs, Store
@@ -115,7 +116,7 @@ class Inputs:
         return None
 
     def _of_patient(self, ids: Sequence[str], patient_id: str) -> tuple[str, ...]:
-        return tuple(i for i in ids if not _differ(self._orthanc.instance_patient(i), patient_id))
+        return tuple(i for i in ids if same_patient(self._orthanc.instance_patient(i), patient_id))
 
 
 class InputWatch:
@@ -169,12 +170,6 @@ class InputWatch:
         if cancelled:
             self._changed()
         return self._unsure_until is not None
-
-
-def _differ(stored: str, patient_id: str) -> bool:
-    """Whether two Patient IDs are those of two patients for certain: what is not ASCII may be decoded in two ways."""
-    one, other = stored.strip(" \0"), patient_id.strip(" \0")
-    return one != other and (one + other).isascii() and "\\" not in one
 
 
 def _error(code: ErrorCode, what: str, uids: Sequence[str]) -> ErrorInfo:

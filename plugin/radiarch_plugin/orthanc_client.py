@@ -8,15 +8,19 @@ callback may ever be registered, and nothing is stored in process: both together
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
 from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, ServiceError
+from radiarch_contract.images import SeriesKey, same_patient
 
 MAX_FILE_BYTES = 1024 * 1024 * 1024
 FIND_AT_ONCE = 500
+MAX_SERIES_KEPT = 10_000
 
 
 class Rest(Protocol):
@@ -113,12 +117,31 @@ class InProcessRest:
             raise _unavailable(f"{path} failed: {e.args[1:] or e.args}") from e
 
 
+@dataclass(frozen=True)
+class StoredInstance:
+    """An instance as Orthanc's index has it; the identifiers are Orthanc's."""
+
+    orthanc_id: str
+    series_id: str
+
+
+@dataclass(frozen=True)
+class StoredSlice:
+    """An image of a series; position and orientation are empty where Orthanc has not indexed them."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    position_mm: tuple[float, ...] = ()
+    orientation: tuple[float, ...] = ()
+
+
 class OrthancClient:
     """The calls that the plugin makes."""
 
     def __init__(self, short: Rest, long: Rest | None = None) -> None:
         self._short = short
         self._long = long or short
+        self._series: dict[str, SeriesKey] = {}
 
     def system(self) -> dict[str, Any]:
         return _object(self._short.get("/system"))
@@ -136,7 +159,12 @@ class OrthancClient:
 
         More than one id for a UID means that it is stored for more than one patient, study or series.
         """
-        found: dict[str, tuple[str, ...]] = {}
+        found = self.find_stored(sop_instance_uids)
+        return {uid: tuple(i.orthanc_id for i in instances) for uid, instances in found.items()}
+
+    def find_stored(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[StoredInstance, ...]]:
+        """As `find_instances`, with the series of each."""
+        found: dict[str, tuple[StoredInstance, ...]] = {}
         uids = list(dict.fromkeys(sop_instance_uids))
         for chunk in (uids[i : i + FIND_AT_ONCE] for i in range(0, len(uids), FIND_AT_ONCE)):
             query = {
@@ -148,33 +176,97 @@ class OrthancClient:
             for item in _json(self._short.post("/tools/find", json.dumps(query).encode())):
                 uid = str(item["MainDicomTags"].get("SOPInstanceUID", "")).strip(" \0")
                 if uid in chunk:
-                    found[uid] = (*found.get(uid, ()), item["ID"])
+                    stored = StoredInstance(item["ID"], str(item.get("ParentSeries", "")))
+                    found[uid] = (*found.get(uid, ()), stored)
         return found
 
-    def find_instance(self, sop_instance_uid: str) -> str:
+    def series_key(self, series_id: str) -> SeriesKey:
+        """Patient, study and series of one of Orthanc's series; its id is made of them, so that they never change.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        if series_id not in self._series:
+            series = _object(self._short.get(f"/series/{_safe(series_id)}"))
+            study = _object(self._short.get(f"/studies/{_safe(str(series.get('ParentStudy', '')))}"))
+            if len(self._series) >= MAX_SERIES_KEPT:
+                self._series.clear()
+            self._series[series_id] = SeriesKey(
+                patient_id=_tag(study, "PatientMainDicomTags", "PatientID"),
+                study_instance_uid=_tag(study, "MainDicomTags", "StudyInstanceUID"),
+                series_instance_uid=_tag(series, "MainDicomTags", "SeriesInstanceUID"),
+            )
+        return self._series[series_id]
+
+    def series_slices(self, series_id: str) -> list[StoredSlice]:
+        """All images of one of Orthanc's series.
+
+        Raises
+        ------
+        NotFoundError
+        """
+        query = {
+            "Level": "Instance",
+            "Query": {"SeriesInstanceUID": self.series_key(series_id).series_instance_uid},
+            "Expand": True,
+            "CaseSensitive": True,
+        }
+        found = _json(self._short.post("/tools/find", json.dumps(query).encode()))
+        return [_slice(item) for item in found if item.get("ParentSeries") == series_id]
+
+    def frame_of_reference(self, orthanc_id: str) -> str:
+        """Frame of Reference UID of an instance; '' where it has none or is gone."""
+        try:
+            text = self._short.get(f"/instances/{_safe(orthanc_id)}/content/0020-0052")
+        except NotFoundError:
+            return ""
+        return text.decode("ascii", "replace").strip(" \0")
+
+    def find_instance(
+        self, sop_instance_uid: str, *, patient_id: str | None = None, study_instance_uid: str = ""
+    ) -> str:
         """Orthanc's id of the one instance with this UID.
+
+        Parameters
+        ----------
+        patient_id
+            Whose it has to be; None: anybody's.
+        study_instance_uid
+            Where it is taken from, if it is stored in several studies.
 
         Raises
         ------
         NotFoundError
         ConflictError
-            It is stored more than once (for two patients, say): nobody can tell which is meant.
+            ``ambiguous_instances``: it is stored more than once, and nobody can tell which is meant.
         """
-        ids = self.find_instances([sop_instance_uid]).get(sop_instance_uid, ())
-        if not ids:
+        found: dict[str, SeriesKey] = {}
+        for instance in self.find_stored([sop_instance_uid]).get(sop_instance_uid, ()):
+            with suppress(NotFoundError):  # deleted since
+                key = self.series_key(instance.series_id)
+                if patient_id is None or same_patient(key.patient_id, patient_id):
+                    found[instance.orthanc_id] = key
+        if len(found) > 1 and study_instance_uid:
+            found = {i: k for i, k in found.items() if k.study_instance_uid == study_instance_uid} or found
+        if not found:
             raise NotFoundError(
-                f"no instance with SOP Instance UID {sop_instance_uid} is stored in Orthanc",
+                f"no instance with SOP Instance UID {sop_instance_uid} is stored in Orthanc"
+                + ("" if patient_id is None else " for this patient"),
                 remedy="Send it to Orthanc first.",
                 sop_instance_uid=sop_instance_uid,
             )
-        if len(ids) > 1:
+        if len(found) > 1:
+            patients = len({k.patient_id for k in found.values()})
             raise ConflictError(
-                f"SOP Instance UID {sop_instance_uid} is stored {len(ids)} times in Orthanc, expected once",
+                f"SOP Instance UID {sop_instance_uid} is stored {len(found)} times in Orthanc, for {patients} "
+                f"{'patient' if patients == 1 else 'patients'}, expected once",
                 remedy="Delete the copies that are wrong.",
+                code=ErrorCode.AMBIGUOUS_INSTANCES,
                 sop_instance_uid=sop_instance_uid,
-                orthanc_ids=list(ids),
+                orthanc_ids=list(found),
             )
-        return ids[0]
+        return next(iter(found))
 
     def find_structure_sets(self, study_instance_uid: str) -> list[dict[str, str]]:
         """The RTSTRUCT instances of a study, by what Orthanc has indexed of them (`FIND_AT_ONCE` at most)."""
@@ -280,6 +372,28 @@ class OrthancClient:
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]:
         """Orthanc's main tags of an instance (``MainDicomTags``, ``ParentSeries`` …)."""
         return _object(self._short.get(f"/instances/{_safe(orthanc_id)}"))
+
+
+def _slice(item: dict[str, Any]) -> StoredSlice:
+    return StoredSlice(
+        sop_instance_uid=_tag(item, "MainDicomTags", "SOPInstanceUID"),
+        orthanc_id=str(item["ID"]),
+        position_mm=_numbers(_tag(item, "MainDicomTags", "ImagePositionPatient"), 3),
+        orientation=_numbers(_tag(item, "MainDicomTags", "ImageOrientationPatient"), 6),
+    )
+
+
+def _tag(item: dict[str, Any], group: str, name: str) -> str:
+    return str((item.get(group) or {}).get(name, "")).strip(" \0")
+
+
+def _numbers(text: str, count: int) -> tuple[float, ...]:
+    """What a scanner wrote is not always numbers: then there are none."""
+    try:
+        values = tuple(float(v) for v in text.split("\\"))
+    except ValueError:
+        return ()
+    return values if len(values) == count and all(map(math.isfinite, values)) else ()
 
 
 def _json(data: bytes) -> Any:

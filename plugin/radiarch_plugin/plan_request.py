@@ -32,6 +32,7 @@ from radiarch_contract.workflows import (
     validation_error,
 )
 
+from .images import image_fields
 from .matching import outline_ambiguity
 from .orthanc_client import OrthancClient
 from .protocols import LoadedProtocol, ProtocolSet
@@ -122,7 +123,6 @@ def make_plan(
     facts = structure_set_facts(request.rtstruct_sop_instance_uid, orthanc)
     goals = request.goals if request.goals is not None else (loaded.protocol.goals if loaded else ())
     refs, missing = _structures(request, loaded, prescription, parameters, goals, facts)
-    images = tuple(facts.referenced_images)
     return NewPlan(
         origin=Origin.REQUEST,
         workflow_id=workflow_id,
@@ -138,8 +138,7 @@ def make_plan(
         structures=tuple(refs.values()),
         missing_structures=tuple(missing),
         goals=goals,
-        image_uids=images,
-        complete=len(orthanc.find_instances(images)) == len(images),
+        **image_fields(facts, orthanc),
         request=request.as_asked(),
         requested_by=requested_by,
         idempotency_key=idempotency_key,

@@ -15,6 +15,7 @@ from radiarch_contract.strict import Asked
 from radiarch_contract.structures import StructureRef, StructureSelector
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
+from .images import image_fields
 from .orthanc_client import OrthancClient
 from .plan_request import (
     PrescriptionRequest,
@@ -91,7 +92,6 @@ def make_child(
     unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
     if unknown:
         raise unknown_structures(unknown, facts.rois)
-    images = tuple(facts.referenced_images)
     return NewPlan(
         origin=Origin.REQUEST,
         workflow_id=parent.workflow_id,
@@ -107,8 +107,7 @@ def make_child(
         structures=refs,
         missing_structures=missing,
         goals=goals,
-        image_uids=images,
-        complete=len(orthanc.find_instances(images)) == len(images),
+        **image_fields(facts, orthanc),
         request=request.as_asked(parent.id),
         requested_by=requested_by,
         idempotency_key=idempotency_key,

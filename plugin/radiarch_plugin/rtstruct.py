@@ -15,13 +15,12 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.identity import dataset_sha256
+from radiarch_contract.images import MAX_CONTOURS, WantedImages, wanted_images
 from radiarch_contract.structures import Roi
 
 MAX_BYTES = 256 * 1024 * 1024
 MAX_ROIS = 4_000
 MAX_ROI_NAME = 256  # LO allows 64; some systems write more
-MAX_REFERENCED_IMAGES = 20_000
-MAX_CONTOURS = 500_000
 MAX_TEXT = 1_024
 
 # pydicom's warnings repeat the values it dislikes; a patient's name must not reach the log that way.
@@ -32,8 +31,7 @@ pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 class RtstructFacts:
     """What matching, the trigger and a plan's record need of one RTSTRUCT.
 
-    ``referenced_images`` maps the SOP Instance UID of every referenced image to the SOP class that
-    the reference says (empty where it says none), in the order of first mention.
+    ``images`` are those that it is drawn on, empty where ``problem`` says why they cannot be told.
     ``sha256`` is `radiarch_contract.identity.dataset_sha256`.
     ``calling_ae`` is not in the object: Orthanc's metadata has it (None where it came by REST).
     """
@@ -45,8 +43,8 @@ class RtstructFacts:
     sha256: str
     rois: tuple[Roi, ...] = ()
     frame_of_reference_uids: tuple[str, ...] = ()
-    referenced_images: dict[str, str] = field(default_factory=dict)
-    referenced_series_uids: tuple[str, ...] = ()
+    images: WantedImages = field(default_factory=WantedImages)
+    problem: InputRefusedError | None = None
     study_description: str = ""
     series_description: str = ""
     structure_set_label: str = ""
@@ -54,12 +52,13 @@ class RtstructFacts:
 
     @property
     def frame_of_reference_uid(self) -> str | None:
-        """The only frame of reference; None where there is none or more than one."""
-        return self.frame_of_reference_uids[0] if len(self.frame_of_reference_uids) == 1 else None
+        """That of the images, else the only one; None where that is not known."""
+        only = self.frame_of_reference_uids[0] if len(self.frame_of_reference_uids) == 1 else None
+        return self.images.frame_of_reference_uid or only
 
     @property
     def referenced_sop_class_uids(self) -> frozenset[str]:
-        return frozenset(self.referenced_images.values()) - {""}
+        return frozenset(self.images.images.values()) - {""}
 
 
 def read_rtstruct(data: bytes, *, calling_ae: str | None = None) -> RtstructFacts:
@@ -89,9 +88,12 @@ def require_plannable(facts: RtstructFacts) -> None:
     Raises
     ------
     InputRefusedError
-        ``no_image_reference``, or ``not_ct`` where a reference names another SOP class than CT.
+        ``no_image_reference``, ``not_ct`` where it is drawn on another SOP class than CT, and what `wanted_images`
+        refuses.
     """
-    if not facts.referenced_images:
+    if facts.problem is not None:
+        raise facts.problem
+    if not facts.images.images:
         raise InputRefusedError(
             "the RTSTRUCT references no image (no Contour Image Sequence (3006,0016))",
             remedy="Export it again with its image references.",
@@ -136,27 +138,21 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         )
     # First of all: a value that was decoded (a name in another character set) would be hashed in another form.
     sha256 = dataset_sha256(ds)
-    images: dict[str, str] = {}
-    series: dict[str, None] = {}
     frames: dict[str, None] = {}
     for item in _items(ds, "ReferencedFrameOfReferenceSequence"):
         _add_uid(frames, item, "FrameOfReferenceUID")
-        for study in _items(item, "RTReferencedStudySequence"):
-            for ref_series in _items(study, "RTReferencedSeriesSequence"):
-                _add_uid(series, ref_series, "SeriesInstanceUID")
-                _add_images(images, ref_series)
     for roi in _items(ds, "StructureSetROISequence"):
         _add_uid(frames, roi, "ReferencedFrameOfReferenceUID")
     contours: Counter[int] = Counter()
     total = 0
     for roi_contour in _items(ds, "ROIContourSequence"):
         number = _number(roi_contour, "ReferencedROINumber")
-        for contour in _items(roi_contour, "ContourSequence"):
+        for _ in _items(roi_contour, "ContourSequence"):
             contours[number] += 1
             total += 1
             if total > MAX_CONTOURS:
                 raise _unreadable(f"it has more than {MAX_CONTOURS} contours")
-            _add_images(images, contour)
+    images, problem = _images(ds)
     return RtstructFacts(
         sop_instance_uid=_required_uid(ds, "SOPInstanceUID"),
         patient_id=_text(ds, "PatientID"),
@@ -165,13 +161,23 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         sha256=sha256,
         rois=_rois(ds, contours),
         frame_of_reference_uids=tuple(frames),
-        referenced_images=images,
-        referenced_series_uids=tuple(series),
+        images=images,
+        problem=problem,
         study_description=_text(ds, "StudyDescription"),
         series_description=_text(ds, "SeriesDescription"),
         structure_set_label=_text(ds, "StructureSetLabel"),
         calling_ae=calling_ae,
     )
+
+
+def _images(ds: Dataset) -> tuple[WantedImages, InputRefusedError | None]:
+    """The images, or why they cannot be told: the rest of the structure set is known all the same."""
+    try:
+        return wanted_images(ds), None
+    except InputRefusedError as e:
+        if e.code is ErrorCode.UNREADABLE_RTSTRUCT:
+            raise
+        return WantedImages(), e
 
 
 def _rois(ds: Dataset, contours: Mapping[int, int]) -> tuple[Roi, ...]:
@@ -207,15 +213,6 @@ def _number(item: Dataset, keyword: str) -> int:
 def _items(ds: Dataset, keyword: str) -> Iterator[Dataset]:
     value: Any = ds.get(keyword)
     yield from value or ()
-
-
-def _add_images(images: dict[str, str], ds: Dataset) -> None:
-    for item in _items(ds, "ContourImageSequence"):
-        uid = _uid(item, "ReferencedSOPInstanceUID")
-        if uid:
-            images[uid] = images.get(uid) or _uid(item, "ReferencedSOPClassUID")
-    if len(images) > MAX_REFERENCED_IMAGES:
-        raise _unreadable(f"it references more than {MAX_REFERENCED_IMAGES} images")
 
 
 def _add_uid(into: dict[str, None], ds: Dataset, keyword: str) -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, NotFoundError, RadiarchError, ServiceError
+from radiarch_contract.images import Located, same_patient
 from radiarch_contract.job import JobInput
 
 from .arrivals import planned_by, unread
@@ -25,6 +27,7 @@ from .check_request import (
     refuse_photons,
     structure_set_of,
 )
+from .images import Search, image_fields
 from .matching import Matched, match, starting_from
 from .protocols import ProtocolSet
 from .rtobjects import Kind, ObjectFacts, read_object
@@ -77,7 +80,7 @@ class SecondChecks:
         self._stale = False
         self._facts: dict[tuple[str, str | None], ObjectFacts] = {}
         self._since: dict[tuple[str, str | None], float] = {}
-        self._images: dict[str, tuple[str, ...]] = {}
+        self._searches: dict[tuple[str, str], Search] = {}
 
     def wanted(self, kind: Kind) -> bool:
         """Whether a protocol starts when such an object arrives; else it is none of ours."""
@@ -86,7 +89,7 @@ class SecondChecks:
     def forget(self) -> None:
         """Begin anew: everything is in the database."""
         self._facts.clear()
-        self._images.clear()
+        self._searches.clear()
         self._anything, self._looked_at = True, float("-inf")
 
     def arrived(self, data: bytes | None, kind: Kind, orthanc_id: str, uid: str, calling_ae: str | None) -> None:
@@ -138,6 +141,8 @@ class SecondChecks:
         plan = self._store.arrivals.find(dose.referenced_plans[0])
         if plan is None or plan.kind != "rtplan" or plan.plan_id is None:
             return
+        if not same_patient(plan.patient_id, dose.patient_id):
+            return
         if any(i.kind == "reference_rtdose" for i in self._store.plans.get(plan.plan_id).inputs):
             return
         error = ErrorInfo(
@@ -160,7 +165,7 @@ class SecondChecks:
         self._since = {_content(p): self._since.get(_content(p), now) for p in pending}
         if not pending:
             self._facts.clear()
-            self._images.clear()
+            self._searches.clear()
             return False
         found = self._orthanc.find_instances([p.waits_for for p in pending if p.waits_for])
         soon = False
@@ -209,22 +214,20 @@ class SecondChecks:
         uid = self._structure_set(arrival, thing)
         if uid is None:
             return 1
-        images = self._images.get(uid)
-        if images is None:
-            images = self._images[uid] = tuple(self._structures(uid).referenced_images)
-        if images and images[-1] not in self._orthanc.find_instances(images[-1:]):
-            return self._missing(arrival, uid, images)
-        if len(self._orthanc.find_instances(images)) < len(images):
-            return self._missing(arrival, uid, images)
+        search = self._searches.get((uid, thing.patient_id))
+        if search is None:
+            search = self._searches[(uid, thing.patient_id)] = Search.of(self._structures(uid, thing))
+        if (located := search.look(self._orthanc)).missing:
+            return self._missing(arrival, uid, located)
         doses: list[ObjectFacts] = []
         if arrival.kind == "rtplan":
             doses = doses_of_plan(thing, self._orthanc, self._store.plans.is_recalculated)
             waits = arrival.awaits_dose and self._waited_s(arrival) < self._dose_wait_s
             if not doses and waits:
                 return None
-        facts = self._structures(uid)  # as it is now
-        if tuple(facts.referenced_images) != images:
-            self._images.pop(uid)
+        facts = self._structures(uid, thing)  # as it is now
+        if facts.images != search.wanted:
+            self._searches.pop((uid, thing.patient_id))
             return 1
         return self._job(thing, doses, facts)
 
@@ -249,8 +252,8 @@ class SecondChecks:
             inputs.append(as_reference(doses))
         return planned_by(found, facts).model_copy(
             update={
+                **image_fields(facts, self._orthanc),  # it may have to wait until its series is whole
                 "inputs": tuple(inputs),
-                "complete": True,
                 "request": {"protocol_id": protocol.id, f"{thing.kind}_sop_instance_uid": thing.sop_instance_uid},
                 "requested_by": thing.calling_ae,
                 "plan_label": protocol.workflow.upper(),
@@ -268,27 +271,26 @@ class SecondChecks:
     def _structure_set(self, arrival: ArrivalView, thing: ObjectFacts) -> str | None:
         """UID of its structure set where that is stored."""
         uid = structure_set_of(thing, self._orthanc)
-        if uid in self._orthanc.find_instances([uid]):
+        with suppress(NotFoundError):
+            self._find(uid, thing)
             return uid
         if arrival.waits_for != uid:
             self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=1, missing=[uid])
         return None
 
-    def _structures(self, uid: str) -> RtstructFacts:
-        ids = self._orthanc.find_instances([uid]).get(uid, ())
-        if len(ids) != 1:
-            raise InputRefusedError(
-                f"the structure set {uid} is stored {len(ids)} times, expected once",
-                remedy="Delete the copies that are wrong, and send the plan or dose again.",
-                code=ErrorCode.PATIENT_MISMATCH,
-            )
-        return read_rtstruct(self._orthanc.instance_file(ids[0]))
+    def _find(self, uid: str, thing: ObjectFacts) -> str:
+        """Orthanc's id of the structure set of the same patient."""
+        return self._orthanc.find_instance(
+            uid, patient_id=thing.patient_id, study_instance_uid=thing.study_instance_uid
+        )
 
-    def _missing(self, arrival: ArrivalView, uid: str, images: tuple[str, ...]) -> int:
-        found = self._orthanc.find_instances(images)
-        missing = [i for i in images if i not in found]
-        if (arrival.referenced_count, arrival.missing_count) != (len(images), len(missing)):
-            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=len(images), missing=missing)
+    def _structures(self, uid: str, thing: ObjectFacts) -> RtstructFacts:
+        return read_rtstruct(self._orthanc.instance_file(self._find(uid, thing)))
+
+    def _missing(self, arrival: ArrivalView, uid: str, located: Located) -> int:
+        missing, wanted = list(located.missing), located.wanted
+        if (arrival.referenced_count, arrival.missing_count) != (wanted, len(missing)):
+            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=wanted, missing=missing)
         return len(missing)
 
     def _waited_s(self, arrival: ArrivalView) -> float:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from pydicom.uid import CTImageStorage
-from radiarch_contract.errors import NotFoundError
+from radiarch_contract.errors import ErrorInfo, InputRefusedError, NotFoundError
+from radiarch_contract.images import Located, WantedImages, same_patient
 from radiarch_contract.states import ArrivalState, PlanState
 
+from . import images
 from .arrivals import deleted
+from .images import Search
+from .orthanc_client import StoredInstance
 from .rtstruct import not_ct
 from .store import Store, WaitingPlan
 
@@ -29,9 +33,11 @@ BUDGET_S = 0.3
 """For counting, in one look: whoever is complete must not wait for it."""
 TRUST_S = 10.0
 """An image seen longer ago is looked for once more before a plan is queued."""
+SETTLING_S = 0.5
+"""Between two looks at a series that may not be whole, though nothing is missing."""
 
 
-class Orthanc(Protocol):
+class Orthanc(images.Orthanc, Protocol):
     def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]: ...
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]: ...
 
@@ -41,16 +47,34 @@ class _Wait:
     """One waiting plan.
 
     ``missing`` keeps the order of the structure set's references; its last one is the probe: where images are sent in
-    order, it comes last, and one look for one UID tells that all are there.
+    order, it comes last, and one look for one UID tells that all are there. ``grown`` says how many instances the
+    series had, and since when, once nothing is missing.
     """
 
     plan: WaitingPlan
+    search: Search
     missing: list[str]
     counted_at: float = float("-inf")
     pause_s: float = COUNT_S
     stale: bool = True
-    seen: dict[str, str] = field(default_factory=dict)
     seen_since: float | None = None
+    grown: tuple[int, float] | None = None
+    message: str = ""
+
+    @classmethod
+    def of(cls, plan: WaitingPlan) -> _Wait:
+        wanted = WantedImages(
+            dict.fromkeys(plan.image_uids, ""),
+            plan.image_study_uid,
+            plan.image_series_uid,
+            plan.frame_of_reference_uid or "",
+        )
+        search = Search(wanted, plan.patient_id, plan.study_instance_uid)
+        return cls(plan, search, list(wanted.images), message=plan.message)
+
+    def restart(self) -> None:
+        """Look for all images anew."""
+        self.missing, self.seen_since, self.stale, self.grown = list(self.search.wanted.images), None, True, None
 
 
 class WaitingRoom:
@@ -112,37 +136,45 @@ class WaitingRoom:
             del self._waits[plan_id]
         if ids - self._waits.keys():
             for plan in self._store.plans.waiting():
-                self._waits.setdefault(plan.id, _Wait(plan, list(dict.fromkeys(plan.image_uids))))
+                self._waits.setdefault(plan.id, _Wait.of(plan))
 
     def _recheck(self, now: float) -> None:
         """Structure sets may be gone, and images too."""
         self.check_structure_sets = False
         self._rechecked_at = now
-        uids = {w.plan.rtstruct_sop_instance_uid for w in self._waits.values()}
-        stored = self._orthanc.find_instances(sorted(uids))
+        stored = self._orthanc.find_stored(sorted({w.plan.rtstruct_sop_instance_uid for w in self._waits.values()}))
         for wait in list(self._waits.values()):
-            if wait.plan.rtstruct_sop_instance_uid not in stored:
-                self._gone(wait)
+            if self._is_stored(wait.plan, stored):
+                wait.restart()
             else:
-                wait.missing, wait.seen, wait.seen_since = list(dict.fromkeys(wait.plan.image_uids)), {}, None
-                wait.stale = True
+                self._gone(wait)
+
+    def _is_stored(self, plan: WaitingPlan, stored: Mapping[str, Sequence[StoredInstance]]) -> bool:
+        """Whether a plan's structure set is among what was found; another patient's copy is another one."""
+        for instance in stored.get(plan.rtstruct_sop_instance_uid, ()):
+            try:
+                if same_patient(self._orthanc.series_key(instance.series_id).patient_id, plan.patient_id):
+                    return True
+            except NotFoundError:
+                continue
+        return False
 
     def _probe(self, waits: list[_Wait]) -> None:
         """Look for the last missing image of each; only where it is there, for all others."""
         probes = {w.missing[-1] for w in waits if w.missing}
         if not probes:
             return
-        found = self._orthanc.find_instances(sorted(probes))
+        found = self._orthanc.find_stored(sorted(probes))
         for wait in waits:
-            if wait.missing and wait.missing[-1] in found:
+            if wait.missing and wait.search.may_be(self._orthanc, found.get(wait.missing[-1], ())):
                 self._scan(wait)
 
     def _count(self, now: float, *, quiet: bool) -> bool:
         """Count again what is out of date: what is new at once, the others when the stream pauses or after a while.
 
-        Nothing but the number that is shown depends on it: that a plan is complete is seen by its probe.
+        Nothing but the number that is shown depends on it: that a plan is complete is seen by its probe. Whether a
+        series that may have more images than are named is whole is looked at here too.
         """
-        changed: dict[str, list[str]] = {}
         later = False
         slowest_s = COUNT_SLOWEST_S * max(1.0, len(self._waits) / 10)
         for wait in sorted(self._waits.values(), key=lambda w: w.counted_at):
@@ -150,57 +182,95 @@ class WaitingRoom:
                 continue
             new = wait.counted_at == float("-inf")
             due = new or now - wait.counted_at > wait.pause_s or (quiet and wait.pause_s <= COUNT_S)
+            if wait.grown is not None:
+                due = now - wait.counted_at >= SETTLING_S
             if not due or (not new and self._monotonic() - now > BUDGET_S):
                 later = True
                 continue
             before = len(wait.missing)
             self._scan(wait)
             wait.pause_s = min(2 * wait.pause_s, slowest_s) if len(wait.missing) == before else COUNT_S
-        for wait in self._waits.values():
-            if len(wait.missing) != wait.plan.missing_count:
-                changed[wait.plan.id] = wait.missing
-                wait.plan = wait.plan.model_copy(update={"missing_count": len(wait.missing)})
-        if changed:
-            self._store.plans.set_missing(changed)
+            later |= wait.grown is not None and wait.plan.id in self._waits
+        self._tell()
         return later
 
+    def _tell(self) -> None:
+        """Keep what is missing where it has changed."""
+        changed = {
+            w.plan.id: w
+            for w in self._waits.values()
+            if (len(w.missing), w.message) != (w.plan.missing_count, w.plan.message)
+        }
+        if not changed:
+            return
+        self._store.plans.set_missing(
+            {i: w.missing for i, w in changed.items()}, {i: w.message for i, w in changed.items()}
+        )
+        for wait in changed.values():
+            told = {"missing_count": len(wait.missing), "message": wait.message}
+            wait.plan = wait.plan.model_copy(update=told)
+
     def _scan(self, wait: _Wait) -> None:
-        """See which of the missing images are there now; with none missing, the plan is queued."""
+        """See which of the missing images are there now; with none missing, the plan is queued when they are all."""
         now = self._monotonic()
         if wait.seen_since is not None and now - wait.seen_since > TRUST_S and len(wait.missing) <= 1:
-            wait.missing, wait.seen, wait.seen_since = list(dict.fromkeys(wait.plan.image_uids)), {}, None
-        found = self._orthanc.find_instances(wait.missing)
+            wait.restart()
+        before = len(wait.missing)
+        anew = before in (0, len(wait.search.wanted.images))
+        located = wait.search.look(self._orthanc, None if anew else wait.missing)
+        if not located.missing and not anew:
+            located = wait.search.look(self._orthanc)  # of those that came first, copies may have come since
         wait.counted_at, wait.stale = now, False
-        if found:
-            wait.seen_since = now if wait.seen_since is None else wait.seen_since
-            wait.seen |= {uid: ids[0] for uid, ids in found.items()}
-            wait.missing = [uid for uid in wait.missing if uid not in found]
-        if not wait.missing:
-            self._complete(wait)
+        wait.missing = list(located.missing)
+        wait.message = images.not_stored_text(located)
+        if wait.missing:
+            wait.grown = None
+            if len(wait.missing) < before and wait.seen_since is None:
+                wait.seen_since = now
+        else:
+            self._complete(wait, located, now)
 
-    def _complete(self, wait: _Wait) -> None:
+    def _complete(self, wait: _Wait, located: Located, now: float) -> None:
         plan = wait.plan
-        if plan.rtstruct_sop_instance_uid not in self._orthanc.find_instances([plan.rtstruct_sop_instance_uid]):
+        if not self._is_stored(plan, self._orthanc.find_stored([plan.rtstruct_sop_instance_uid])):
             self._gone(wait)
             return
-        foreign = self._foreign_class(wait)
-        del self._waits[plan.id]
-        if foreign:
-            self._store.plans.refuse_waiting(plan.id, not_ct({foreign}).info, arrival_state=ArrivalState.NOT_PLANNED)
-        elif self._store.plans.promote(plan.id):
-            log.info("plan %s: all %d images are stored", plan.id, len(plan.image_uids))
-            self._queued()
-
-    def _foreign_class(self, wait: _Wait) -> str | None:
-        """The class of the first image where it is not CT: the references need not say it, or may be wrong.
-
-        The worker looks at every image; this spares it a job that can only be refused.
-        """
         try:
-            found = self._orthanc.instance_metadata(next(iter(wait.seen.values()))).get("SopClassUid")
-        except (NotFoundError, StopIteration):
-            return None
-        return found if found and found != CTImageStorage else None
+            example = wait.search.chosen(self._orthanc, located)
+            found = images.extent(self._orthanc, example.series_id, wait.search.wanted)
+            sop_class = self._orthanc.instance_metadata(example.orthanc_id).get("SopClassUid")
+        except InputRefusedError as e:
+            self._refuse(wait, e.info)
+            return
+        except NotFoundError:
+            wait.restart()  # deleted since
+            return
+        if sop_class and sop_class != CTImageStorage:
+            # the references need not say it, or may be wrong; the worker looks at every image, this spares it a job
+            self._refuse(wait, not_ct({sop_class}).info)
+        elif self._settled(wait, found, now):
+            del self._waits[plan.id]
+            if self._store.plans.promote(plan.id, example.series_id, found.count):
+                log.info("plan %s: all %d images are stored", plan.id, len(plan.image_uids))
+                self._queued()
+
+    def _settled(self, wait: _Wait, found: images.Extent, now: float) -> bool:
+        """Whether the series is whole, as far as can be known: nothing of it has come for long enough."""
+        if wait.grown is None or wait.grown[0] != found.count:
+            wait.grown = (found.count, now)
+        if now - wait.grown[1] >= found.settle_s:
+            return True
+        wait.message = (
+            f"All {len(wait.search.wanted.images)} images that the structure set names are stored, {found.count} of "
+            f"their series; waiting until nothing more of it has come for {found.settle_s:g} s."
+        )
+        wait.stale = True
+        return False
+
+    def _refuse(self, wait: _Wait, error: ErrorInfo) -> None:
+        del self._waits[wait.plan.id]
+        log.info("plan %s: not planned: %s", wait.plan.id, error.code)
+        self._store.plans.refuse_waiting(wait.plan.id, error, arrival_state=ArrivalState.NOT_PLANNED)
 
     def _gone(self, wait: _Wait) -> None:
         del self._waits[wait.plan.id]

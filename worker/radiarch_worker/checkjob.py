@@ -124,7 +124,9 @@ def check(spec: JobSpec, here: JobContext, timed: Timed, store: Store) -> JobRes
         here.link.progress(0.9)
         with timed("store"):
             outputs = store(orthanc, datasets)
-    return result.model_copy(update={"outputs": outputs})
+    ct = patient.ct_used(subject)
+    shown = None if ct is None else ct.model_dump(mode="json")
+    return result.model_copy(update={"outputs": outputs, "ct": ct, "provenance": {**result.provenance, "ct": shown}})
 
 
 def _evaluate(job: _Check, parameters: EvaluationParameters) -> tuple[JobResult, Datasets]:

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from radiarch_contract import __version__
 from radiarch_contract.errors import EngineError, ErrorCode, ErrorInfo, RadiarchError, ServiceError
-from radiarch_contract.job import BeamResult, JobResult, JobSpec, Output
+from radiarch_contract.job import BeamResult, CtUsed, JobResult, JobSpec, Output
 from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.strict import STORED
@@ -185,6 +185,7 @@ class _Run:
             with self._timed("store"):
                 outputs = self._store(orthanc, results)
                 self._store_pictures(orthanc, outputs, pictures)
+        ct = patient.ct_used(subject)
         return JobResult(
             plan_id=spec.plan_id,
             attempt=spec.attempt,
@@ -195,7 +196,8 @@ class _Run:
             goals=judged.goals,
             uncertainty_percent=plan.uncertainty_percent,
             notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes, *self.notes))),
-            provenance={**_plain(plan), **plan.run, "worker_version": __version__},
+            provenance={**_plain(plan), **plan.run, "ct": _dumped(ct), "worker_version": __version__},
+            ct=ct,
             solver_trace=tuple(dict(t) for t in plan.solver_trace),
             robustness=plan.robustness,
             timings_s=dict(plan.timings_s),
@@ -270,6 +272,10 @@ class _Run:
     def _log_traceback(self) -> None:
         for line in traceback.format_exc().splitlines():
             self.here.link.log(line)
+
+
+def _dumped(ct: CtUsed | None) -> dict[str, Any] | None:
+    return None if ct is None else ct.model_dump(mode="json")
 
 
 def _plain(plan: PlanResult) -> dict[str, Any]:

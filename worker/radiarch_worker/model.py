@@ -130,6 +130,14 @@ class Structure:
 
 
 @dataclass(frozen=True)
+class SeriesUse:
+    """How many images of the CT series the structure set names, and how many are stored."""
+
+    named: int
+    stored: int
+
+
+@dataclass(frozen=True)
 class Patient:
     """What is planned on: settled coordinates, one frame of reference."""
 
@@ -139,6 +147,7 @@ class Patient:
     rtstruct_sop_instance_uid: str
     rtstruct_sop_class_uid: str
     notes: tuple[str, ...] = ()
+    series: SeriesUse | None = None
 
 
 @dataclass(frozen=True)

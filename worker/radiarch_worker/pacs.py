@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError, ServiceError
 from radiarch_contract.identity import dataset_sha256
+from radiarch_contract.images import SeriesKey, decide, locate, wanted_images
 from radiarch_contract.job import JobInput, JobSpec, Output, SessionRef
 from radiarch_contract.states import OutputKind
 from radiarch_contract.transport import STORE_HEADER, result_store_path, session_store_path
@@ -27,6 +28,8 @@ MAX_INSTANCE_BYTES = 256 << 20
 MAX_TOTAL_BYTES = 8 << 30
 MAX_IMAGES = 20_000
 _FIND_CHUNK = 500
+_LISTED = 10
+"""UIDs in an error's details."""
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 _RETRIED_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
@@ -73,6 +76,7 @@ class Orthanc:
         )
         self._patience_s = settings.patience_s
         self._log = log
+        self._series: dict[str, SeriesKey] = {}
         self._results = results
 
     def __enter__(self) -> Self:
@@ -90,6 +94,28 @@ class Orthanc:
         )
         found = response.json()
         return [f for f in found if isinstance(f, dict)] if isinstance(found, list) else []
+
+    def series_key(self, item: dict[str, Any]) -> SeriesKey | None:
+        """Patient, study and series of an instance that was found; None where it was deleted since."""
+        series_id = str(item.get("ParentSeries", ""))
+        if series_id not in self._series:
+            series = self._parent("series", series_id)
+            study = self._parent("studies", str(series.get("ParentStudy", ""))) if series else {}
+            if not study:
+                return None
+            self._series[series_id] = SeriesKey(
+                patient_id=_tag(study, "PatientMainDicomTags", "PatientID"),
+                study_instance_uid=_tag(study, "MainDicomTags", "StudyInstanceUID"),
+                series_instance_uid=_tag(series, "MainDicomTags", "SeriesInstanceUID"),
+            )
+        return self._series[series_id]
+
+    def _parent(self, level: str, orthanc_id: str) -> dict[str, Any]:
+        if not _is_orthanc_id(orthanc_id):
+            return {}
+        response = self._request("GET", f"/{level}/{orthanc_id}", missing_ok=True)
+        found = response.json() if response.status_code == 200 else {}
+        return found if isinstance(found, dict) else {}
 
     def instance(self, orthanc_id: str) -> bytes | None:
         """The DICOM file of an instance, at most `MAX_INSTANCE_BYTES`; None where Orthanc does not have it."""
@@ -189,75 +215,104 @@ class Fetched:
 
 
 def fetch(orthanc: Orthanc, spec: JobSpec, link: JobLink) -> Fetched:
-    """Read the RTSTRUCT and exactly the images that it references.
+    """Read the RTSTRUCT, and all images of the series that it is drawn on.
 
     Raises
     ------
     InputRefusedError
         ``input_changed`` where the stored RTSTRUCT is not the one the plan was asked for, ``patient_mismatch``,
-        ``missing_instances`` with how many, ``no_image_reference``, or what cannot be read.
+        ``missing_instances`` with how many, ``ambiguous_instances``, ``no_image_reference``, or what cannot be read.
     """
     rtstruct = _rtstruct(orthanc, spec)
     link.private(_private_words(rtstruct))
     inputs: dict[str, Dataset] = {i.kind: _input(orthanc, i, spec) for i in spec.inputs}
-    wanted = referenced_images(rtstruct)
-    if not wanted:
+    images: list[Dataset] = []
+    total = 0
+    orthanc_ids = _images(orthanc, rtstruct, spec)
+    for n, orthanc_id in enumerate(orthanc_ids):
+        data = orthanc.instance(orthanc_id)
+        if data is None:
+            raise InputRefusedError(
+                "an image of the CT was deleted from Orthanc while the CT was read",
+                remedy="Send the series again; the plan is made when it is there.",
+                code=ErrorCode.MISSING_INSTANCES,
+            )
+        total += len(data)
+        if total > MAX_TOTAL_BYTES:
+            raise InputRefusedError(
+                f"the images of the CT series have more than {MAX_TOTAL_BYTES >> 30} GB together",
+                remedy="Plan on a smaller series.",
+                code=ErrorCode.UNREADABLE_IMAGE,
+            )
+        images.append(_read(data, ErrorCode.UNREADABLE_IMAGE, "an image of the CT series"))
+        link.progress((n + 1) / len(orthanc_ids) * 0.5)
+    link.log(f"read the RTSTRUCT and {len(images)} images, {total / 1e6:.1f} MB")
+    return Fetched(rtstruct, tuple(images), inputs)
+
+
+def _images(orthanc: Orthanc, rtstruct: Dataset, spec: JobSpec) -> list[str]:
+    """Orthanc's ids of all images of the series that the RTSTRUCT is drawn on, those that it names first.
+
+    Raises
+    ------
+    InputRefusedError
+        ``no_image_reference``, ``missing_instances``, ``ambiguous_instances``, and what `wanted_images` refuses.
+    """
+    wanted = wanted_images(rtstruct)
+    if not wanted.images:
         raise InputRefusedError(
             "the RTSTRUCT references no images (no ContourImageSequence (3006,0016) has an item)",
             remedy="Export the structure set with its image references.",
             code=ErrorCode.NO_IMAGE_REFERENCE,
         )
-    found = _locate(orthanc, wanted, spec.patient_id)
-    images: list[Dataset] = []
-    total = 0
-    for n, orthanc_id in enumerate(found.values()):
-        data = orthanc.instance(orthanc_id)
-        if data is None:
-            continue
-        total += len(data)
-        if total > MAX_TOTAL_BYTES:
-            raise InputRefusedError(
-                f"the referenced images have more than {MAX_TOTAL_BYTES >> 30} GB together",
-                remedy="Plan on a smaller series.",
-                code=ErrorCode.UNREADABLE_IMAGE,
-            )
-        images.append(_read(data, ErrorCode.UNREADABLE_IMAGE, "a referenced image"))
-        link.progress((n + 1) / len(wanted) * 0.5)
-    if missing := len(wanted) - len(images):
+    stored: dict[str, dict[SeriesKey, dict[str, Any]]] = {}
+    for chunk in _chunks(tuple(wanted.images), _FIND_CHUNK):
+        for item in orthanc.find_instances({"SOPInstanceUID": "\\".join(chunk)}):
+            if (key := orthanc.series_key(item)) is not None:
+                stored.setdefault(_uid_of(item), {})[key] = item
+    located = locate(wanted, spec.patient_id, spec.study_instance_uid, stored)
+    if located.missing:
+        elsewhere = f"; {located.elsewhere_text}" if located.elsewhere else ""
         raise InputRefusedError(
-            f"{missing} of the {len(wanted)} images that the RTSTRUCT references are not in Orthanc",
+            f"{len(located.missing)} of the {located.wanted} images that the RTSTRUCT references are not in Orthanc "
+            f"where it says{elsewhere}",
             remedy="Send the missing images; the plan is made when they are there.",
             code=ErrorCode.MISSING_INSTANCES,
-            missing=missing,
-            referenced=len(wanted),
+            missing=len(located.missing),
+            referenced=located.wanted,
+            missing_sop_instance_uids=list(located.missing[:_LISTED]),
         )
-    link.log(f"read the RTSTRUCT and {len(images)} images, {total / 1e6:.1f} MB")
-    return Fetched(rtstruct, tuple(images), inputs)
+    frames: dict[SeriesKey, str] = {}
+    if len(located.candidates) > 1:
+        examples = {key: item for found in stored.values() for key, item in found.items()}
+        frames = {key: _frame_of_reference(orthanc, examples[key]) for key in located.candidates}
+    chosen = decide(wanted, located, stored, frames)
+    named = {uid: _orthanc_id(stored[uid][chosen]) for uid in wanted.images}
+    series_id = next(iter(stored[uid][chosen] for uid in wanted.images)).get("ParentSeries")
+    others = [
+        _orthanc_id(item)
+        for item in orthanc.find_instances({"SeriesInstanceUID": chosen.series_instance_uid})
+        if item.get("ParentSeries") == series_id and _uid_of(item) not in named
+    ]
+    if len(named) + len(others) > MAX_IMAGES:
+        raise InputRefusedError(
+            f"the CT series has more than {MAX_IMAGES} images",
+            remedy="Plan on a smaller series.",
+            code=ErrorCode.TOO_LARGE,
+        )
+    return [*named.values(), *others]
 
 
-def referenced_images(rtstruct: Dataset) -> tuple[str, ...]:
-    """SOP Instance UIDs of all images that an RTSTRUCT references, in the order of first mention."""
-    uids: dict[str, None] = {}
-    for frame in rtstruct.get("ReferencedFrameOfReferenceSequence") or ():
-        for study in frame.get("RTReferencedStudySequence") or ():
-            for series in study.get("RTReferencedSeriesSequence") or ():
-                _collect(uids, series)
-    for roi in rtstruct.get("ROIContourSequence") or ():
-        for contour in roi.get("ContourSequence") or ():
-            _collect(uids, contour)
-    return tuple(uids)
+def _frame_of_reference(orthanc: Orthanc, item: dict[str, Any]) -> str:
+    data = orthanc.instance(_orthanc_id(item))
+    if data is None:
+        return ""
+    dataset = _read(data, ErrorCode.UNREADABLE_IMAGE, "a referenced image")
+    return str(dataset.get("FrameOfReferenceUID") or "").strip(" \0")
 
 
-def _collect(uids: dict[str, None], holder: Dataset) -> None:
-    for item in holder.get("ContourImageSequence") or ():
-        uid = str(item.get("ReferencedSOPInstanceUID") or "").strip(" \0")
-        if not uid:
-            continue
-        if len(uid) > 64 or not set(uid) <= set("0123456789."):  # it goes into a query
-            raise _unreadable_rtstruct("a referenced SOP Instance UID is not a UID")
-        uids[uid] = None
-        if len(uids) > MAX_IMAGES:
-            raise _unreadable_rtstruct(f"it references more than {MAX_IMAGES} images")
+def _uid_of(item: dict[str, Any]) -> str:
+    return _tag(item, "MainDicomTags", "SOPInstanceUID")
 
 
 def _rtstruct(orthanc: Orthanc, spec: JobSpec) -> Dataset:
@@ -296,7 +351,7 @@ def _input(orthanc: Orthanc, wanted: JobInput, spec: JobSpec) -> Dataset:
     """Another object that the job was asked for: the same UID, patient and content."""
     name = _INPUT_NAMES[wanted.kind]
     code = ErrorCode.UNREADABLE_RTPLAN if wanted.kind == "rtplan" else ErrorCode.UNREADABLE_RTDOSE
-    found = False
+    found = of_others = False
     for item in orthanc.find_instances({"SOPInstanceUID": wanted.sop_instance_uid}):
         data = orthanc.instance(_orthanc_id(item))
         if data is None:
@@ -307,14 +362,16 @@ def _input(orthanc: Orthanc, wanted: JobInput, spec: JobSpec) -> Dataset:
         found = True
         if wanted.sha256 not in (None, sha256):
             continue
-        if str(dataset.get("PatientID") or "").strip(" \0") != spec.patient_id.strip(" \0"):
-            raise InputRefusedError(
-                f"the {name}'s PatientID is not that of the structure set",
-                remedy="Name objects of one patient.",
-                code=ErrorCode.PATIENT_MISMATCH,
-                element="PatientID",
-            )
-        return dataset
+        if str(dataset.get("PatientID") or "").strip(" \0") == spec.patient_id.strip(" \0"):
+            return dataset
+        of_others = True
+    if of_others:
+        raise InputRefusedError(
+            f"the {name}'s PatientID is not that of the structure set",
+            remedy="Name objects of one patient.",
+            code=ErrorCode.PATIENT_MISMATCH,
+            element="PatientID",
+        )
     raise InputRefusedError(
         f"the {name} {wanted.sop_instance_uid} in Orthanc has other content than the one the job was asked for"
         if found
@@ -333,23 +390,6 @@ def _check_identity(dataset: Dataset, spec: JobSpec) -> None:
                 code=ErrorCode.PATIENT_MISMATCH,
                 element=keyword,
             )
-
-
-def _locate(orthanc: Orthanc, uids: Sequence[str], patient_id: str) -> dict[str, str]:
-    """Orthanc's id of each image that it has; of images stored for several patients, this patient's one."""
-    found: dict[str, str] = {}
-    for chunk in _chunks(uids, _FIND_CHUNK):
-        for item in orthanc.find_instances({"SOPInstanceUID": "\\".join(chunk)}):
-            uid = str((item.get("MainDicomTags") or {}).get("SOPInstanceUID", "")).strip(" \0")
-            if uid not in found or _patient_of(orthanc, item) == patient_id.strip():
-                found[uid] = _orthanc_id(item)
-    return {uid: found[uid] for uid in uids if uid in found}
-
-
-def _patient_of(orthanc: Orthanc, item: dict[str, Any]) -> str:
-    response = orthanc._request("GET", f"/instances/{_orthanc_id(item)}/patient", missing_ok=True)
-    tags = response.json().get("MainDicomTags", {}) if response.status_code == 200 else {}
-    return str(tags.get("PatientID", "")).strip()
 
 
 def store(orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> Output:
@@ -453,6 +493,10 @@ def _code_of(response: httpx.Response) -> str:
         return str(response.json()["code"])
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _tag(item: dict[str, Any], group: str, name: str) -> str:
+    return str((item.get(group) or {}).get(name, "")).strip(" \0")
 
 
 def _is_orthanc_id(text: str) -> bool:

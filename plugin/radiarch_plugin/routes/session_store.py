@@ -46,6 +46,16 @@ def read(asked: AskedDep, orthanc_id: str, what: str) -> Response:
     return Response(data, media_type="application/dicom" if what == "file" else "application/json")
 
 
+@router.get("/series/{orthanc_id}")
+def series(asked: AskedDep, orthanc_id: str) -> Response:
+    return Response(asked[0].rest.get(f"/series/{orthanc_id}"), media_type="application/json")
+
+
+@router.get("/studies/{orthanc_id}")
+def study(asked: AskedDep, orthanc_id: str) -> Response:
+    return Response(asked[0].rest.get(f"/studies/{orthanc_id}"), media_type="application/json")
+
+
 @router.put("/instances/{orthanc_id}/attachments/{number}", max_body_size=MAX_INSTANCE_BYTES)
 def attach(asked: AskedDep, orthanc_id: str, number: int, body: BodyDep) -> dict[str, str]:
     session, plan_id, attempt = asked

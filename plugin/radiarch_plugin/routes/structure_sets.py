@@ -6,9 +6,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from radiarch_contract.errors import ErrorInfo, RadiarchError
+from radiarch_contract.images import Located
 from radiarch_contract.structures import spelled
 
 from radiarch_plugin.answers import MatchAnswer, MatchesAnswer, Page, RoiAnswer, StructureSetAnswer, StructureSetSummary
+from radiarch_plugin.images import Search
 from radiarch_plugin.matching import Matched, Refusal, match, try_each
 from radiarch_plugin.orthanc_client import OrthancClient
 from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct, require_plannable
@@ -34,9 +36,11 @@ def list_of_study(
 def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
     """One RTSTRUCT: its structures, whether its images are here, and why no plan can be made if none can."""
     orthanc_id, facts = _read(sop_instance_uid, services.orthanc)
-    images = tuple(facts.referenced_images)
-    found = services.orthanc.find_instances(images)
-    missing = [i for i in images if i not in found]
+    problem = _problem(facts)
+    search = Search.of(facts)
+    located = search.look(services.orthanc)
+    if problem is None and not located.missing:
+        problem = _which(search, located, services.orthanc)
     return StructureSetAnswer(
         sop_instance_uid=facts.sop_instance_uid,
         orthanc_id=orthanc_id,
@@ -45,10 +49,10 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
         label=facts.structure_set_label,
         structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),
         repeated_names=_repeated(facts),
-        referenced_instances=len(images),
-        missing_instances=len(missing),
-        missing_sop_instance_uids=tuple(missing[:MAX_MISSING]),
-        problem=_problem(facts),
+        referenced_instances=located.wanted,
+        missing_instances=len(located.missing),
+        missing_sop_instance_uids=located.missing[:MAX_MISSING],
+        problem=problem,
     )
 
 
@@ -82,6 +86,15 @@ def _repeated(facts: RtstructFacts) -> dict[str, tuple[int, ...]]:
 def _problem(facts: RtstructFacts) -> ErrorInfo | None:
     try:
         require_plannable(facts)
+    except RadiarchError as e:
+        return e.info
+    return None
+
+
+def _which(search: Search, located: Located, orthanc: OrthancClient) -> ErrorInfo | None:
+    """Why it cannot be told which series is meant, if so."""
+    try:
+        search.chosen(orthanc, located)
     except RadiarchError as e:
         return e.info
     return None

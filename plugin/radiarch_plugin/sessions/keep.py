@@ -21,8 +21,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import undefer
 
+from radiarch_plugin.images import Search
 from radiarch_plugin.orthanc_client import OrthancClient
-from radiarch_plugin.rtstruct import read_rtstruct
+from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct
 from radiarch_plugin.services import Services
 from radiarch_plugin.store import EventKind, LogPosition, PlanView, Store
 from radiarch_plugin.store.lifecycle import add_event
@@ -129,7 +130,7 @@ def _files(session: Session, plans: Sequence[PlanView], *, inputs: bool) -> list
             if not uid:
                 continue
             facts = read_rtstruct(session.orthanc.instance_file(session.orthanc.find_instance(uid)))
-            images |= dict.fromkeys(facts.referenced_images)
+            images |= dict.fromkeys(_series(session, facts))
             others[uid] = None
         others |= dict.fromkeys(i.sop_instance_uid for p in plans for i in p.inputs)
     results = [o.sop_instance_uid for p in plans for o in p.outputs if o.orthanc_id is not None]
@@ -144,6 +145,17 @@ def _files(session: Session, plans: Sequence[PlanView], *, inputs: bool) -> list
             )
         found.append(file)
     return found
+
+
+def _series(session: Session, facts: RtstructFacts) -> list[str]:
+    """All images of the series that a structure set is drawn on: a plan is made on all of them."""
+    search = Search.of(facts)
+    located = search.look(session.orthanc)
+    named = list(facts.images.images)
+    if located.missing or not named:
+        return named
+    slices = session.orthanc.series_slices(search.chosen(session.orthanc, located).series_id)
+    return list(dict.fromkeys([*named, *(s.sop_instance_uid for s in slices)]))
 
 
 def _in_orthanc(session: Session, files: Sequence[StoredFile], orthanc: OrthancClient) -> dict[str, str]:

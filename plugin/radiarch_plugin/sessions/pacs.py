@@ -26,6 +26,7 @@ _FIELDS = {
     "Modality": "modality",
 }
 _INSTANCE = re.compile(r"/instances/([0-9a-f-]{44})(/.*)?")
+_PARENT = re.compile(r"/(series|studies)/([0-9a-f-]{44})")
 _ATTACHMENT = re.compile(r"/attachments/([0-9]{4,5})(/data)?")
 
 
@@ -36,6 +37,8 @@ class SessionRest:
         self._catalog = catalog
 
     def get(self, path: str) -> bytes:
+        if found := _PARENT.fullmatch(path):
+            return _dump(self._parent(found[1], found[2]))
         orthanc_id, what = _instance(path)
         if found := _ATTACHMENT.fullmatch(what):
             data = self._catalog.attachments(orthanc_id).get(int(found[1]))
@@ -52,6 +55,24 @@ class SessionRest:
                 return _dump({"SopClassUid": file.header.sop_class_uid})
             case "/patient":
                 return _dump({"MainDicomTags": {"PatientID": file.header.patient_id}})
+        raise _nothing()
+
+    def _parent(self, level: str, orthanc_id: str) -> dict[str, Any]:
+        """A series or study by the id that Orthanc itself would give it."""
+        for file in self._catalog.files():
+            header = file.header
+            if level == "series" and header.series_id == orthanc_id:
+                return {
+                    "ID": orthanc_id,
+                    "ParentStudy": header.study_id,
+                    "MainDicomTags": {"SeriesInstanceUID": header.series_instance_uid, "Modality": header.modality},
+                }
+            if level == "studies" and header.study_id == orthanc_id:
+                return {
+                    "ID": orthanc_id,
+                    "MainDicomTags": {"StudyInstanceUID": header.study_instance_uid},
+                    "PatientMainDicomTags": {"PatientID": header.patient_id},
+                }
         raise _nothing()
 
     def post(self, path: str, body: bytes) -> bytes:
@@ -134,6 +155,7 @@ def _instance(path: str) -> tuple[str, str]:
 def _tags(file: StoredFile) -> dict[str, Any]:
     return {
         "ID": file.header.orthanc_id,
+        "ParentSeries": file.header.series_id,
         "FileSize": file.bytes,
         "MainDicomTags": {"SOPInstanceUID": file.header.sop_instance_uid},
     }

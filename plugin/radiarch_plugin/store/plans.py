@@ -295,7 +295,7 @@ class Plans:
         """Every plan that waits for images, oldest first."""
         with self._database.read() as session:
             rows = session.execute(
-                select(PlanRow, WaitRow.image_uids)
+                select(PlanRow, WaitRow)
                 .join(WaitRow, WaitRow.plan_seq == PlanRow.seq)
                 .where(PlanRow.state == PlanState.WAITING.value)
                 .order_by(PlanRow.seq)
@@ -305,18 +305,30 @@ class Plans:
                     id=row.id,
                     rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
                     rtstruct_sha256=row.rtstruct_sha256,
-                    image_uids=tuple(json.loads(uids)),
+                    patient_id=row.patient_id,
+                    study_instance_uid=row.study_instance_uid,
+                    frame_of_reference_uid=row.frame_of_reference_uid,
+                    image_uids=tuple(json.loads(wait.image_uids)),
+                    image_study_uid=wait.image_study_uid,
+                    image_series_uid=wait.image_series_uid,
                     missing_count=row.missing_count,
+                    message=row.message,
                 )
-                for row, uids in rows
+                for row, wait in rows
             ]
 
     def waiting_ids(self) -> set[str]:
         with self._database.read() as session:
             return set(session.scalars(select(PlanRow.id).where(PlanRow.state == PlanState.WAITING.value)))
 
-    def set_missing(self, missing: Mapping[str, Sequence[str]]) -> None:
-        """Which images each waiting plan still lacks; plans that no longer wait are left alone."""
+    def set_missing(self, missing: Mapping[str, Sequence[str]], messages: Mapping[str, str] | None = None) -> None:
+        """Which images each waiting plan still lacks; plans that no longer wait are left alone.
+
+        Parameters
+        ----------
+        messages
+            What to say of it, where that is to change.
+        """
         with self._database.write() as session:
             now = self._now()
             for plan_id, uids in missing.items():
@@ -324,21 +336,29 @@ class Plans:
                 if row is None or row.state != PlanState.WAITING.value:
                     continue
                 text, wait = missing_text(uids), session.get_one(WaitRow, row.seq)
-                if (row.missing_count, wait.missing_uids) == (len(uids), text):
+                message = (messages or {}).get(plan_id, row.message)
+                if (row.missing_count, wait.missing_uids, row.message) == (len(uids), text, message):
                     continue
-                row.missing_count, wait.missing_uids = len(uids), text
+                row.missing_count, wait.missing_uids, row.message = len(uids), text, message
                 add_event(session, row, now, EventKind.MISSING, missing=len(uids))
                 arrival = arrival_of(session, plan_id)
                 if arrival is not None:
                     arrival.missing_count, arrival.missing_uids, arrival.updated_at = len(uids), text, now
 
-    def promote(self, plan_id: str) -> bool:
-        """All images are stored: waiting → queued. False where it no longer waits."""
+    def promote(self, plan_id: str, image_series: str | None = None, image_count: int | None = None) -> bool:
+        """All images are stored: waiting → queued. False where it no longer waits.
+
+        Parameters
+        ----------
+        image_series, image_count
+            Orthanc's id of their series, and of how many instances.
+        """
         with self._database.write() as session:
             row = lock_plan(session, plan_id)
             if row.state != PlanState.WAITING.value:
                 return False
             now = self._now()
+            row.image_series, row.image_count = image_series, image_count
             set_state(session, row, PlanState.QUEUED, now)
             arrival = arrival_of(session, plan_id)
             if arrival is not None:
@@ -410,6 +430,8 @@ def insert_plan(
         request_sha256=request_sha256,
         time_limit_s=new.time_limit_s,
         missing_count=0 if new.complete else len(new.image_uids),
+        image_series=new.image_series,
+        image_count=new.image_count,
         created_at=now,
         updated_at=now,
         queued_at=now if new.complete else None,
@@ -442,7 +464,15 @@ def insert_plan(
     if new.image_uids or not new.complete:
         images = dumps(list(new.image_uids))
         missing = None if new.complete else missing_text(new.image_uids)
-        session.add(WaitRow(plan_seq=row.seq, image_uids=images, missing_uids=missing))
+        session.add(
+            WaitRow(
+                plan_seq=row.seq,
+                image_uids=images,
+                image_study_uid=clean(new.image_study_uid, 64),
+                image_series_uid=clean(new.image_series_uid, 64),
+                missing_uids=missing,
+            )
+        )
     add_event(session, row, now, EventKind.STATE, state=state.value)
     return row
 

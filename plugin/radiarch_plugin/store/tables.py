@@ -52,6 +52,7 @@ class PlanRow(Base):
         Index("ix_plans_updated_at", "updated_at", "seq"),
         Index("ix_plans_unclean", "unclean"),
         Index("ix_plans_superseded_at", "superseded_at"),
+        Index("ix_plans_image_series", "image_series"),
         Index("ix_plans_search", "search"),  # not to seek in, but smaller to look through than the table
         {"sqlite_autoincrement": True},
     )
@@ -86,6 +87,8 @@ class PlanRow(Base):
     enqueued: Mapped[bool] = mapped_column(default=False)
     time_limit_s: Mapped[float]
     missing_count: Mapped[int] = mapped_column(default=0)
+    image_series: Mapped[str | None]
+    image_count: Mapped[int | None]
     worker: Mapped[str | None]
     error_code: Mapped[str | None]
     search: Mapped[str]
@@ -145,6 +148,8 @@ class WaitRow(Base):
 
     plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), primary_key=True)
     image_uids: Mapped[str]
+    image_study_uid: Mapped[str] = mapped_column(default="", server_default="")
+    image_series_uid: Mapped[str] = mapped_column(default="", server_default="")
     missing_uids: Mapped[str | None]
 
 

@@ -69,8 +69,10 @@ class Approval(_View):
 class NewPlan(_View):
     """A plan to be made. Everything is validated by the caller; the store only keeps it.
 
-    ``image_uids`` are the images that the plan needs. ``complete`` says that the caller has seen all
-    of them in Orthanc: the plan is queued at once; else it waits and the trigger looks for them.
+    ``image_uids`` are the images that the plan needs, ``image_study_uid`` and ``image_series_uid`` what the structure
+    set says where they are ('' where it does not). ``complete`` says that the caller has seen all of them in Orthanc,
+    in the series that has Orthanc's id ``image_series`` and so many instances: the plan is queued at once; else it
+    waits and the trigger looks for them.
     """
 
     origin: Origin
@@ -89,6 +91,10 @@ class NewPlan(_View):
     missing_structures: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
     image_uids: tuple[str, ...] = ()
+    image_study_uid: str = ""
+    image_series_uid: str = ""
+    image_series: str | None = None
+    image_count: int | None = None
     complete: bool = False
     request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
     requested_by: str | None = None
@@ -282,8 +288,14 @@ class WaitingPlan(_View):
     id: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
+    patient_id: str
+    study_instance_uid: str
+    frame_of_reference_uid: str | None
     image_uids: tuple[str, ...]
+    image_study_uid: str
+    image_series_uid: str
     missing_count: int
+    message: str
 
 
 class EventView(_View):

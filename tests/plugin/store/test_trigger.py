@@ -18,7 +18,7 @@ from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
 from radiarch_plugin import arrivals
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
+from radiarch_plugin.orthanc_client import HttpRest, OrthancClient, StoredInstance
 from radiarch_plugin.protocols import LoadedProtocol, ProtocolSet
 from radiarch_plugin.store import ArrivalView, Ownership, PlanView, Store
 from radiarch_plugin.trigger import CURSOR_FACT, Trigger
@@ -55,9 +55,9 @@ class Orthanc(OrthancClient):
             raise ServiceError("no file", remedy="mend the disk", code=ErrorCode.ORTHANC_UNAVAILABLE)
         return super().instance_file(orthanc_id)
 
-    def find_instances(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    def find_stored(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[StoredInstance, ...]]:
         self.asked.append("find")
-        return super().find_instances(sop_instance_uids)
+        return super().find_stored(sop_instance_uids)
 
 
 class World:
@@ -226,7 +226,12 @@ class TestBeginning:
         world.turn()
         uids = tuple(str(ds.SOPInstanceUID) for ds in study.images)
         plan, _ = world.store.plans.create(
-            new_plan(rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID), image_uids=uids, complete=False)
+            new_plan(
+                patient_id=str(study.rtstruct.PatientID),
+                rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID),
+                image_uids=uids,
+                complete=False,
+            )
         )
         world.turn()
         assert world.store.plans.get(plan.id).missing_count == 1

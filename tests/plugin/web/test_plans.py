@@ -286,8 +286,10 @@ def test_an_rtstruct_that_is_stored_for_two_patients_is_refused(api: Api, study:
     study.rtstruct.PatientID = "SOMEBODY ELSE"
     api.upload(study.rtstruct)
     response = api.post("/plans", {"rtstruct_sop_instance_uid": uid, **BASIC})
-    assert (response.status_code, response.json()["code"]) == (409, "conflict")
+    assert (response.status_code, response.json()["code"]) == (409, "ambiguous_instances")
     assert len(response.json()["details"]["orthanc_ids"]) == 2
+    assert "2 patients" in response.json()["message"]
+    assert "SOMEBODY" not in response.text
 
 
 def test_another_object_than_an_rtstruct_is_refused(api: Api, study: PhantomStudy) -> None:

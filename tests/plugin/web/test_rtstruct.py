@@ -44,7 +44,7 @@ def test_facts_are_what_was_written() -> None:
     assert facts.sop_instance_uid == STUDY.rtstruct.SOPInstanceUID
     assert facts.patient_id == STUDY.rtstruct.PatientID
     assert facts.study_instance_uid == STUDY.rtstruct.StudyInstanceUID
-    assert set(facts.referenced_images) == {d.SOPInstanceUID for d in STUDY.images}
+    assert set(facts.images.images) == {d.SOPInstanceUID for d in STUDY.images}
     assert facts.referenced_sop_class_uids == {CTImageStorage}
     assert facts.frame_of_reference_uid == STUDY.images[0].FrameOfReferenceUID
     assert [r.name for r in facts.rois] == list(STUDY.shapes)
@@ -54,7 +54,7 @@ def test_facts_are_what_was_written() -> None:
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_the_transfer_syntax_does_not_matter(syntax: str) -> None:
     plain, other = read_rtstruct(encoded(STUDY.rtstruct)), read_rtstruct(encoded(STUDY.rtstruct, syntax))
-    assert other.referenced_images == plain.referenced_images
+    assert other.images == plain.images
     assert other.rois == plain.rois
     if syntax != ExplicitVRBigEndian:
         assert other.sha256 == plain.sha256
@@ -81,7 +81,7 @@ def test_absent_parts_are_empty() -> None:
     _no_rois(ds)
     _no_references(ds)
     facts = read_rtstruct(encoded(ds))
-    assert (facts.rois, facts.referenced_images, facts.frame_of_reference_uid) == ((), {}, None)
+    assert (facts.rois, facts.images.images, facts.frame_of_reference_uid) == ((), {}, None)
 
 
 def _other_class(ds: Dataset) -> None:

@@ -22,6 +22,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import derive_uid, series_instance_uid, sop_instance_uid
 
 from radiarch_worker.model import Patient, PlanResult
+from radiarch_worker.patient import ct_used
 
 from .valuerep import text
 
@@ -179,6 +180,7 @@ def _add_provenance(ds: Dataset, spec: JobSpec, patient: Patient, made: Made) ->
         "rbe": made.rbe,
         "uncertainty_percent": made.uncertainty_percent,
         "provenance": dict(made.provenance),
+        "ct": None if (ct := ct_used(patient)) is None else ct.model_dump(mode="json"),
         "notes": [*patient.notes, *made.notes],
     }
     try:

@@ -9,15 +9,15 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError, RadiarchError
 from radiarch_contract.workflows import DEFAULT_MAX_CONTOUR_GAP_MM
 
-from radiarch_worker.model import CtVolume, Patient, Structure
+from radiarch_worker.model import CtVolume, Patient, SeriesUse, Structure
 
-from .attributes import Reader
 from .body import choose_body, find_body_roi
 from .ct import load_ct
-from .identity import check_all_ct, check_frame, check_patient, check_present, image_reader
-from .limits import MAX_MASK_VOXELS, MAX_SLICES
+from .identity import check_all_ct, check_frame, check_patient
+from .limits import MAX_MASK_VOXELS
 from .materials import DEVICES, counts_in_dose
 from .rtstruct import RoiContours, StructureSet, read_structure_set
+from .series import choose_slices
 from .structures import Rules, build_structure
 
 _MAX_NOTES = 100
@@ -44,8 +44,7 @@ def load_patient(
     rtstruct
         The RT Structure Set.
     images
-        The CT images that it references, with file meta and pixel data, in any order; other slices of
-        the same series may be among them.
+        All images of the CT series that it is drawn on, with file meta and pixel data, in any order.
     expected_patient_id
         The Patient ID that the plan was asked for; None where that is not known.
     needed_rois
@@ -74,7 +73,8 @@ def load_patient(
         With the code of what is wrong.
     """
     structure_set = read_structure_set(rtstruct)
-    used, notes = _used_images(structure_set, images)
+    used, said = choose_slices(tuple(structure_set.wanted.images), images, structure_set.wanted.beside)
+    notes = list(said)
     check_all_ct(used)
     check_patient(structure_set.reader, used, expected_patient_id)
     frame = check_frame(structure_set, used)
@@ -98,6 +98,7 @@ def load_patient(
         rtstruct_sop_instance_uid=structure_set.sop_instance_uid,
         rtstruct_sop_class_uid=structure_set.reader.uid("SOPClassUID"),
         notes=tuple(notes),
+        series=SeriesUse(len(structure_set.wanted.images), len(images)),
     )
 
 
@@ -136,36 +137,6 @@ class _Asked:
 
 def _counted(structure_set: StructureSet) -> frozenset[int]:
     return frozenset(r.number for r in structure_set.rois if counts_in_dose(r.interpreted_type, r.properties))
-
-
-def _used_images(structure_set: StructureSet, images: Sequence[Dataset]) -> tuple[list[Reader], list[str]]:
-    """Images that are planned on: all that were given but localizers that the structure set does not mean."""
-    if len(images) > MAX_SLICES:
-        raise InputRefusedError(
-            f"There are {len(images)} images, at most {MAX_SLICES} are planned on.",
-            code=ErrorCode.TOO_LARGE,
-            remedy="Draw the structures on one CT series and send that.",
-        )
-    readers: dict[str, Reader] = {}
-    for image in map(image_reader, images):
-        uid = image.uid("SOPInstanceUID")
-        if uid in readers:
-            raise InputRefusedError(
-                f"{image.what} is there twice.",
-                code=ErrorCode.DUPLICATE_SLICES,
-                remedy="Send each slice once.",
-                sop_instance_uids=[[uid, uid]],
-            )
-        readers[uid] = image
-    check_present(structure_set.referenced_images, readers)
-    referenced = set(structure_set.referenced_images)
-    used = [r for uid, r in readers.items() if uid in referenced or not _is_localizer(r)]
-    dropped = len(readers) - len(used)
-    return used, [f"{dropped} localizer images of the CT series were left out."] if dropped else []
-
-
-def _is_localizer(image: Reader) -> bool:
-    return "LOCALIZER" in image.text("ImageType")
 
 
 def _structures(

@@ -13,6 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.images import WantedImages, wanted_images
 
 from .attributes import Reader
 from .limits import MAX_CONTOURS, MAX_COORDINATE_MM, MAX_POINTS, MAX_ROI_NAME, MAX_ROIS
@@ -93,14 +94,14 @@ class StructureSet:
 
     Attributes
     ----------
-    referenced_images : SOP Instance UIDs, in the order of first mention
+    wanted : the images that it is drawn on
     frame_of_reference_uids : of the frames whose series are referenced
     """
 
     reader: Reader
     sop_instance_uid: str
     rois: tuple[RoiContours, ...]
-    referenced_images: tuple[str, ...]
+    wanted: WantedImages
     frame_of_reference_uids: frozenset[str]
     notes: tuple[str, ...]
 
@@ -129,14 +130,10 @@ def read_structure_set(dataset: Dataset) -> StructureSet:
 def _read(reader: Reader) -> StructureSet:
     notes: list[str] = []
     frames: dict[str, None] = {}
-    images: dict[str, None] = {}
     for frame in _children(reader, "ReferencedFrameOfReferenceSequence"):
         if uid := frame.text("FrameOfReferenceUID"):
             frames.setdefault(uid)
-        for study in _children(frame, "RTReferencedStudySequence"):
-            for series in _children(study, "RTReferencedSeriesSequence"):
-                for image in _children(series, "ContourImageSequence"):
-                    images.setdefault(image.uid("ReferencedSOPInstanceUID"))
+    wanted = wanted_images(reader.dataset)
     observed = _observations(reader)
     named = _children(reader, "StructureSetROISequence")
     if not named:
@@ -162,9 +159,6 @@ def _read(reader: Reader) -> StructureSet:
             ignored=ignored,
             properties=_properties(observations, title),
         )
-        for contour in closed:
-            if contour.image_uid:
-                images.setdefault(contour.image_uid)
     if unknown := contours.numbers - set(rois):
         notes.append(f"Contours of ROI numbers that have no name were left out: {sorted(unknown)[:10]}.")
     numbers: dict[str, list[int]] = {}
@@ -178,7 +172,7 @@ def _read(reader: Reader) -> StructureSet:
         reader=reader,
         sop_instance_uid=reader.uid("SOPInstanceUID"),
         rois=tuple(rois.values()),
-        referenced_images=tuple(images),
+        wanted=wanted,
         frame_of_reference_uids=frozenset(frames),
         notes=tuple(notes),
     )

@@ -327,15 +327,15 @@ def decide(
     if len(candidates) > 1 and wanted.frame_of_reference_uid:
         fitting = [k for k in candidates if frames.get(k) == wanted.frame_of_reference_uid]
         candidates = tuple(fitting) or candidates
-    if len(candidates) == 1:
-        return candidates[0]
     whole = [k for k in candidates if all(k in stored.get(uid, ()) for uid in wanted.images)]
+    if len(candidates) == len(whole) == 1:
+        return whole[0]
     if not whole:
         raise InputRefusedError(
-            f"the images that the structure set names lie in {len(candidates)} series, expected one",
+            f"the images that the structure set names lie in {len(located.candidates)} series, expected one",
             remedy="Draw the structures on one CT series and send that.",
             code=ErrorCode.UNSUPPORTED_GEOMETRY,
-            series=len(candidates),
+            series=len(located.candidates),
         )
     studies = len({k.study_instance_uid for k in candidates})
     raise ambiguous(

@@ -22,6 +22,7 @@ from pydicom.uid import (
     ImplicitVRLittleEndian,
     JPEGLosslessSV1,
     MRImageStorage,
+    PositronEmissionTomographyImageStorage,
     generate_uid,
 )
 
@@ -485,3 +486,64 @@ def observed(
         entry.ROIPhysicalPropertyValue = value
         item.ROIPhysicalPropertiesSequence.append(entry)
     return bad
+
+
+# --- which images are meant -------------------------------------------------------------------------------------------
+
+
+def naming_only_contoured(study: PhantomStudy, *names: str) -> PhantomStudy:
+    """The structure set has these ROIs alone, and lists only the images with their contours."""
+    other = without_roi(study, *({str(r.ROIName) for r in study.rtstruct.StructureSetROISequence} - set(names)))
+    drawn = {
+        c.ContourImageSequence[0].ReferencedSOPInstanceUID
+        for roi in other.rtstruct.ROIContourSequence
+        for c in roi.ContourSequence
+    }
+    series = _referenced_series(other)
+    series.ContourImageSequence = [i for i in series.ContourImageSequence if i.ReferencedSOPInstanceUID in drawn]
+    return other
+
+
+def naming_no_series(study: PhantomStudy) -> PhantomStudy:
+    """The structure set does not say in which series its images are; contours name them."""
+    other = study.copy()
+    del other.rtstruct.ReferencedFrameOfReferenceSequence
+    return other
+
+
+def listing_pet(study: PhantomStudy, images: int = 5) -> PhantomStudy:
+    """The structure set lists a PET series in a frame of its own as well; no contour is on it."""
+    other = study.copy()
+    item = copy.deepcopy(other.rtstruct.ReferencedFrameOfReferenceSequence[0])
+    item.FrameOfReferenceUID = generate_uid()
+    series = item.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    series.SeriesInstanceUID = generate_uid()
+    series.ContourImageSequence = []
+    for _ in range(images):
+        image = Dataset()
+        image.ReferencedSOPClassUID = PositronEmissionTomographyImageStorage
+        image.ReferencedSOPInstanceUID = generate_uid()
+        series.ContourImageSequence.append(image)
+    other.rtstruct.ReferencedFrameOfReferenceSequence.append(item)
+    return other
+
+
+COPIES: Mapping[str, Mapping[str, str]] = {
+    "another series": {"SeriesInstanceUID": "new"},
+    "another study": {"StudyInstanceUID": "new"},
+    "another series of another study": {"StudyInstanceUID": "new", "SeriesInstanceUID": "new"},
+    "another patient": {"PatientID": "SOMEBODY-ELSE"},
+    "another patient's series": {"PatientID": "SOMEBODY-ELSE", "SeriesInstanceUID": "new"},
+}
+"""In what copies of images with the same SOP Instance UIDs differ."""
+
+
+def copies(study: PhantomStudy, kind: str, by_hu: int = 400) -> list[Dataset]:
+    """The images again under their own SOP Instance UIDs, with other HU, as one of `COPIES`."""
+    fresh = {keyword: generate_uid() if value == "new" else value for keyword, value in COPIES[kind].items()}
+    made = copy.deepcopy(study.images)
+    for image in made:
+        store(image, stored(image) + by_hu)
+        for keyword, value in fresh.items():
+            setattr(image, keyword, value)
+    return made

@@ -23,7 +23,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_worker import pacs
 from radiarch_worker.settings import Settings
 
-from tests.phantoms import PhantomStudy, box
+from tests.phantoms import PhantomStudy, box, faults
 from tests.system.processes import Server, free_port, wait_for
 
 from .conftest import make_spec
@@ -160,13 +160,16 @@ def error_of(call: Callable[[], object]) -> RadiarchError:
 # -- fetch ----------------------------------------------------------------------------------------------------------
 
 
-def test_exactly_the_referenced_images_are_read(server: Pacs, study: PhantomStudy) -> None:
-    other = study.copy().images[0]
-    other.SOPInstanceUID = generate_uid()  # in the same series, referenced by nobody
-    server.put([*study.datasets, other])
+def test_the_whole_series_is_read_and_nothing_else(server: Pacs, study: PhantomStudy) -> None:
+    other, elsewhere = study.copy().images[0], study.copy().images[1]
+    for image in (other, elsewhere):
+        image.SOPInstanceUID = generate_uid()  # referenced by nobody
+    elsewhere.SeriesInstanceUID = generate_uid()
+    server.put([*study.datasets, other, elsewhere])
     told = Told()
     fetched = fetch(server, spec_for(study), told)
-    assert {str(d.SOPInstanceUID) for d in fetched.images} == {str(d.SOPInstanceUID) for d in study.images}
+    uids = [str(d.SOPInstanceUID) for d in fetched.images]
+    assert uids == [*(str(d.SOPInstanceUID) for d in study.images), str(other.SOPInstanceUID)]
     assert fetched.rtstruct.SOPInstanceUID == study.rtstruct.SOPInstanceUID
     assert {"Muster", "Änne", "RADIARCH-BOX"} <= set(told.words)
     assert told.fractions == sorted(told.fractions)
@@ -176,7 +179,12 @@ def test_missing_images_are_counted(server: Pacs, study: PhantomStudy) -> None:
     server.put([*study.images[2:], study.rtstruct])
     error = error_of(lambda: fetch(server, spec_for(study)))
     assert error.code is ErrorCode.MISSING_INSTANCES
-    assert error.info.details == {"missing": 2, "referenced": len(study.images)}
+    missing = [str(d.SOPInstanceUID) for d in study.images[:2]]
+    assert error.info.details == {
+        "missing": 2,
+        "referenced": len(study.images),
+        "missing_sop_instance_uids": missing,
+    }
     assert not error.retryable
 
 
@@ -198,17 +206,39 @@ def test_an_rtstruct_of_another_patient_or_study_is_refused(server: Pacs, study:
     assert str(study.rtstruct.PatientID) not in error.info.message
 
 
-def test_images_stored_for_two_patients_are_taken_from_the_right_one(server: Pacs, study: PhantomStudy) -> None:
-    twin = study.copy()
-    for dataset in twin.images:
-        dataset.PatientID = "SOMEBODY-ELSE"
-    for order in ((twin.images, study.datasets), (study.datasets, twin.images)):
+@pytest.mark.parametrize("kind", faults.COPIES)
+@pytest.mark.parametrize("named", [True, False])
+def test_of_several_copies_the_named_one_is_read(server: Pacs, study: PhantomStudy, kind: str, named: bool) -> None:
+    meant = study if named else faults.naming_no_series(study)
+    copied = faults.copies(study, kind)
+    for order in ((copied, meant.datasets), (meant.datasets, copied), (copied[:2], meant.datasets)):
         server.clear()
         for datasets in order:
             server.put(datasets)
-        fetched = fetch(server, spec_for(study))
+        if kind == "another series" and not named:
+            error = error_of(lambda: fetch(server, spec_for(meant)))
+            assert (error.code, "2 series" in error.info.message) == (ErrorCode.AMBIGUOUS_INSTANCES, True)
+            continue
+        fetched = fetch(server, spec_for(meant))
+        assert [faults.stored(d).max() for d in fetched.images] == [faults.stored(d).max() for d in study.images]
+        assert {str(d.SeriesInstanceUID) for d in fetched.images} == {str(study.images[0].SeriesInstanceUID)}
         assert {str(d.PatientID) for d in fetched.images} == {"RADIARCH-BOX"}
         assert len(fetched.images) == len(study.images)
+
+
+@pytest.mark.parametrize("kind", faults.COPIES)
+def test_a_copy_alone_is_not_taken_for_what_is_named(server: Pacs, study: PhantomStudy, kind: str) -> None:
+    server.put([*faults.copies(study, kind), study.rtstruct])
+    error = error_of(lambda: fetch(server, spec_for(study)))
+    assert error.code is ErrorCode.MISSING_INSTANCES
+    assert f"{len(study.images)} are stored " in error.info.message
+    assert "SOMEBODY" not in str(error.info)
+
+
+def test_a_series_that_is_merely_listed_is_not_needed(server: Pacs, study: PhantomStudy) -> None:
+    listing = faults.listing_pet(study)
+    server.put(listing.datasets)
+    assert len(fetch(server, spec_for(listing)).images) == len(study.images)
 
 
 def test_an_rtstruct_without_image_references_is_refused(server: Pacs, study: PhantomStudy) -> None:

@@ -1,0 +1,216 @@
+"""Structure sets wait for the images that they name, whatever copies there are, and for all of their series."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import generate_uid
+from radiarch_contract.errors import ErrorCode
+from radiarch_contract.states import ArrivalState, PlanState
+from radiarch_plugin.images import GAP_S, SETTLE_S
+from radiarch_plugin.orthanc_client import HttpRest
+from radiarch_plugin.store import Ownership, Store
+
+from tests.phantoms import PhantomStudy, box, faults
+from tests.plugin.store.test_trigger import World
+from tests.system.processes import FRESH, Server
+
+
+@pytest.fixture(scope="module")
+def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, HttpRest]]:
+    url = orthanc_server[1]
+    rest = HttpRest(url)
+    with httpx.Client(base_url=url, trust_env=False, verify=False, limits=FRESH) as http:
+        yield http, rest
+    rest.close()
+
+
+@pytest.fixture
+def world(
+    clients: tuple[httpx.Client, HttpRest], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
+    return World(*clients, sqlite_store, owner)
+
+
+@pytest.fixture
+def study() -> PhantomStudy:
+    """A fresh one, stored nowhere."""
+    return box(shape=(10, 12, 12), target_mm=16, patient_id=f"P-{generate_uid()[-12:]}")
+
+
+def series_of(world: World, study: PhantomStudy) -> str:
+    """Patient's ID and Series Instance UID of the series that the plan was queued with."""
+    with world.store.database.read() as session:
+        from radiarch_plugin.store.tables import PlanRow
+
+        row = session.query(PlanRow).filter(PlanRow.id == world.plan(study).id).one()
+    assert row.image_series is not None
+    key = world.orthanc.series_key(row.image_series)
+    assert key.patient_id == study.rtstruct.PatientID
+    assert key.study_instance_uid == study.rtstruct.StudyInstanceUID
+    return key.series_instance_uid
+
+
+def settle(world: World, seconds: float = SETTLE_S + 2) -> None:
+    for _ in range(int(seconds / 0.5)):
+        world.turn(after_s=0.5)
+
+
+@pytest.mark.parametrize("kind", faults.COPIES)
+@pytest.mark.parametrize("when", ["before", "between", "after"])
+def test_copies_of_the_images_change_nothing(world: World, study: PhantomStudy, kind: str, when: str) -> None:
+    copied = faults.copies(study, kind)
+    own: list[Dataset] = list(study.images)
+    batches = {
+        "before": [copied, [study.rtstruct], own],
+        "between": [[study.rtstruct], own[:5], copied, own[5:]],
+        "after": [[study.rtstruct], own, copied],
+    }[when]
+    for batch in batches:
+        if world.plans():
+            queued = when == "after" and batch is copied
+            assert world.plan(study).state is (PlanState.QUEUED if queued else PlanState.WAITING)
+        world.send(*batch)
+        world.turn()
+        world.turn(after_s=0.3)
+    plan = world.plan(study)
+    assert (plan.state, plan.error) == (PlanState.QUEUED, None)
+    assert series_of(world, study) == study.images[0].SeriesInstanceUID
+    settle(world)
+    assert [p.id for p in world.plans()] == [plan.id]
+
+
+@pytest.mark.parametrize("kind", faults.COPIES)
+def test_copies_alone_are_waited_beside_and_said(world: World, study: PhantomStudy, kind: str) -> None:
+    world.send(*faults.copies(study, kind), study.rtstruct)
+    settle(world)
+    plan = world.plan(study)
+    assert (plan.state, plan.missing_count) == (PlanState.WAITING, 10)
+    assert (
+        plan.message == f"Of the missing images 10 are stored {_where(kind)}: not those that the structure set names."
+    )
+    assert "SOMEBODY" not in plan.message
+
+
+def _where(kind: str) -> str:
+    return (
+        "for another patient" if "patient" in kind else "in another study" if "study" in kind else "in another series"
+    )
+
+
+@pytest.mark.parametrize("kind", faults.COPIES)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_structure_set_that_names_no_series(world: World, study: PhantomStudy, kind: str, first: bool) -> None:
+    """Its own patient and study count; two series of them are refused."""
+    silent = faults.naming_no_series(study)
+    copied = faults.copies(study, kind)
+    world.send(*(copied if first else study.images))
+    world.send(*(study.images if first else copied))
+    world.send(silent.rtstruct)
+    settle(world)
+    plan = world.plan(silent)
+    if kind == "another series":
+        assert plan.error is not None
+        assert (plan.state, plan.error.code) == (PlanState.FAILED, ErrorCode.AMBIGUOUS_INSTANCES)
+        assert "2 series" in plan.error.message
+        assert world.arrival(silent).state is ArrivalState.NOT_PLANNED
+    else:
+        assert plan.state is PlanState.QUEUED
+        assert series_of(world, silent) == study.images[0].SeriesInstanceUID
+
+
+def test_the_frame_of_reference_decides_between_two_series(world: World, study: PhantomStudy) -> None:
+    silent = faults.naming_no_series(study)
+    copied = faults.copies(study, "another series")
+    frame = generate_uid()
+    for image in copied:
+        image.FrameOfReferenceUID = frame
+    world.send(*copied, *study.images, silent.rtstruct)
+    settle(world)
+    assert world.plan(silent).state is PlanState.QUEUED
+    assert series_of(world, silent) == study.images[0].SeriesInstanceUID
+
+
+def test_a_pet_that_is_merely_listed_is_not_waited_for(world: World, study: PhantomStudy) -> None:
+    listing = faults.listing_pet(study)
+    world.send(listing.rtstruct, *study.images)
+    world.turn()
+    assert world.plan(listing).state is PlanState.QUEUED
+    assert world.arrival(listing).referenced_count == 10
+
+
+def test_contours_on_two_series_are_not_planned(world: World, study: PhantomStudy) -> None:
+    bad = faults.listing_pet(study)
+    pet = bad.rtstruct.ReferencedFrameOfReferenceSequence[1].RTReferencedStudySequence[0]
+    image = pet.RTReferencedSeriesSequence[0].ContourImageSequence[0]
+    bad.rtstruct.ROIContourSequence[2].ContourSequence[0].ContourImageSequence = [image]
+    world.send(*bad.datasets)
+    world.turn()
+    arrival = world.arrival(bad)
+    assert arrival.error is not None
+    assert (arrival.state, arrival.error.code) == (ArrivalState.NOT_PLANNED, ErrorCode.NOT_CT)
+
+
+class TestNamingSome:
+    """Only the contoured slices are named: 4 of 10, in the middle."""
+
+    @pytest.fixture
+    def some(self, study: PhantomStudy) -> PhantomStudy:
+        return faults.naming_only_contoured(study, "PTV")
+
+    def test_all_there_is_waited_for_a_little(self, world: World, some: PhantomStudy) -> None:
+        world.send(*some.datasets)
+        world.turn()
+        plan = world.plan(some)
+        assert (plan.state, plan.missing_count) == (PlanState.WAITING, 0)
+        assert "All 4 images that the structure set names are stored, 10 of their series" in plan.message
+        settle(world)
+        assert world.plan(some).state is PlanState.QUEUED
+        assert self.count(world, some) == 10
+
+    def test_a_stream_is_waited_for_to_its_end(self, world: World, some: PhantomStudy) -> None:
+        world.send(some.rtstruct)
+        for image in some.images:
+            world.send(image)
+            settle(world, SETTLE_S - 1)
+            assert world.plan(some).state is PlanState.WAITING
+        settle(world)
+        assert world.plan(some).state is PlanState.QUEUED
+        assert self.count(world, some) == 10
+
+    @pytest.mark.parametrize("order", [[0, 9, 3, 4, 5, 6], [3, 4, 5, 6, 9, 0], [9, 0, 6, 5, 4, 3]])
+    def test_a_gap_is_waited_for_longer(self, world: World, some: PhantomStudy, order: list[int]) -> None:
+        world.send(some.rtstruct, *(some.images[i] for i in order))
+        settle(world, GAP_S - 1)
+        assert world.plan(some).state is PlanState.WAITING
+        world.send(*(some.images[i] for i in range(10) if i not in order))
+        settle(world, SETTLE_S - 1)
+        assert world.plan(some).state is PlanState.WAITING
+        settle(world)
+        assert world.plan(some).state is PlanState.QUEUED
+        assert self.count(world, some) == 10
+
+    def test_a_gap_for_good_is_told_by_the_worker(self, world: World, some: PhantomStudy) -> None:
+        world.send(some.rtstruct, *some.images[:8], some.images[9])
+        settle(world, GAP_S + 2)
+        assert world.plan(some).state is PlanState.QUEUED
+
+    def test_a_localizer_is_no_gap(self, world: World, study: PhantomStudy) -> None:
+        extra = copy.deepcopy(study.images[0])
+        extra.SOPInstanceUID = extra.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        extra.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        extra.ImagePositionPatient = [0, 0, 500]
+        world.send(*study.images, extra, study.rtstruct)
+        settle(world)
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def count(self, world: World, some: PhantomStudy) -> int | None:
+        from radiarch_plugin.store.tables import PlanRow
+
+        with world.store.database.read() as session:
+            return session.query(PlanRow).filter(PlanRow.id == world.plan(some).id).one().image_count

@@ -25,7 +25,8 @@ GAP_S = 5.0
 """The same for one with a gap."""
 _GAP = 1.5
 """Of the usual step between two images: more is a gap."""
-_SAME_DIRECTION = 1e-3
+_SAME = 1e-3
+"""Of direction cosines."""
 
 
 class Orthanc(Protocol):
@@ -101,7 +102,7 @@ class Extent:
 
     Attributes
     ----------
-    count : of its instances
+    count : of its images that lie as those that are named; of all where that is not indexed
     settle_s : how long nothing of it has to come before it is taken for whole
     """
 
@@ -112,19 +113,19 @@ class Extent:
 def extent(orthanc: Orthanc, series_id: str, wanted: WantedImages) -> Extent:
     """Raises `NotFoundError` where it is gone."""
     slices = orthanc.series_slices(series_id)
-    if has_gap(slices, wanted):
-        return Extent(len(slices), GAP_S)
-    beyond = any(s.sop_instance_uid not in wanted.images for s in slices)
-    return Extent(len(slices), SETTLE_S if beyond else 0.0)
-
-
-def has_gap(slices: Sequence[StoredSlice], wanted: WantedImages) -> bool:
-    """Whether images that lie as those that are named have more than one step between two of them."""
     named = [s for s in slices if s.sop_instance_uid in wanted.images]
     if not named or not all(s.position_mm and s.orientation for s in named):
-        return False  # not indexed: the worker reads it
-    axes = named[0].orientation
-    alike = [s for s in slices if s.position_mm and s.orientation and _distance(s.orientation, axes) < _SAME_DIRECTION]
+        alike, gap = slices, False  # not indexed: the worker reads it
+    else:
+        axes = named[0].orientation
+        alike = [s for s in slices if s.position_mm and s.orientation and _distance(s.orientation, axes) < _SAME]
+        gap = _has_gap(alike, axes)
+    beyond = any(s.sop_instance_uid not in wanted.images for s in alike)
+    return Extent(len(alike), GAP_S if gap else SETTLE_S if beyond else 0.0)
+
+
+def _has_gap(alike: Sequence[StoredSlice], axes: Sequence[float]) -> bool:
+    """Whether images that lie alike have more than one step between two of them."""
     (a, b, c), (d, e, f) = axes[:3], axes[3:]
     normal = (b * f - c * e, c * d - a * f, a * e - b * d)
     places = {round(sum(n * p for n, p in zip(normal, s.position_mm, strict=True)), 1) for s in alike}

@@ -199,6 +199,10 @@ class OrthancClient:
             )
         return self._series[series_id]
 
+    def instance_series(self, orthanc_id: str) -> str:
+        """Orthanc's id of an instance's series."""
+        return str(self.instance_tags(orthanc_id).get("ParentSeries", ""))
+
     def series_slices(self, series_id: str) -> list[StoredSlice]:
         """All images of one of Orthanc's series.
 

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from pydicom.uid import RTStructureSetStorage
+from pydicom.uid import CTImageStorage, RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError, RadiarchError, ServiceError
 from sqlalchemy.exc import DBAPIError
 
 from .arrivals import consider, too_large, unread
 from .check_request import StoredObjects
+from .growth import GrowthWatch
 from .inputs import Inputs, InputWatch
 from .loop import Loop
 from .protocols import ProtocolSet
@@ -46,6 +47,7 @@ class Orthanc(StoredObjects, Protocol):
     def instance_metadata(self, orthanc_id: str) -> dict[str, str]: ...
     def instance_tags(self, orthanc_id: str) -> dict[str, Any]: ...
     def instance_patient(self, orthanc_id: str) -> str: ...
+    def instance_series(self, orthanc_id: str) -> str: ...
 
 
 class Trigger(Loop):
@@ -90,6 +92,7 @@ class Trigger(Loop):
         self._room = WaitingRoom(store, orthanc, queued, monotonic)
         inputs = inputs or Inputs(store, orthanc, monotonic)
         self._watch = InputWatch(store, orthanc, inputs, queued, monotonic)
+        self._growth = GrowthWatch(store, orthanc, queued, monotonic)
         self._checks = SecondChecks(store, orthanc, protocols, queued, monotonic, dose_wait_s=dose_wait_s)
 
     def deleted(self) -> None:
@@ -111,12 +114,13 @@ class Trigger(Loop):
             self._cursor = None  # the owner moves it
             self._room.forget()
             self._checks.forget()
+            self._growth.forget()
             return _STANDBY_S
         if self._cursor is None:
             self._cursor = self._where_we_were()
         began = self._monotonic()
         stored = self._read_changes()
-        soon = self._room.look(stored) | self._checks.look(stored) | self._watch.look()
+        soon = self._room.look(stored) | self._checks.look(stored) | self._watch.look() | self._growth.look()
         self._save(force=False)
         # A stream of instances is looked at in portions.
         self.pause(max(0.0, INTERVAL_S - (self._monotonic() - began)) if stored else 0.0)
@@ -181,6 +185,8 @@ class Trigger(Loop):
             sop_class, calling_ae = metadata.get("SopClassUid", ""), metadata.get("RemoteAET") or None
             if sop_class == RTStructureSetStorage:
                 self._rtstruct(orthanc_id, calling_ae)
+            elif sop_class == CTImageStorage:
+                self._growth.stored(orthanc_id)
             elif (kind := KIND_OF_CLASS.get(sop_class)) and (self._checks.wanted(kind) or self._dose_wanted(kind)):
                 self._plan_or_dose(orthanc_id, kind, calling_ae)
         except NotFoundError:

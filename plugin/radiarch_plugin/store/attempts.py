@@ -110,8 +110,6 @@ class Attempts:
                     .values(orthanc_id=output.orthanc_id, sop_class_uid=output.sop_class_uid)
                 )
             row.progress = 1.0
-            if result.ct is not None:
-                row.image_count = result.ct.stored
             row.worker = result.worker or row.worker
             if row.started_at is None:  # it was quicker than we looked
                 row.started_at = row.queued_at

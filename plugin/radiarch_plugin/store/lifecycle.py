@@ -106,7 +106,12 @@ def supersede(
 
 def supersede_check(session: Session, plan_id: str, now: datetime, *, error: ErrorInfo) -> None:
     """The plan or dose that was checked has another content: the same for its one job."""
-    _supersede(session, PlanRow.id == plan_id, now, None, error)
+    supersede_plan(session, plan_id, now, by=None, error=error)
+
+
+def supersede_plan(session: Session, plan_id: str, now: datetime, *, by: str | None, error: ErrorInfo) -> None:
+    """The same for one plan."""
+    _supersede(session, PlanRow.id == plan_id, now, by, error)
 
 
 def _supersede(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,14 +13,14 @@ from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
 from radiarch_contract.states import ArrivalState, PlanState
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import get_workflow
-from sqlalchemy import Select, func, select, update
+from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
 from . import paging
 from .convert import clean, dumps, missing_text, plan_view
 from .database import Database
-from .lifecycle import add_event, arrival_of, lock_plan, set_state, unknown_plan
+from .lifecycle import add_event, arrival_of, lock_plan, set_state, supersede_plan, unknown_plan
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
 from .views import (
     Approval,
@@ -38,6 +38,16 @@ from .views import (
 MAX_APPROVALS = 100
 MAX_COMMENT = 2_000
 _LONG_AGO = datetime(1900, 1, 1, tzinfo=UTC)
+_LACK_IMAGES = tuple(
+    c.value
+    for c in (
+        ErrorCode.MISSING_INSTANCES,
+        ErrorCode.NON_UNIFORM_SLICES,
+        ErrorCode.UNSUPPORTED_GEOMETRY,
+        ErrorCode.STRUCTURE_OUTSIDE_IMAGE,
+    )
+)
+"""What a CT without its last images is refused with."""
 
 _SORTS: dict[str, tuple[InstrumentedAttribute[Any], bool]] = {
     "created_at": (PlanRow.seq, False),
@@ -366,6 +376,56 @@ class Plans:
                 arrival.missing_uids = None
                 arrival.updated_at = now
             return True
+
+    def of_image_series(self, image_series: Collection[str]) -> list[tuple[PlanView, int]]:
+        """Plans that were queued with one of these series, with how many images it had; none that is superseded."""
+        ended_well = PlanState.SUCCEEDED.value
+        live = (PlanState.QUEUED.value, PlanState.RUNNING.value)
+        for_want_of_images = and_(PlanRow.state == PlanState.FAILED.value, PlanRow.error_code.in_(_LACK_IMAGES))
+        with self._database.read() as session:
+            rows = session.scalars(
+                select(PlanRow)
+                .where(
+                    PlanRow.image_series.in_(list(image_series)),
+                    PlanRow.superseded_at.is_(None),
+                    or_(PlanRow.state.in_((*live, ended_well)), for_want_of_images),
+                )
+                .order_by(PlanRow.seq)
+            ).all()
+            counts = [row.image_count or 0 for row in rows]
+            return list(zip(_views(session, rows), counts, strict=True))
+
+    def live_image_series(self) -> set[str]:
+        """Series of the plans that are queued or run."""
+        live = (PlanState.QUEUED.value, PlanState.RUNNING.value)
+        with self._database.read() as session:
+            found = session.scalars(select(PlanRow.image_series).where(PlanRow.state.in_(live)).distinct())
+            return {series for series in found if series}
+
+    def outgrown(self, plan_id: str, again: NewPlan, error: ErrorInfo) -> str | None:
+        """More images of a plan's series have come: it is superseded, and cancelled with ``error`` if it has not ended.
+
+        It is made again where somebody still waits for it: it has not ended, or is what became of an arrival.
+
+        Returns
+        -------
+        str or None
+            The new plan's id.
+        """
+        with self._database.write() as session:
+            row = lock_plan(session, plan_id)
+            if row.superseded_at is not None:
+                return None
+            now = self._now()
+            arrival = arrival_of(session, plan_id)
+            made: str | None = None
+            if arrival is not None or not PlanState(row.state).ended:
+                made = insert_plan(session, again, now, supersedes=plan_id).id
+            supersede_plan(session, plan_id, now, by=made, error=error)
+            if arrival is not None:
+                arrival.plan_id, arrival.state, arrival.error = made, ArrivalState.WAITING.value, None
+                arrival.updated_at = now
+            return made
 
     def refuse_waiting(
         self, plan_id: str, error: ErrorInfo, *, arrival_state: ArrivalState, state: PlanState = PlanState.FAILED

@@ -9,14 +9,18 @@ import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from radiarch_contract.errors import ErrorCode
+from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.states import ArrivalState, PlanState
-from radiarch_plugin.images import GAP_S, SETTLE_S
+from radiarch_plugin.images import GAP_S, SETTLE_S, image_fields
 from radiarch_plugin.orthanc_client import HttpRest
-from radiarch_plugin.store import Ownership, Store
+from radiarch_plugin.rtstruct import read_rtstruct
+from radiarch_plugin.store import NewPlan, Ownership, Store
+from radiarch_plugin.store.tables import PlanRow
+from radiarch_plugin.trigger import CURSOR_FACT
 
 from tests.phantoms import PhantomStudy, box, faults
-from tests.plugin.store.test_trigger import World
+from tests.plugin.store.samples import new_plan, running, success
+from tests.plugin.store.test_trigger import World, _bytes
 from tests.system.processes import FRESH, Server
 
 
@@ -46,8 +50,6 @@ def study() -> PhantomStudy:
 def series_of(world: World, study: PhantomStudy) -> str:
     """Patient's ID and Series Instance UID of the series that the plan was queued with."""
     with world.store.database.read() as session:
-        from radiarch_plugin.store.tables import PlanRow
-
         row = session.query(PlanRow).filter(PlanRow.id == world.plan(study).id).one()
     assert row.image_series is not None
     key = world.orthanc.series_key(row.image_series)
@@ -210,7 +212,99 @@ class TestNamingSome:
         assert world.plan(study).state is PlanState.QUEUED
 
     def count(self, world: World, some: PhantomStudy) -> int | None:
-        from radiarch_plugin.store.tables import PlanRow
-
         with world.store.database.read() as session:
             return session.query(PlanRow).filter(PlanRow.id == world.plan(some).id).one().image_count
+
+
+class TestGrown:
+    """More images of the series come when the plan was queued already."""
+
+    @pytest.fixture
+    def some(self, study: PhantomStudy) -> PhantomStudy:
+        return faults.naming_only_contoured(study, "PTV")
+
+    @pytest.mark.parametrize("state", ["queued", "running", "succeeded", "failed"])
+    def test_the_plan_is_made_again_on_the_whole_series(self, world: World, some: PhantomStudy, state: str) -> None:
+        named = some.images[3:7]  # contoured slices first: nothing tells yet that there are more
+        world.send(some.rtstruct, *named)
+        settle(world)
+        first = world.plan(some)
+        assert first.state is PlanState.QUEUED
+        if state != "queued":
+            world.store.attempts.begin(first.id)
+        if state == "running":
+            world.store.attempts.progress([running(first.id)])
+        if state == "succeeded":
+            world.store.attempts.succeed(success(first.id, 1))
+        if state == "failed":
+            error = InputRefusedError("a gap", remedy="send more", code=ErrorCode.NON_UNIFORM_SLICES).info
+            world.store.attempts.fail(first.id, 1, error)
+        world.send(*some.images[:3], *some.images[7:])
+        settle(world)
+        second, old = world.plan(some), world.store.plans.get(first.id)
+        assert second.id != first.id
+        assert (old.superseded_by, second.supersedes) == (second.id, first.id)
+        assert second.state is PlanState.QUEUED
+        assert TestNamingSome().count(world, some) == 10
+        if state in ("queued", "running"):
+            assert old.error is not None
+            assert (old.state, old.error.code) == (PlanState.CANCELLED, ErrorCode.INPUT_CHANGED)
+            assert "10 images now, it had 4" in old.error.message
+        else:
+            assert old.state.value == state
+        settle(world)
+        assert len(world.plans()) == 2
+
+    def test_what_was_asked_for_and_has_ended_is_marked_and_not_made_again(
+        self, world: World, some: PhantomStudy
+    ) -> None:
+        world.protocols = []
+        world.send(some.rtstruct, *some.images[3:7])
+        world.turn()
+        asked, _ = world.store.plans.create(wanted(world, some))
+        settle(world)
+        world.store.attempts.begin(asked.id)
+        world.store.attempts.succeed(success(asked.id, 1))
+        world.send(*some.images[:3])
+        settle(world)
+        old = world.store.plans.get(asked.id)
+        assert old.superseded_at is not None
+        assert (old.state, old.superseded_by) == (PlanState.SUCCEEDED, None)
+        assert len(world.plans()) == 1
+
+    def test_the_same_images_again_and_others_of_the_series_change_nothing(
+        self, world: World, study: PhantomStudy
+    ) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        plan = world.plan(study)
+        localizer = copy.deepcopy(study.images[0])
+        localizer.SOPInstanceUID = localizer.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        localizer.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+        world.send(*study.images, localizer, *faults.copies(study, "another series"))
+        settle(world)
+        assert world.plans() == [plan]
+
+    def test_seen_after_a_restart(self, world: World, some: PhantomStudy) -> None:
+        world.send(some.rtstruct, *some.images[3:7])
+        settle(world)
+        first = world.plan(some)
+        world.send(*some.images[:3], *some.images[7:])
+        world.store.journal.set_fact(CURSOR_FACT, world.orthanc.last_change())  # read, and not yet acted upon
+        world.trigger = world.new_trigger()
+        settle(world)
+        assert world.store.plans.get(first.id).superseded_by == world.plan(some).id
+
+
+def wanted(world: World, study: PhantomStudy) -> NewPlan:
+    facts = read_rtstruct(_bytes(study.rtstruct))
+    return new_plan(
+        **{
+            "patient_id": facts.patient_id,
+            "study_instance_uid": facts.study_instance_uid,
+            "rtstruct_sop_instance_uid": facts.sop_instance_uid,
+            "rtstruct_sha256": facts.sha256,
+            "complete": False,
+            **image_fields(facts, world.orthanc),
+        }
+    )

@@ -13,6 +13,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.states import ArrivalState, PlanState
 from radiarch_plugin.images import GAP_S, SETTLE_S, image_fields
 from radiarch_plugin.orthanc_client import HttpRest
+from radiarch_plugin.protocols import ProtocolSet
 from radiarch_plugin.rtstruct import read_rtstruct
 from radiarch_plugin.store import NewPlan, Ownership, Store
 from radiarch_plugin.store.tables import PlanRow
@@ -258,7 +259,7 @@ class TestGrown:
     def test_what_was_asked_for_and_has_ended_is_marked_and_not_made_again(
         self, world: World, some: PhantomStudy
     ) -> None:
-        world.protocols = []
+        world.protocols = ProtocolSet()
         world.send(some.rtstruct, *some.images[3:7])
         world.turn()
         asked, _ = world.store.plans.create(wanted(world, some))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
-from radiarch_contract.states import ArrivalState
+from radiarch_contract.states import ArrivalState, Origin, PlanState
 from sqlalchemy import Select, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -49,7 +49,8 @@ class Arrivals:
 
         The newest content counts: plans of a former one are marked, and cancelled where they have not ended.
         The same content again changes nothing where it has a plan; where it had none, what is said now replaces what
-        was said then (a protocol may have been added).
+        was said then (a protocol may have been added). A copy for another patient, or in another study, is another
+        object: it has plans of its own, and the record is of the one that came last.
         """
         with self._database.write() as session:
             now = self._now()
@@ -59,6 +60,16 @@ class Arrivals:
                 return Admission(arrival=arrival_view(row), plan_id=None)
             changed = row is not None and not _same(row, new)
             former_plan = row.plan_id if row is not None and changed else None
+            owner = _owner(row, new)
+            if row is not None and changed and owner != (row.patient_id, row.study_instance_uid):
+                former = _plan_of(session, row.sop_instance_uid, owner)
+                if former is not None and former.rtstruct_sha256 == new.sha256:
+                    _fill(row, new.model_copy(update={"plan": None}), now)
+                    row.plan_id, row.protocol_id, row.error = former.id, former.protocol_id, None
+                    waits = former.state == PlanState.WAITING.value
+                    row.state = (ArrivalState.WAITING if waits else ArrivalState.PLANNED).value
+                    return Admission(arrival=arrival_view(row), plan_id=None)
+                former_plan = None if former is None else former.id
             if row is None:
                 row = ArrivalRow(sop_instance_uid=clean(new.sop_instance_uid, 64), contents=1, first_seen_at=now)
                 session.add(row)
@@ -71,9 +82,8 @@ class Arrivals:
                 plan = insert_plan(session, new.plan, now, supersedes=former_plan)
                 plan_id = row.plan_id = plan.id
             if changed and row.kind == "rtstruct":
-                superseded = supersede(
-                    session, row.sop_instance_uid, now, by=plan_id, error=_content_changed(row.sop_instance_uid)
-                )
+                error = _content_changed(row.sop_instance_uid)
+                superseded = supersede(session, row.sop_instance_uid, owner, now, by=plan_id, error=error)
             elif former_plan is not None:
                 supersede_check(session, former_plan, now, error=_content_changed(row.sop_instance_uid))
             session.flush()
@@ -179,6 +189,31 @@ class Arrivals:
 def _by_uid(session: Session, sop_instance_uid: str, *, lock: bool = False) -> ArrivalRow | None:
     query = select(ArrivalRow).where(ArrivalRow.sop_instance_uid == clean(sop_instance_uid, 64))
     return session.scalar(query.with_for_update() if lock else query)
+
+
+def _owner(row: ArrivalRow | None, new: NewArrival) -> tuple[str, str]:
+    """Patient and study of a content; of one that could not be read, those of the one before."""
+    if row is not None and not new.study_instance_uid:
+        return row.patient_id, row.study_instance_uid
+    return clean(new.patient_id), clean(new.study_instance_uid, 64)
+
+
+def _plan_of(session: Session, sop_instance_uid: str, owner: tuple[str, str]) -> PlanRow | None:
+    """The newest plan that an arrival of this patient and study led to, if no other has taken its place."""
+    patient_id, study_instance_uid = owner
+    query = (
+        select(PlanRow)
+        .where(
+            PlanRow.rtstruct_sop_instance_uid == sop_instance_uid,
+            PlanRow.patient_id == patient_id,
+            PlanRow.study_instance_uid == study_instance_uid,
+            PlanRow.origin == Origin.ARRIVAL.value,
+            PlanRow.superseded_at.is_(None),
+        )
+        .order_by(PlanRow.seq.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
 
 
 def _same(row: ArrivalRow, new: NewArrival) -> bool:

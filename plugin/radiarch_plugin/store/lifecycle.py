@@ -7,7 +7,7 @@ from typing import Any
 
 from radiarch_contract.errors import ErrorInfo, NotFoundError
 from radiarch_contract.states import PlanState
-from sqlalchemy import ColumnElement, delete, select, update
+from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
 
 from .convert import dumps
@@ -92,6 +92,7 @@ def _end(session: Session, row: PlanRow, now: datetime, *, may_have_run: bool) -
 def supersede(
     session: Session,
     rtstruct_sop_instance_uid: str,
+    owner: tuple[str, str],
     now: datetime,
     *,
     by: str | None,
@@ -100,8 +101,18 @@ def supersede(
     """The structure set has another content: mark all its plans, and cancel those that have not ended.
 
     A plan of the former content would be stored beside structures that it was not made for.
+
+    Parameters
+    ----------
+    owner
+        Patient ID and Study Instance UID: copies elsewhere are other structure sets.
     """
-    return _supersede(session, PlanRow.rtstruct_sop_instance_uid == rtstruct_sop_instance_uid, now, by, error)
+    which = and_(
+        PlanRow.rtstruct_sop_instance_uid == rtstruct_sop_instance_uid,
+        PlanRow.patient_id == owner[0],
+        PlanRow.study_instance_uid == owner[1],
+    )
+    return _supersede(session, which, now, by, error)
 
 
 def supersede_check(session: Session, plan_id: str, now: datetime, *, error: ErrorInfo) -> None:

@@ -309,3 +309,56 @@ def wanted(world: World, study: PhantomStudy) -> NewPlan:
             **image_fields(facts, world.orthanc),
         }
     )
+
+
+class TestCopiesOfTheStructureSet:
+    """Whole studies for another patient, or in another study, under the same SOP Instance UIDs."""
+
+    CHANGES = ({"PatientID": "SOMEBODY-ELSE"}, {"StudyInstanceUID": "new"})
+
+    def copied(self, study: PhantomStudy, changes: dict[str, str]) -> PhantomStudy:
+        other = study.copy()
+        fresh = {keyword: generate_uid() if value == "new" else value for keyword, value in changes.items()}
+        for dataset in other.datasets:
+            for keyword, value in fresh.items():
+                setattr(dataset, keyword, value)
+        frame = other.rtstruct.ReferencedFrameOfReferenceSequence[0]
+        frame.RTReferencedStudySequence[0].ReferencedSOPInstanceUID = other.rtstruct.StudyInstanceUID
+        return other
+
+    @pytest.mark.parametrize("changes", CHANGES)
+    def test_each_is_planned_and_neither_ends_the_other(
+        self, world: World, study: PhantomStudy, changes: dict[str, str]
+    ) -> None:
+        other = self.copied(study, changes)
+        world.send(*study.datasets)
+        world.turn()
+        first = world.plan(study)
+        world.send(*other.datasets)
+        world.turn()
+        plans = world.plans()
+        assert [p.state for p in plans] == [PlanState.QUEUED, PlanState.QUEUED]
+        assert [p.superseded_at for p in plans] == [None, None]
+        assert [(p.patient_id, p.study_instance_uid) for p in plans] == [
+            (s.rtstruct.PatientID, s.rtstruct.StudyInstanceUID) for s in (study, other)
+        ]
+        assert (plans[0].id, plans[1].supersedes) == (first.id, None)
+        # the first one once more is known already
+        world.send(study.rtstruct)
+        world.turn()
+        assert len(world.plans()) == 2
+        assert world.plan(study).id == first.id
+
+    def test_a_changed_one_supersedes_its_own_alone(self, world: World, study: PhantomStudy) -> None:
+        other = self.copied(study, {"PatientID": "SOMEBODY-ELSE"})
+        world.send(*study.datasets)
+        world.turn()
+        world.send(*other.datasets)
+        world.turn()
+        changed = study.copy()
+        changed.rtstruct.StructureSetLabel = "CHANGED"
+        world.send(changed.rtstruct)
+        world.turn()
+        first, second, third = world.plans()
+        assert (first.superseded_by, second.superseded_by, third.superseded_by) == (third.id, None, None)
+        assert second.state is PlanState.QUEUED

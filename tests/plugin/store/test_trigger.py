@@ -330,7 +330,13 @@ class TestAgain:
     def test_a_plan_that_was_asked_for_is_superseded_too(self, world: World, study: PhantomStudy) -> None:
         world.send(*study.datasets)
         world.turn()
-        asked, _ = world.store.plans.create(new_plan(rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID)))
+        asked, _ = world.store.plans.create(
+            new_plan(
+                patient_id=str(study.rtstruct.PatientID),
+                study_instance_uid=str(study.rtstruct.StudyInstanceUID),
+                rtstruct_sop_instance_uid=str(study.rtstruct.SOPInstanceUID),
+            )
+        )
         world.send(relabelled(study))
         world.turn()
         assert world.store.plans.get(asked.id).superseded_by == world.plan(study).id

@@ -290,7 +290,8 @@ class TestFailures:
         world.turn()
         assert world.get(plan).state is PlanState.SUCCEEDED
         with world.store.database.write() as session:
-            supersede(session, plan.rtstruct_sop_instance_uid, world.store.plans.now(), by=None, error=failure())
+            owner, now = (plan.patient_id, plan.study_instance_uid), world.store.plans.now()
+            supersede(session, plan.rtstruct_sop_instance_uid, owner, now, by=None, error=failure())
         world.results.refuses = 1
         for _ in range(3):
             world.turn(10.0)

@@ -49,7 +49,8 @@ def change(api: Api, plan_id: str, by: str | None) -> None:
     """The structure set has another content now."""
     plan = api.store.plans.get(plan_id)
     with api.store.database.write() as session:
-        supersede(session, plan.rtstruct_sop_instance_uid, api.store.plans.now(), by=by, error=failure())
+        owner = (plan.patient_id, plan.study_instance_uid)
+        supersede(session, plan.rtstruct_sop_instance_uid, owner, api.store.plans.now(), by=by, error=failure())
 
 
 @pytest.mark.parametrize("by", ["b" * 32, None])

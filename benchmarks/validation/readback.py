@@ -77,7 +77,7 @@ def read_back() -> Section:
                 *({}, Recorder(), folder / "again", cores),
             ).plan.dose
             gamma = compare(
-                anew.dose_gy, anew.grid, reference.dose_gy, reference.grid, patient, CRITERIA, folder, Recorder()
+                anew.dose_gy, anew.grid, reference.dose_gy, reference.grid, patient, (), CRITERIA, folder, Recorder()
             ).gamma
         assert gamma is not None
         target = patient.structures[refs["PTV"].roi_number].mask

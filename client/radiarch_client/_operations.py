@@ -226,6 +226,8 @@ def create_evaluation(
     prescription: Prescription | Mapping[str, Any] | None = None,
     structures: Mapping[str, str | int] | None = None,
     gamma: Mapping[str, Any] | None = None,
+    levels: Mapping[str, Any] | None = None,
+    rbe: float | None = None,
     label: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
@@ -241,6 +243,10 @@ def create_evaluation(
         Needed for goals in % of it.
     gamma
         Criteria: ``dose_percent``, ``distance_mm``, ``normalisation`` (global or local), ``cutoff_percent``.
+    levels
+        What the verdict is judged by, such as ``{"mean_percent": {"look": 1, "fail": 3}}``.
+    rbe
+        Constant RBE of doses that are physical: 1.1 for protons, 1 for photons.
     """
     body: dict[str, Any] = {"rtdose_sop_instance_uid": rtdose_sop_instance_uid}
     given = {
@@ -250,6 +256,8 @@ def create_evaluation(
         "prescription": prescription,
         "structures": structures,
         "gamma": gamma,
+        "levels": levels,
+        "rbe": rbe,
         "label": label,
     }
     body |= {k: plain(v) for k, v in given.items() if v is not None}
@@ -282,9 +290,9 @@ def create_recalculation(
     rtstruct_sop_instance_uid
         None: the one that the plan names.
     rtdose_sop_instance_uid
-        What to compare with; None: the newest dose in the study that names the plan, if there is one.
+        What to compare with; None: a dose in the study that names the plan and is of all of it, if there is one.
     parameters
-        Of the workflow ``recalculation``: ``gamma``, ``machine``, ``meterset_scale``, ``uncertainty_percent``, …
+        Of the workflow ``recalculation``: ``gamma``, ``machine``, ``levels``, ``rbe``, ``meterset_scale``, …
     """
     body: dict[str, Any] = {"rtplan_sop_instance_uid": rtplan_sop_instance_uid}
     given = {

@@ -220,6 +220,7 @@ class PlanSummary(Model):
     superseded_at: datetime | None = None
     superseded_results: str | None = None
     error: Failure | None = None
+    outcome: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
@@ -256,6 +257,7 @@ class JobInput(Model):
     kind: str
     sop_instance_uid: str
     sha256: str | None = None
+    alternatives: tuple[str, ...] = ()
 
 
 class Approval(Model):
@@ -290,15 +292,65 @@ class Gamma(Model):
     reference_max_gy: float | None = None
 
 
+class GammaRegion(Model):
+    """The same gamma in a part of BODY: a target, or high_dose."""
+
+    region: str
+    structure: str = ""
+    passed_percent: float
+    points: int
+    mean: float | None = None
+    max: float | None = None
+
+
+class BeamAgreement(Model):
+    """What the reference has more of a beam than was computed, fitted; with standard uncertainties."""
+
+    number: int
+    name: str = ""
+    meterset_percent: float
+    range_mm: float
+    shift_x_mm: float
+    shift_y_mm: float
+    meterset_uncertainty_percent: float = 0.0
+    range_uncertainty_mm: float = 0.0
+    shift_uncertainty_mm: float = 0.0
+
+
+class Criterion(Model):
+    """One thing that a check was judged by; without a value it could not be."""
+
+    id: str
+    title: str
+    value: float | None = None
+    unit: str = ""
+    look: float | None = None
+    fail: float | None = None
+    result: str
+    note: str = ""
+
+
+class Verdict(Model):
+    """What a check says: pass, look or fail, with the reasons of what does not pass, the worst first."""
+
+    result: str
+    reasons: tuple[str, ...] = ()
+    criteria: tuple[Criterion, ...] = ()
+    reservations: tuple[str, ...] = ()
+
+
 class DoseComparison(Model):
     """A dose beside its reference; differences are the dose minus the reference."""
 
     reference: DoseDescription
     rbe_weighted: bool = False
+    reference_rbe: float = 1.0
     scale: float = 1.0
     scale_source: str = "none"
     gamma: Gamma | None = None
     gamma_note: str | None = None
+    regions: tuple[GammaRegion, ...] = ()
+    beams: tuple[BeamAgreement, ...] = ()
     mean_difference_gy: float | None = None
     metrics: tuple[StructureMetrics, ...] = ()
     goals: tuple[GoalResult, ...] = ()
@@ -351,7 +403,10 @@ class Plan(PlanSummary):
     approvals: tuple[Approval, ...] = ()
     frame_of_reference_uid: str | None = None
     dose: DoseDescription | None = None
+    dose_quantity: str | None = None
     comparison: DoseComparison | None = None
+    verdict: Verdict | None = None
+    machine_scale: dict[str, Any] | None = None
     parameters: dict[str, Any] = Field(default_factory=dict)
     missing_sop_instance_uids: tuple[str, ...] = ()
     objectives: tuple[dict[str, Any], ...] = ()

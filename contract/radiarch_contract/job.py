@@ -13,6 +13,7 @@ from .robustness import Robustness
 from .states import OutputKind, Stage
 from .strict import Strict
 from .structures import StructureRef
+from .verdict import Verdict
 from .workflows import GammaCriteria, Prescription
 
 
@@ -40,6 +41,30 @@ class SessionRef(Strict):
     token: str = Field(pattern=r"^[0-9a-f.]{1,128}$", repr=False, description="Of this plan; none after its end.")
 
 
+class MachineScale(_Wire):
+    """Protons per MU of a plan's machine over those of our beam data, as a check derived it from the plan's dose.
+
+    The scale of one machine is the same for all of its plans, as long as the beam data and the calibration are.
+    """
+
+    machine: str = Field(max_length=400, description="Name, manufacturer and model, as the plan says.")
+    machine_sha256: str = Field(max_length=64, description="Of our beam data.")
+    calibration_sha256: str = Field(max_length=64, description="Of our CT calibration.")
+    scale: float = Field(gt=0)
+    counts: bool = Field(default=True, description="Whether other plans of the machine are judged by it.")
+
+
+class KnownScale(Strict):
+    """What is known of a machine's scale from its other plans."""
+
+    machine: str
+    machine_sha256: str
+    calibration_sha256: str
+    scale: float = Field(description="As a person has confirmed it, else the median over plans.")
+    plans: int = Field(ge=1)
+    confirmed: bool = Field(description="Whether a person has said that it is right.")
+
+
 class JobSpec(Strict):
     """Everything that a worker needs to plan; the same for every attempt but for ``attempt``."""
 
@@ -62,6 +87,11 @@ class JobSpec(Strict):
         default=(), description="What the names in prescription, objectives and goals stand for."
     )
     inputs: tuple[JobInput, ...] = ()
+    scales: tuple[KnownScale, ...] = Field(
+        default=(),
+        exclude_if=lambda scales: not scales,
+        description="Of a recalculation: what other plans have told of machines' scales.",
+    )
     plan_label: str = Field(default="RADIARCH", max_length=16)
     session: SessionRef | None = Field(default=None, description="None: inputs and results are in Orthanc itself.")
 
@@ -169,16 +199,53 @@ class GammaResult(_Wire):
     reference_max_gy: float = Field(description="What percentages are of, where they are global.")
 
 
+class GammaRegion(_Wire):
+    """The same gamma in a part of BODY."""
+
+    region: Literal["target", "high_dose"]
+    structure: str = Field(default="", description="Of a target: its name.")
+    passed_percent: float = Field(ge=0, le=100)
+    points: int = Field(ge=1)
+    mean: float
+    max: float
+
+
+class BeamAgreement(_Wire):
+    """How a beam has to be changed so that the sum of all beams comes nearest to the reference.
+
+    Each is what the reference has more than the recalculation, with its standard uncertainty.
+    """
+
+    number: int
+    name: str
+    meterset_percent: float = Field(description="More of this beam.")
+    range_mm: float = Field(description="Farther along its direction.")
+    shift_x_mm: float = Field(description="To the side, along x of the gantry's system.")
+    shift_y_mm: float = Field(description="To the side, along y of the gantry's system.")
+    meterset_uncertainty_percent: float = Field(ge=0)
+    range_uncertainty_mm: float = Field(ge=0)
+    shift_uncertainty_mm: float = Field(ge=0, description="The larger one of x and y.")
+
+
+DoseQuantity = Literal["RBE_WEIGHTED", "PHYSICAL"]
+
+
 class DoseComparison(_Wire):
     """A dose beside its reference; differences are the dose minus the reference."""
 
     reference: DoseDescription
     rbe_weighted: bool = Field(description="What both are compared as; false: physical dose.")
+    reference_rbe: float = Field(default=1.0, description="By which the reference was multiplied to be that.")
     scale: float = Field(default=1.0, description="Factor on the computed meterset, derived or given; 1: none.")
     scale_source: Literal["none", "given", "reference"] = "none"
     gamma: GammaResult | None = None
     gamma_note: str | None = Field(default=None, description="Why there is no gamma.")
-    mean_difference_gy: float = Field(description="Over points with at least half of the reference's maximum.")
+    regions: tuple[GammaRegion, ...] = Field(default=(), description="Gamma in the targets and in the high dose.")
+    beams: tuple[BeamAgreement, ...] = Field(default=(), description="Of a recalculation, where it could be told.")
+    mean_difference_gy: float | None = Field(
+        description="Over points with at least half of the reference's maximum; null where the scale was derived from "
+        "that very dose, so that there is none."
+    )
     metrics: tuple[StructureMetrics, ...] = Field(default=(), description="Of the reference.")
     goals: tuple[GoalResult, ...] = Field(default=(), description="Judged on the reference.")
     dvh: tuple[DvhCurve, ...] = Field(default=(), description="Of the reference.")
@@ -211,7 +278,10 @@ class JobResult(_Wire):
     )
     ct: CtUsed | None = Field(default=None, description="Also in the provenance.")
     dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
+    dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")
     comparison: DoseComparison | None = None
+    verdict: Verdict | None = Field(default=None, description="Of a check.")
+    machine_scale: MachineScale | None = Field(default=None, description="That was derived from the reference.")
     robustness: Robustness | None = Field(default=None, description="Of a robust plan.")
     notes: tuple[str, ...] = Field(
         default=(), description="What the user should know, such as a BODY found from the CT."

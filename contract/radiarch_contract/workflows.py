@@ -15,6 +15,7 @@ from .objectives import Objective
 from .robustness import ErrorMm, Strategy
 from .states import OutputKind
 from .strict import STORED, Asked
+from .verdict import ActionLevels
 
 Coordinate = Annotated[float, Field(ge=-5000, le=5000, allow_inf_nan=False)]
 Vector3 = tuple[Coordinate, Coordinate, Coordinate]
@@ -286,13 +287,26 @@ class GammaCriteria(Asked):
     )
 
 
-class EvaluationParameters(WorkflowParameters):
-    """`evaluation`: how a dose is compared with a reference, where there is one."""
+class CheckParameters(WorkflowParameters):
+    """Of all checks: how a dose is compared with a reference, and judged."""
 
     gamma: GammaCriteria = GammaCriteria()
+    levels: ActionLevels = Field(default=ActionLevels(), description="What the check's verdict is judged by.")
+    rbe: float | None = Field(
+        default=None,
+        ge=1,
+        le=2,
+        description="Constant RBE between stored doses of Dose Type PHYSICAL and what is prescribed: such doses are "
+        "multiplied by it. 1 for photons, and where a dose is RBE-weighted though it says PHYSICAL. Null: 1.1 for the "
+        "dose of a proton plan that is recalculated, 1 for the dose of an RT Plan (photons), else it is not known.",
+    )
 
 
-class RecalculationParameters(WorkflowParameters):
+class EvaluationParameters(CheckParameters):
+    """`evaluation`: how a dose is judged, and compared with a reference, where there is one."""
+
+
+class RecalculationParameters(CheckParameters):
     """`recalculation`: with what an RT Ion Plan is computed anew, and how it is compared."""
 
     uncertainty_percent: float = Field(
@@ -330,7 +344,6 @@ class RecalculationParameters(WorkflowParameters):
     overrides: tuple[DensityOverride, ...] = Field(
         default=(), max_length=20, description="Structures that count with another density than the CT's."
     )
-    gamma: GammaCriteria = GammaCriteria()
 
 
 @dataclass(frozen=True)

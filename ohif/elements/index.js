@@ -6,6 +6,7 @@ import './pictures.js';
 import './trace.js';
 import './runs.js';
 import './compare.js';
+import './verdict.js';
 import './plan-form.js';
 
 export { api, ohifUrl, uiUrl } from './core/api.js';

@@ -3,7 +3,7 @@ import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { eta, exactly, given, prescription, seconds, shortId, stageName, took, when } from './core/format.js';
-import { Bones, Empty, GoalCounts, Icon, Note, Problem, State } from './core/parts.js';
+import { Bones, Empty, GoalCounts, Icon, Note, Outcome, Problem, State } from './core/parts.js';
 
 const STATES = [
   ['', 'All'],
@@ -190,7 +190,7 @@ class Runs extends RadiarchElement {
       <span>${this.#box(p)}</span>
       <span class="clip">${this.#link(p)}</span>
       <span><${State} state=${p.state} short /></span>
-      <span></span>
+      <span>${p.outcome && html`<${Outcome} result=${p.outcome} />`}</span>
       <span class="sub clip" title=${exactly(p.created_at)}>${this.#superseded(p)}${[given(p.label), when(p.created_at), prescription(p.prescription)].filter(Boolean).join(' · ')}</span>
       <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : ''}</span>`}</span>
       ${p.state === 'running' && this.#bar(p)}
@@ -215,6 +215,7 @@ class Runs extends RadiarchElement {
 
   #aside(plan) {
     if (plan.state === 'failed' && plan.error) return html`<div class="sub clip" style="max-width:17em" title=${plan.error.message}>${plan.error.code.replaceAll('_', ' ')}</div>`;
+    if (plan.outcome) return html`<div><${Outcome} result=${plan.outcome} /></div>`;
     if (plan.state === 'waiting') return html`<div class="sub">${plan.missing_instances} images missing</div>`;
     return null;
   }

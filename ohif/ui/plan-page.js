@@ -2,7 +2,7 @@
 import { ohifUrl } from '../elements/core/api.js';
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
-import { OBJECTIVES, exactly, fixed, planName, prescription, seconds, shortId, shortUid, stageName, when, words } from '../elements/core/format.js';
+import { OBJECTIVES, exactly, fixed, planName, prescription, seconds, shortId, shortUid, signed, stageName, when, words } from '../elements/core/format.js';
 import { sorted } from '../elements/core/notes.js';
 import { structureColour } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
@@ -74,6 +74,7 @@ class PlanPage extends RadiarchElement {
           <div class="card"><details open=${plan.state === 'failed' || null}><summary>Log</summary><radiarch-log plan-id=${id} theme=${theme}></radiarch-log></details></div>
         </div>
         <div class="column">
+          ${plan.verdict && html`<div class="card"><h2>Verdict</h2><radiarch-verdict plan-id=${id} theme=${theme} open></radiarch-verdict></div>`}
           <div class="card flush"><h2>Goals</h2><radiarch-goals plan-id=${id} theme=${theme}></radiarch-goals></div>
           ${plan.comparison && html`<div class="card"><h2>Beside the reference dose</h2>${this.#comparison(plan.comparison)}</div>`}
           ${plan.notes.length > 0 && html`<div class="card"><h2>Notes</h2><ul class="notes">${sorted(plan.notes).map((n) => html`<li>${sentence(n)}</li>`)}</ul></div>`}
@@ -143,9 +144,11 @@ class PlanPage extends RadiarchElement {
     return html`<dl class="facts">
       ${g && html`<dt>Gamma ${g.criteria.dose_percent} % / ${g.criteria.distance_mm} mm</dt><dd><b>${fixed(g.passed_percent, 1)} %</b> of ${g.points.toLocaleString('en')} points pass</dd>`}
       ${c.gamma_note && html`<dt>Gamma</dt><dd>${sentence(c.gamma_note)}</dd>`}
-      <dt>Mean difference</dt><dd>${fixed(c.mean_difference_gy, 2)} Gy where the reference has half its maximum or more</dd>
-      <dt>Compared as</dt><dd>${c.rbe_weighted ? 'RBE-weighted dose' : 'physical dose'}</dd>
-      <dt>Scale</dt><dd>${fixed(c.scale, 4)} (${c.scale_source})</dd>
+      ${(c.regions ?? []).map((r) => html`<dt>in ${r.structure || 'the high dose'}</dt><dd>${fixed(r.passed_percent, 1)} %</dd>`)}
+      ${c.mean_difference_gy !== null && html`<dt>Mean difference</dt><dd>${signed(c.mean_difference_gy, 2)} Gy where the reference has half its maximum or more</dd>`}
+      <dt>Compared as</dt><dd>${c.rbe_weighted ? 'RBE-weighted dose' : 'physical dose'}${c.reference_rbe > 1 ? `, the reference multiplied by ${c.reference_rbe}` : ''}</dd>
+      ${c.scale_source !== 'none' && html`<dt>Scale</dt><dd>${fixed(c.scale, 4)}, ${c.scale_source === 'reference' ? 'derived from the reference: differences tell of the dose’s shape alone' : 'as asked for'}</dd>`}
+      ${(c.beams ?? []).map((b) => html`<dt>More of ${b.name}</dt><dd>meterset ${signed(b.meterset_percent, 1)} %, range ${signed(b.range_mm, 1)} mm, side ${signed(b.shift_x_mm, 1)} / ${signed(b.shift_y_mm, 1)} mm</dd>`)}
       <dt>Reference</dt><dd>${c.reference.label || c.reference.manufacturer || shortUid(c.reference.sop_instance_uid)}</dd></dl>`;
   }
 

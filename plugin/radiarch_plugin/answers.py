@@ -12,8 +12,10 @@ from radiarch_contract.job import (
     BeamResult,
     DoseComparison,
     DoseDescription,
+    DoseQuantity,
     DvhCurve,
     JobInput,
+    MachineScale,
     StructureMetrics,
     WorkerStatus,
 )
@@ -23,6 +25,7 @@ from radiarch_contract.robustness import DvhBand, Robustness
 from radiarch_contract.states import ArrivalState, GoalStatus, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
+from radiarch_contract.verdict import Outcome, Verdict
 from radiarch_contract.workflows import Beam, Prescription
 
 from .store import MAX_MISSING, Approval, OutputView, SupersededResults
@@ -174,6 +177,7 @@ class PlanSummary(View):
         description="SOP Instance UIDs that results of each kind have, made or not: by them an object is known as this "
         "plan's.",
     )
+    outcome: Outcome | None = Field(default=None, description="Of a check that has ended: pass, look or fail.")
     created_at: datetime
     updated_at: datetime
     started_at: datetime | None = None
@@ -210,6 +214,11 @@ class PlanAnswer(PlanSummary):
     metrics: tuple[StructureMetrics, ...] = ()
     uncertainty_percent: float | None = Field(default=None, description="Of the final dose, 1 sigma; measured.")
     dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
+    dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")
+    verdict: Verdict | None = Field(default=None, description="Of a check: pass, look or fail, and why.")
+    machine_scale: MachineScale | None = Field(
+        default=None, description="Of a recalculation: what it told of the plan's machine, see /machine-scales."
+    )
     comparison: DoseComparison | None = Field(
         default=None, description="With the reference dose, where there is one; its curves are at /plans/{id}/dvh."
     )
@@ -222,6 +231,23 @@ class PlanAnswer(PlanSummary):
     worker: str | None = None
     queued_at: datetime | None = None
     stopped_at: datetime | None = Field(default=None, description="When a cancelled plan's processes had ended.")
+
+
+class MachineScaleAnswer(View):
+    """What one check has told of its plan's machine: protons per MU over those of our beam data."""
+
+    id: str
+    plan_id: str = Field(description="The check.")
+    rtplan_sop_instance_uid: str
+    machine: str = Field(description="Name, manufacturer and model, as the plan has them.")
+    machine_sha256: str = Field(description="Of our beam data.")
+    calibration_sha256: str = Field(description="Of our CT calibration.")
+    scale: float
+    counts: bool = Field(description="Whether other plans of the machine are judged by it.")
+    verdict: Outcome = Field(description="Of that check.")
+    confirmed_at: datetime | None = Field(description="When a person said that it is the machine's scale.")
+    confirmed_by: str | None
+    created_at: datetime
 
 
 class DvhAnswer(View):

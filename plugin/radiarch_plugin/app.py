@@ -22,6 +22,7 @@ from .routes import (
     compare,
     info,
     jobs,
+    machine_scales,
     metrics,
     ohif,
     plans,
@@ -83,6 +84,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         changes,
         checks,
         compare,
+        machine_scales,
     ):
         app.include_router(module.router, prefix=API_PREFIX, responses=_ERRORS)
     under_a_session = sessions.scoped(

@@ -16,6 +16,7 @@ from radiarch_contract.protocol import GoalText
 from radiarch_contract.states import Origin
 from radiarch_contract.strict import Asked
 from radiarch_contract.structures import StructureRef
+from radiarch_contract.verdict import ActionLevels
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
 from .images import Orthanc as Images
@@ -75,6 +76,10 @@ class EvaluationRequest(_CheckRequest):
         default=None, description="Another dose to compare with: gamma, differences, a difference dose."
     )
     gamma: GammaCriteria = GammaCriteria()
+    levels: ActionLevels = Field(default=ActionLevels(), description="What the verdict is judged by.")
+    rbe: float | None = Field(
+        default=None, ge=1, le=2, description="Constant RBE of doses that are physical: see the workflow evaluation."
+    )
 
 
 class RecalculationRequest(_CheckRequest):
@@ -108,7 +113,8 @@ def make_evaluation(
     ServiceError
         Orthanc does not answer.
     """
-    parameters = parse_parameters("evaluation", {"gamma": request.gamma.model_dump()}).model_dump(mode="json")
+    given = request.model_dump(include={"gamma", "levels", "rbe"})
+    parameters = parse_parameters("evaluation", given).model_dump(mode="json")
     dose = read_stored(orthanc, request.rtdose_sop_instance_uid, "rtdose")
     inputs = [JobInput(kind="rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256)]
     if request.reference_rtdose_sop_instance_uid is not None:

@@ -32,7 +32,9 @@ class Quantity:
         """None where nothing says so."""
         rbe: object = plan.provenance.get("rbe")
         constant = float(rbe) if isinstance(rbe, int | float) and not isinstance(rbe, bool) and rbe > 0 else None
-        if plan.dose is not None:
+        if plan.dose_quantity is not None:
+            return cls(plan.dose_quantity == "RBE_WEIGHTED", constant)
+        if plan.dose is not None:  # of a check that an earlier version made
             return cls(plan.dose.dose_type == "EFFECTIVE", constant)
         return None if constant is None else cls(constant != 1, constant)
 

@@ -194,6 +194,7 @@ class _Run:
             dvh=judged.dvh,
             metrics=judged.metrics,
             goals=judged.goals,
+            dose_quantity="RBE_WEIGHTED" if plan.dose.rbe != 1 else "PHYSICAL",
             uncertainty_percent=plan.uncertainty_percent,
             notes=tuple(dict.fromkeys((*subject.notes, *plan.notes, *judged.notes, *self.notes))),
             provenance={**_plain(plan), **plan.run, "ct": _dumped(ct), "worker_version": __version__},

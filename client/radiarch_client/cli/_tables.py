@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from radiarch_contract.states import GoalStatus, PlanState
+from radiarch_contract.verdict import Outcome
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from radiarch_client.models import (
     PlanSummary,
     Robustness,
     StructureMetrics,
+    Verdict,
 )
 
 from ._base import cell, clean, table
@@ -29,6 +31,7 @@ _STATE_STYLE: dict[str, str] = {
     PlanState.CANCELLED: "yellow",
     PlanState.RUNNING: "cyan",
 }
+_OUTCOME_STYLE: dict[str, str] = {Outcome.PASS: "green", Outcome.LOOK: "yellow", Outcome.FAIL: "red"}
 _GOAL_STYLE: dict[str | None, str] = {GoalStatus.MET: "green", GoalStatus.NEAR: "yellow", GoalStatus.MISSED: "red"}
 
 
@@ -58,6 +61,12 @@ def state(value: str) -> Text:
     text = cell(value)
     text.stylize(_STATE_STYLE.get(value, ""))
     return text
+
+
+def _state_of(plan: PlanSummary) -> Text:
+    """A plan's state; of a check that has ended what it says as well."""
+    found = outcome(plan.outcome)
+    return state(plan.state) if found is None else Text.assemble(state(plan.state), ": ", found)
 
 
 def doing(plan: PlanSummary) -> str:
@@ -100,6 +109,7 @@ def status(plan: PlanSummary) -> Table:
             ("progress", f"{plan.progress:.0%}" if running else None),
             ("time left", duration(plan.eta_s) if running and plan.eta_s is not None else None),
             ("took", _took(plan)),
+            ("verdict", outcome(plan.outcome)),
             (
                 "superseded by",
                 plan.superseded_by or ("a structure set that was not planned" if plan.superseded_at else None),
@@ -123,7 +133,7 @@ def plans(found: Sequence[PlanSummary]) -> Table:
     rows = (
         (
             p.id,
-            state(p.state),
+            _state_of(p),
             f"{p.progress:.0%}" if p.state == PlanState.RUNNING else None,
             p.patient_id,
             p.protocol_id or p.workflow_id,
@@ -182,6 +192,8 @@ def whole_plan(plan: Plan) -> list[Any]:
             ]
         ),
     ]
+    if plan.verdict is not None:
+        parts += ["", *_verdict(plan.verdict)]
     if plan.goals:
         parts += ["", goals(plan.goals)]
     if plan.metrics:
@@ -230,6 +242,32 @@ def _decision(approval: Approval | None) -> str | None:
     return f"{approval.decision} by {approval.by or 'somebody'}, {moment(approval.at)}{comment}"
 
 
+def outcome(result: str | None) -> Text | None:
+    """pass, look or fail, in the colours of goals."""
+    return None if result is None else Text(clean(result), style=_OUTCOME_STYLE.get(result, ""))
+
+
+def _verdict(found: Verdict) -> list[Any]:
+    """What a check says: its reasons, then every criterion."""
+    rows = (
+        (
+            c.title,
+            "not judged" if c.value is None else f"{c.value:.4g} {c.unit}".rstrip(),
+            None if c.look is None else f"{c.look:g}",
+            None if c.fail is None else f"{c.fail:g}",
+            outcome(c.result),
+        )
+        for c in found.criteria
+    )
+    return [
+        Text.assemble("Verdict: ", outcome(found.result) or ""),
+        *(f"- {clean(reason)}" for reason in found.reasons),
+        *(f"Note: {clean(text)}" for text in found.reservations),
+        "",
+        table("criterion", "value", "look", "fail", "result", rows=rows, right=("value", "look", "fail")),
+    ]
+
+
 def _comparison(found: DoseComparison) -> list[Any]:
     """A dose beside its reference: gamma, and the reference's metrics below the dose's own."""
     reference, gamma = found.reference, found.gamma
@@ -241,17 +279,27 @@ def _comparison(found: DoseComparison) -> list[Any]:
         else found.gamma_note
     )
     scale = f"{found.scale:.4f} ({found.scale_source})" if found.scale_source != "none" else None
+    if found.scale_source == "reference":
+        scale = f"{found.scale:.4f}, derived from the reference: differences tell of the dose's shape alone"
     mean = found.mean_difference_gy
     parts: list[Any] = [
         facts(
             [
                 ("compared with", f"{reference.sop_instance_uid} ({reference.label or reference.dose_type})"),
                 ("gamma", judged),
+                *((r.structure or "in the high dose", f"{r.passed_percent:.1f} % pass") for r in found.regions),
                 ("mean difference", None if mean is None else f"{mean:+.3f} Gy where the dose is high"),
                 ("scaled by", scale),
             ]
         )
     ]
+    if found.beams:
+        more = (
+            (b.name, f"{b.meterset_percent:+.2f}", f"{b.range_mm:+.2f}", f"{b.shift_x_mm:+.2f}", f"{b.shift_y_mm:+.2f}")
+            for b in found.beams
+        )
+        columns = ("beam", "meterset %", "range mm", "x mm", "y mm")
+        parts += ["", "What the reference has more of each beam:", table(*columns, rows=more, right=columns[1:])]
     if found.metrics:
         parts += ["", "Of the reference:", metrics(found.metrics)]
     return parts

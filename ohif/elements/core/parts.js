@@ -50,6 +50,14 @@ export function GoalStatus({ status }) {
   return html`<span class="status ${tone}" title=${text}><${Icon} name=${icon} /><span class="word">${text}</span></span>`;
 }
 
+export const OUTCOMES = { pass: ['check', 'good', 'Pass'], look: ['alert', 'warn', 'Look'], fail: ['cross', 'bad', 'Fail'] };
+
+/** What a check, or one criterion of it, says. */
+export function Outcome({ result }) {
+  const [icon, tone, text] = OUTCOMES[result] ?? ['dash', 'muted', words(result)];
+  return html`<span class="status ${tone}" title=${text}><${Icon} name=${icon} /><span class="word">${text}</span></span>`;
+}
+
 /** How many goals came out how, in a few characters. */
 export function GoalCounts({ counts }) {
   if (!counts) return html`<span class="muted">–</span>`;

@@ -55,7 +55,9 @@ class Goals extends Panel {
 
   view() {
     if (!this.planIds) return nothing('goals');
-    return [superseded(session.plan), difference(), goals(this.planIds)];
+    // of a plan that is compared with another one, the verdict would be of the first alone
+    const verdict = this.planIds.includes(',') ? null : html`<radiarch-verdict theme="dark" if-any plan-id=${this.planIds}></radiarch-verdict>`;
+    return [superseded(session.plan), difference(), verdict, goals(this.planIds)];
   }
 }
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from .convert import dumps, inputs_of, prescription_of, result_texts
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state
+from .scales import known_scales, record_scale
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
 from .views import ActivePlan, EndedPlan, EventKind, LogPosition, PlanInputs, ProgressUpdate
 
@@ -72,14 +73,13 @@ class Attempts:
             row.enqueued = True
             row.log_run, row.log_taken = "", 0
             add_event(session, row, self._now(), EventKind.ATTEMPT, attempt=row.attempt)
-            document = session.get_one(PlanDocumentRow, row.seq)
-            return _spec(row, document)
+            return _spec(session, row)
 
     def spec(self, plan_id: str) -> JobSpec:
         """The newest attempt's. Raises `NotFoundError`."""
         with self._database.read() as session:
             row = lock_plan(session, plan_id)
-            return _spec(row, session.get_one(PlanDocumentRow, row.seq))
+            return _spec(session, row)
 
     def progress(self, updates: Sequence[ProgressUpdate]) -> None:
         """Keep what workers tell: queued plans become running, a fraction never falls within an attempt."""
@@ -109,6 +109,7 @@ class Attempts:
                     .where(OutputRow.sop_instance_uid == output.sop_instance_uid, OutputRow.plan_seq == row.seq)
                     .values(orthanc_id=output.orthanc_id, sop_class_uid=output.sop_class_uid)
                 )
+            record_scale(session, row, session.get_one(PlanDocumentRow, row.seq), result, now)
             row.progress = 1.0
             row.worker = result.worker or row.worker
             if row.started_at is None:  # it was quicker than we looked
@@ -305,7 +306,9 @@ def _active(row: PlanRow) -> ActivePlan:
     )
 
 
-def _spec(row: PlanRow, document: PlanDocumentRow) -> JobSpec:
+def _spec(session: Session, row: PlanRow) -> JobSpec:
+    document = session.get_one(PlanDocumentRow, row.seq)
+    inputs = inputs_of(document)
     return JobSpec(
         plan_id=row.id,
         attempt=row.attempt,
@@ -321,6 +324,7 @@ def _spec(row: PlanRow, document: PlanDocumentRow) -> JobSpec:
         parameters=json.loads(document.parameters),
         goals=tuple(json.loads(document.goals)),
         structures=tuple(StructureRef.model_validate(s) for s in json.loads(document.structures)),
-        inputs=inputs_of(document),
+        inputs=inputs,
+        scales=known_scales(session, row.workflow_id, inputs),
         plan_label=row.plan_label,
     )

@@ -12,6 +12,7 @@ from .changes import Changes
 from .database import Database
 from .journal import Journal
 from .plans import Plans
+from .scales import MachineScales
 
 
 def utc_now() -> datetime:
@@ -36,6 +37,7 @@ class Store:
     journal : events and logs of plans, single facts
     changes : what happened since, for open pages
     attempts : the reconcile loop's own view
+    scales : what checks have told of machines' meterset scales
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
@@ -45,3 +47,4 @@ class Store:
         self.journal = Journal(database)
         self.changes = Changes(database)
         self.attempts = Attempts(database, now)
+        self.scales = MachineScales(database, now)

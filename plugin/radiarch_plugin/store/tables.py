@@ -229,6 +229,27 @@ class LogChunkRow(Base):
     text: Mapped[str]
 
 
+class MachineScaleRow(Base):
+    """What one check has told of its plan's machine; see `scales`."""
+
+    __tablename__ = "machine_scales"
+    __table_args__ = (Index("ix_machine_scales_machine", "machine", "seq"), {"sqlite_autoincrement": True})
+
+    seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    plan_id: Mapped[str] = mapped_column(unique=True)
+    rtplan_sop_instance_uid: Mapped[str]
+    machine: Mapped[str]
+    machine_sha256: Mapped[str]
+    calibration_sha256: Mapped[str]
+    scale: Mapped[float]
+    counts: Mapped[bool]
+    verdict: Mapped[str]
+    confirmed_at: Mapped[datetime | None]
+    confirmed_by: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
 class MetaRow(Base):
     """Single facts, such as how far Orthanc's change log was read; the value is JSON."""
 

@@ -13,13 +13,16 @@ from radiarch_contract.job import (
     BeamResult,
     DoseComparison,
     DoseDescription,
+    DoseQuantity,
     DvhCurve,
     JobInput,
+    MachineScale,
     StructureMetrics,
 )
 from radiarch_contract.robustness import DvhBand, Robustness
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
 from radiarch_contract.structures import StructureRef
+from radiarch_contract.verdict import Outcome, Verdict
 from radiarch_contract.workflows import Prescription
 
 MAX_MISSING = 20
@@ -165,7 +168,10 @@ class PlanView(_View):
     goals: tuple[GoalResult, ...] = ()
     uncertainty_percent: float | None = None
     dose: DoseDescription | None = None
+    dose_quantity: DoseQuantity | None = None
     comparison: DoseComparison | None = None
+    verdict: Verdict | None = None
+    machine_scale: MachineScale | None = None
     robustness: Robustness | None = None
     notes: tuple[str, ...] = ()
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -182,6 +188,28 @@ class PlanView(_View):
     def objectives(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.parameters.get("objectives", [])
         return found
+
+
+class MachineScaleView(_View):
+    """What one check has told of its plan's machine."""
+
+    id: str
+    plan_id: str
+    rtplan_sop_instance_uid: str
+    machine: str
+    machine_sha256: str
+    calibration_sha256: str
+    scale: float
+    counts: bool
+    verdict: Outcome
+    confirmed_at: datetime | None
+    confirmed_by: str | None
+    created_at: datetime
+
+
+class MachineScalePage(_View):
+    items: tuple[MachineScaleView, ...]
+    next: str | None
 
 
 class Curves(_View):

@@ -12,6 +12,8 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTIonPlanStorage, RTPlanStorage, generate_uid
 from radiarch_contract.errors import ErrorCode
+from radiarch_contract.job import JobResult, MachineScale
+from radiarch_contract.verdict import Criterion, Outcome, Verdict
 
 from tests.phantoms import PhantomStudy, box, faults
 from tests.phantoms.rtdose import rtdose
@@ -219,3 +221,49 @@ def test_the_phantom_reads_back(stored: Stored) -> None:
     stored.dose.save_as(stream, enforce_file_format=True)
     stream.seek(0)
     assert pydicom.dcmread(stream).pixel_array.shape == (3, 6, 6)
+
+
+def verdict() -> Verdict:
+    return Verdict.of(
+        [Criterion(id="scale", title="Scale of the meterset", value=11.0, unit="%", result=Outcome.LOOK, note="new")],
+        ["A reservation."],
+    )
+
+
+def test_a_checks_verdict_is_in_lists_and_answers(api: Api, stored: Stored) -> None:
+    plan = api.post("/recalculations", {"rtplan_sop_instance_uid": str(stored.plan.SOPInstanceUID)}).json()
+    assert (plan["outcome"], plan["verdict"]) == (None, None)
+    api.store.attempts.begin(plan["id"])
+    scale = MachineScale(machine="GTR2 | |", machine_sha256="a", calibration_sha256="b", scale=0.89)
+    ended = JobResult(
+        plan_id=plan["id"], attempt=1, verdict=verdict(), machine_scale=scale, dose_quantity="RBE_WEIGHTED"
+    )
+    assert api.store.attempts.succeed(ended)
+    found = api.get(f"/plans/{plan['id']}").json()
+    assert (found["outcome"], found["verdict"]["result"], found["dose_quantity"]) == ("look", "look", "RBE_WEIGHTED")
+    assert found["verdict"]["reasons"] == ["Scale of the meterset: 11 %; new"]
+    assert api.get("/plans").json()["items"][0]["outcome"] == "look"
+    (entry,) = api.get("/machine-scales", machine="GTR2 | |").json()["items"]
+    assert (entry["scale"], entry["plan_id"], entry["confirmed_at"]) == (0.89, plan["id"], None)
+    assert api.get("/machine-scales", machine="another").json()["items"] == []
+    confirmed = api.post(f"/machine-scales/{entry['id']}/confirmation", {})
+    assert (confirmed.status_code, confirmed.json()["confirmed_at"] is not None) == (200, True)
+    assert api.delete(f"/machine-scales/{entry['id']}").json()["id"] == entry["id"]
+    assert api.get("/machine-scales").json() == {"items": [], "next": None}
+    for path in (f"/machine-scales/{entry['id']}", "/machine-scales/x"):
+        assert api.delete(path).status_code == 404
+
+
+def test_levels_and_rbe_of_an_evaluation_reach_its_job(api: Api, stored: Stored) -> None:
+    body = {
+        "rtdose_sop_instance_uid": str(stored.dose.SOPInstanceUID),
+        "levels": {"mean_percent": {"look": 1, "fail": 2}},
+        "rbe": 1.1,
+    }
+    parameters = api.post("/evaluations", body).json()["parameters"]
+    assert parameters["rbe"] == 1.1
+    assert parameters["levels"]["mean_percent"] == {"look": 1.0, "fail": 2.0}
+    assert parameters["levels"]["gamma_percent"] == {"look": 95.0, "fail": 90.0}
+    for wrong in ({"mean_percent": {"look": 3, "fail": 2}}, {"gamma_percent": {"look": 90, "fail": 95}}, {"x": 1}):
+        assert api.post("/evaluations", {**body, "levels": wrong}).status_code == 422
+    assert api.post("/evaluations", {**body, "rbe": 0.5}).status_code == 422

@@ -42,7 +42,8 @@ def hump(origin: tuple[float, float, float], spacing: tuple[float, float, float]
 def dose(scale: float = 1.0, add: npt.NDArray[np.float32] | None = None, **changes: Any) -> Dataset:
     values = hump(ORIGIN, SPACING, SHAPE) * np.float32(scale)
     values = values if add is None else values + add
-    return reread(rtdose(STUDY, values, **{"origin_mm": ORIGIN, "spacing_mm": SPACING, **changes}))
+    given = {"origin_mm": ORIGIN, "spacing_mm": SPACING, "DoseType": "EFFECTIVE", **changes}
+    return reread(rtdose(STUDY, values, **given))
 
 
 def reread(ds: Dataset) -> Dataset:
@@ -71,7 +72,11 @@ def test_a_dose_alone_is_judged_and_only_its_report_is_stored(run: Run) -> None:
     assert (list(ran.stored), ran.result.comparison) == ([OutputKind.REPORT], None)
     assert [o.kind for o in ran.result.outputs] == [OutputKind.REPORT]
     assert ran.result.dose is not None
-    assert ran.result.dose.dose_type == "PHYSICAL"
+    assert (ran.result.dose.dose_type, ran.result.dose_quantity) == ("EFFECTIVE", "RBE_WEIGHTED")
+    verdict = ran.result.verdict
+    assert verdict is not None
+    assert (verdict.result, [c.id for c in verdict.criteria]) == ("look", ["reference"])
+    assert "2 met" in verdict.reasons[0]
     assert [g.status for g in ran.result.goals] == ["met", "met"]
     target = next(m for m in ran.result.metrics if m.structure == "PTV")
     assert target.d_max_gy <= 60.0
@@ -130,6 +135,7 @@ def test_ten_percent_more_is_ten_percent_more(run: Run) -> None:
 def test_the_difference_has_the_sign_of_the_dose_minus_its_reference(run: Run) -> None:
     less = run(dose(0.9), dose()).result.comparison
     assert less is not None
+    assert less.mean_difference_gy is not None
     assert less.mean_difference_gy < -3
 
 
@@ -143,12 +149,13 @@ def test_another_grid_is_the_same_dose(run: Run) -> None:
         spacing_mm=spacing,
         absolute=True,
         flip=(True, False, True),
+        DoseType="EFFECTIVE",
     )
     found = run(dose(), reread(other)).result.comparison
     assert found is not None
     assert found.gamma is not None
     assert found.gamma.passed_percent == 100.0
-    assert abs(found.mean_difference_gy) < 0.3
+    assert found.mean_difference_gy == pytest.approx(0, abs=0.3)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +163,10 @@ def test_another_grid_is_the_same_dose(run: Run) -> None:
     [
         ({}, {"FrameOfReferenceUID": "1.2.3"}, ErrorCode.FRAME_OF_REFERENCE_MISMATCH),
         ({"FrameOfReferenceUID": "1.2.3"}, None, ErrorCode.FRAME_OF_REFERENCE_MISMATCH),
-        ({"DoseType": "EFFECTIVE"}, {}, ErrorCode.UNSUPPORTED_DOSE),
+        ({"DoseType": "PHYSICAL"}, {}, ErrorCode.UNSUPPORTED_DOSE),
+        ({}, {"DoseType": "PHYSICAL"}, ErrorCode.UNSUPPORTED_DOSE),
+        ({"DoseType": "PHYSICAL"}, {"DoseType": "PHYSICAL"}, ErrorCode.UNSUPPORTED_DOSE),
+        ({"DoseType": "PHYSICAL"}, None, ErrorCode.UNSUPPORTED_DOSE),
         ({"DoseSummationType": "BEAM"}, {}, ErrorCode.UNSUPPORTED_DOSE),
         ({"DoseUnits": "RELATIVE"}, None, ErrorCode.UNSUPPORTED_DOSE),
         ({}, {"origin_mm": (500.0, 0.0, 0.0)}, ErrorCode.UNSUPPORTED_GEOMETRY),
@@ -184,3 +194,94 @@ def test_an_overview_of_plans_is_judged_and_said(run: Run, tmp_path: Path) -> No
     assert ran.result.error is None, ran.result.error
     assert any("(300C,0116)" in note for note in ran.result.notes)
     assert ran.stored[OutputKind.DOSE_DIFFERENCE].DoseSummationType == "MULTI_PLAN"
+
+
+PHYSICAL: Any = {"DoseType": "PHYSICAL"}
+PRESCRIBED = Prescription(target="PTV", dose_gy=50, fractions=25)
+
+
+def mean_of(ran: Ran, structure: str = "PTV") -> float:
+    return next(m.d_mean_gy for m in ran.result.metrics if m.structure == structure)
+
+
+def test_physical_dose_is_not_judged_by_what_is_rbe_weighted(run: Run) -> None:
+    weighted = mean_of(run(dose()))
+    for asked in ({"goals": GOALS}, {"goals": (), "prescription": PRESCRIBED}):
+        refused = run(dose(**PHYSICAL), **asked).result.error
+        assert refused is not None
+        assert (refused.code, "rbe" in refused.remedy) == (ErrorCode.UNSUPPORTED_DOSE, True)
+        converted = run(dose(**PHYSICAL), parameters={"rbe": 1.1}, **asked)
+        assert converted.result.error is None
+        assert mean_of(converted) == pytest.approx(1.1 * weighted, rel=1e-5)
+        assert converted.result.dose_quantity == "RBE_WEIGHTED"
+        assert any("1.1" in note for note in converted.result.notes)
+    alone = run(dose(**PHYSICAL), goals=())
+    assert (alone.result.error, alone.result.dose_quantity) == (None, "PHYSICAL")
+    assert mean_of(alone) == pytest.approx(weighted, rel=1e-5)
+    assert any("physical" in note for note in alone.result.notes)
+
+
+def test_the_physical_dose_of_a_photon_plan_is_what_is_prescribed(run: Run) -> None:
+    photons = dose(**PHYSICAL)
+    photons.ReferencedRTPlanSequence[0].ReferencedSOPClassUID = "1.2.840.10008.5.1.4.1.1.481.5"
+    ran = run(photons)
+    assert ran.result.error is None
+    assert (ran.result.dose_quantity, [g.status for g in ran.result.goals]) == ("RBE_WEIGHTED", ["met", "met"])
+
+
+def test_a_physical_dose_is_compared_with_a_weighted_one_where_the_rbe_is_given(run: Run) -> None:
+    for one, other in ((dose(1 / 1.1, **PHYSICAL), dose()), (dose(), dose(1 / 1.1, **PHYSICAL))):
+        ran = run(one, other, parameters={"rbe": 1.1})
+        found = ran.result.comparison
+        assert found is not None
+        assert found.gamma is not None
+        assert (found.rbe_weighted, found.gamma.passed_percent) == (True, 100.0)
+        assert found.mean_difference_gy == pytest.approx(0, abs=1e-4)
+        assert found.reference_rbe == (1.1 if other.DoseType == "PHYSICAL" else 1.0)
+        assert "RBE-weighted" in ran.stored[OutputKind.DOSE_DIFFERENCE].DoseComment
+    both = run(dose(**PHYSICAL), dose(**PHYSICAL), goals=())
+    assert both.result.comparison is not None
+    assert not both.result.comparison.rbe_weighted
+    assert "physical" in both.stored[OutputKind.DOSE_DIFFERENCE].DoseComment
+
+
+@pytest.mark.parametrize(
+    ("scale", "outcome", "ids"),
+    [
+        (1.0, "pass", set()),
+        (1.015, "pass", set()),
+        (1.03, "look", {"mean.target", "mean.high_dose"}),
+        (1.06, "fail", {"mean.target", "mean.high_dose"}),
+        (0.94, "fail", {"mean.target", "mean.high_dose"}),
+    ],
+)
+def test_a_dose_is_judged_by_what_gamma_passes(run: Run, scale: float, outcome: str, ids: set[str]) -> None:
+    prescribed = Prescription(target="PTV", dose_gy=45, fractions=15)
+    verdict = run(dose(scale), dose(), prescription=prescribed).result.verdict
+    assert verdict is not None
+    assert verdict.result == outcome, verdict.reasons
+    assert {c.id for c in verdict.criteria if c.result == verdict.result != "pass"} >= ids
+    assert bool(verdict.reasons) == (outcome != "pass")
+    assert next(c for c in verdict.criteria if c.id == "gamma.body").result == "pass" or abs(scale - 1) > 0.03
+
+
+def test_without_a_known_target_nothing_passes(run: Run) -> None:
+    study = box(shape=(10, 18, 18), target_mm=24.0, margin_mm=8.0)
+    for item in study.rtstruct.RTROIObservationsSequence:
+        item.RTROIInterpretedType = "ORGAN" if item.RTROIInterpretedType == "PTV" else item.RTROIInterpretedType
+    values = hump(ORIGIN, SPACING, SHAPE)
+    same = reread(rtdose(study, values, origin_mm=ORIGIN, spacing_mm=SPACING, DoseType="EFFECTIVE"))
+    verdict = run(same, same, study=study).result.verdict
+    assert verdict is not None
+    assert verdict.result == "look"
+    assert {c.id for c in verdict.criteria if c.value is None} >= {"gamma.target", "mean.target"}
+
+
+@pytest.mark.parametrize(
+    ("prescribed_gy", "outcome"), [(45.0, "pass"), (52.0, "look"), (5.0, "fail"), (450.0 / 4, "fail")]
+)
+def test_a_dose_of_another_level_than_prescribed_does_not_pass(run: Run, prescribed_gy: float, outcome: str) -> None:
+    prescribed = Prescription(target="PTV", dose_gy=prescribed_gy, fractions=10)
+    verdict = run(dose(), dose(), prescription=prescribed).result.verdict
+    assert verdict is not None
+    assert verdict.result == outcome, verdict.reasons

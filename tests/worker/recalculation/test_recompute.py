@@ -122,6 +122,7 @@ def test_our_own_plan_gives_its_own_dose(plan: Dataset, first: Ran, run: Run) ->
     assert (found.scale, found.scale_source, found.rbe_weighted) == (1.0, "none", True)
     assert found.gamma is not None
     assert found.gamma.passed_percent >= 95
+    assert found.mean_difference_gy is not None
     assert abs(found.mean_difference_gy) <= 0.01 * found.reference.max_gy
     printed = text_of(reread(ran.stored[OutputKind.REPORT]))
     assert "Radiarch plan recalculation report" in printed
@@ -132,7 +133,7 @@ def test_our_own_plan_gives_its_own_dose(plan: Dataset, first: Ran, run: Run) ->
 
 
 def test_another_machines_meterset_is_scaled_to_its_physical_dose(plan: Dataset, first: Ran, run: Run) -> None:
-    """The reference says physical dose, 20 % more: what is derived is that factor, without the RBE."""
+    """The reference says physical dose, 20 % more: what is derived is that factor, whatever the RBE."""
     physical = reread(first.stored[OutputKind.RTDOSE])
     physical.DoseType = "PHYSICAL"
     physical.DoseGridScaling = float(physical.DoseGridScaling) * 1.2 / 1.1
@@ -140,10 +141,12 @@ def test_another_machines_meterset_is_scaled_to_its_physical_dose(plan: Dataset,
     ran = run(other_machine(plan), physical, seed=7)
     found = ran.result.comparison
     assert found is not None
-    assert (found.scale_source, found.rbe_weighted) == ("reference", False)
+    assert (found.scale_source, found.rbe_weighted, found.reference_rbe) == ("reference", True, 1.1)
     assert found.scale == pytest.approx(1.2, rel=0.01)
-    assert ran.stored[OutputKind.RTDOSE].DoseType == "PHYSICAL"
-    assert any("absolute level is not" in note for note in ran.result.notes)
+    assert found.mean_difference_gy is None, "it was fitted away"
+    assert ran.stored[OutputKind.RTDOSE].DoseType == "EFFECTIVE"
+    assert "RBE-weighted" in ran.stored[OutputKind.DOSE_DIFFERENCE].DoseComment
+    assert any("level is judged by the scale alone" in note for note in ran.result.notes)
     assert any("does not say how wide" in note for note in ran.result.notes)
 
 

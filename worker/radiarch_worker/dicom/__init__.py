@@ -65,6 +65,7 @@ def write_dose_difference(
     *,
     dose: DoseDescription,
     reference_dose: DoseDescription,
+    weighted: bool,
     summation: DoseSummationTypeValues,
     rtplan: tuple[str, str] | None,
 ) -> RTDoseDifference:
@@ -77,6 +78,7 @@ def write_dose_difference(
         grid,
         dose=dose,
         reference_dose=reference_dose,
+        weighted=weighted,
         summation=summation,
         rtplan=rtplan,
     )

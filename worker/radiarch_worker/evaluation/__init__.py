@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .comparison import Compared, compare
+from .comparison import Compared, as_comparison, compare
 from .evaluate import evaluate
 from .result import Evaluation
 from .rtdose import ReadDose, read_rtdose
 
-__all__ = ["Compared", "Evaluation", "ReadDose", "compare", "evaluate", "read_rtdose"]
+__all__ = ["Compared", "Evaluation", "ReadDose", "as_comparison", "compare", "evaluate", "read_rtdose"]

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.job import GammaResult
+from radiarch_contract.job import BeamAgreement, DoseComparison, GammaRegion, GammaResult
 from radiarch_contract.workflows import GammaCriteria
 from scipy import ndimage
 
-from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient, Reporter
+from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient, Reporter, Structure
 
 from .gamma import MAX_SEARCHED, gamma_index
+from .result import Evaluation
+from .rtdose import ReadDose
 
 HIGH_DOSE = 0.5
 """Of the reference's maximum: where mean differences and scales are taken, away from the noise of little dose."""
+
+
+LEFT_OUT_PERCENT = 0.1
+"""Of the points above the cut-off: so many may lie outside of the other dose's grid without a word."""
+
+
+class GammaRegionName(NamedTuple):
+    """A part of BODY."""
+
+    region: Literal["target", "high_dose"]
+    structure: str
 
 
 @dataclass(frozen=True)
@@ -27,13 +42,19 @@ class Compared:
     Attributes
     ----------
     gamma : None where there is nothing to judge; ``note`` says why
+    regions : gamma of the targets and of the high dose, where they have points
+    left_out_percent : of the reference's points above the cut-off, those where the dose is not known
     mean_difference_gy : dose minus reference, over the points of the reference grid with `HIGH_DOSE`
+    high_dose_gy : mean of the reference over those points
     difference_gy : (Z, Y, X) float32 on ``grid``, dose minus reference, where both are known
     """
 
     gamma: GammaResult | None
     note: str | None
+    regions: tuple[GammaRegion, ...]
+    left_out_percent: float
     mean_difference_gy: float
+    high_dose_gy: float
     difference_gy: FloatVolume
     grid: Grid
 
@@ -44,6 +65,7 @@ def compare(
     reference_gy: FloatVolume,
     reference: Grid,
     patient: Patient,
+    targets: Sequence[Structure],
     criteria: GammaCriteria,
     folder: Path,
     reporter: Reporter,
@@ -54,6 +76,8 @@ def compare(
     ----------
     dose_gy, reference_gy
         (Z, Y, X) Gy of the same dose type, each on its grid, in the patient's frame of reference.
+    targets
+        Have a gamma of their own, of all of their points, whatever their dose.
 
     Raises
     ------
@@ -71,30 +95,84 @@ def compare(
     high = inside & (reference_gy >= HIGH_DOSE * normalisation_gy) & (reference_gy > 0)
     at_reference = resampled(dose_gy, grid, reference)
     mean = float((at_reference[high] - reference_gy[high]).mean(dtype=np.float64)) if high.any() else 0.0
-    judged = inside & (reference_gy >= criteria.cutoff_percent / 100 * normalisation_gy)
+    difference, common = _difference(dose_gy, grid, reference_gy, reference)
+    note = None
     gamma: GammaResult | None = None
-    note: str | None = None
+    regions: tuple[GammaRegion, ...] = ()
+    left_out = 0.0
     if normalisation_gy > 0:
-        found = gamma_index(
-            reference_gy, reference, judged, dose_gy, grid, criteria, normalisation_gy, folder, reporter
+        above = body_on(patient, reference) & (reference_gy >= criteria.cutoff_percent / 100 * normalisation_gy)
+        left_out = 100 * (1 - np.count_nonzero(above & inside) / np.count_nonzero(above))
+        if left_out > LEFT_OUT_PERCENT:
+            note = f"{left_out:.1f} % of the reference's points above the cut-off lie outside of the other dose's grid."
+        named = {GammaRegionName("target", t.name): inside & mask_on(t.mask, patient, reference) for t in targets}
+        named[GammaRegionName("high_dose", "")] = high
+        wanted = {name: mask for name, mask in named.items() if mask.any()}
+        whole, *parts = gamma_index(
+            *(reference_gy, reference, [above & inside, *wanted.values()], dose_gy, grid),
+            *(criteria, normalisation_gy, folder, reporter),
         )
         gamma = GammaResult(
             criteria=criteria,
-            passed_percent=found.passed_percent,
-            points=found.points,
-            mean=found.mean,
-            max=found.max,
+            passed_percent=whole.passed_percent,
+            points=whole.points,
+            mean=whole.mean,
+            max=whole.max,
             max_searched=MAX_SEARCHED,
             reference_max_gy=normalisation_gy,
         )
-        all_judged = body_on(patient, reference) & (reference_gy >= criteria.cutoff_percent / 100 * normalisation_gy)
-        left = 100 * (1 - np.count_nonzero(judged) / np.count_nonzero(all_judged))
-        if left > 0.1:
-            note = f"{left:.1f} % of the reference's points above the cut-off lie outside of the other dose's grid."
+        regions = tuple(
+            GammaRegion(region=region, structure=name, **asdict(found))
+            for (region, name), found in zip(wanted, parts, strict=True)
+        )
     else:
         note = "the reference has no dose inside BODY where the other dose is known"
-    difference, common = _difference(dose_gy, grid, reference_gy, reference)
-    return Compared(gamma, note, mean, difference, common)
+    return Compared(
+        gamma=gamma,
+        note=note,
+        regions=regions,
+        left_out_percent=left_out,
+        mean_difference_gy=mean,
+        high_dose_gy=float(reference_gy[high].mean(dtype=np.float64)) if high.any() else 0.0,
+        difference_gy=difference,
+        grid=common,
+    )
+
+
+def as_comparison(
+    compared: Compared,
+    reference: ReadDose,
+    judged: Evaluation,
+    reference_rbe: float,
+    weighted: bool,
+    *,
+    beams: tuple[BeamAgreement, ...] = (),
+    scale: float = 1.0,
+    source: Literal["none", "given", "reference"] = "none",
+) -> DoseComparison:
+    """What answers have of a comparison.
+
+    Parameters
+    ----------
+    reference : as its object has it
+    judged : of the reference, as the quantity that is compared
+    """
+    return DoseComparison(
+        reference=reference.description,
+        rbe_weighted=weighted,
+        reference_rbe=reference_rbe,
+        scale=scale,
+        scale_source=source,
+        gamma=compared.gamma,
+        gamma_note=compared.note,
+        regions=compared.regions,
+        beams=beams,
+        # where the scale was fitted to this very dose, nothing of its level is left to differ
+        mean_difference_gy=None if source == "reference" else compared.mean_difference_gy,
+        metrics=judged.metrics,
+        goals=judged.goals,
+        dvh=judged.dvh,
+    )
 
 
 def _difference(
@@ -142,6 +220,11 @@ def known_on(wanted: Grid, grid: Grid) -> BoolVolume:
 
 def body_on(patient: Patient, wanted: Grid) -> BoolVolume:
     """Which points of a grid lie in a voxel of the patient's outline."""
+    return mask_on(patient.body.mask, patient, wanted)
+
+
+def mask_on(mask: BoolVolume, patient: Patient, wanted: Grid) -> BoolVolume:
+    """Which points of a grid lie in a voxel of a mask, which is on the CT's grid."""
     ct = patient.ct.grid
     picks: list[npt.NDArray[np.int64]] = []
     inside = []
@@ -150,5 +233,5 @@ def body_on(patient: Patient, wanted: Grid) -> BoolVolume:
         size = ct.shape[2 - axis]
         inside.append((index >= 0) & (index < size))
         picks.append(np.clip(index, 0, size - 1))
-    found = patient.body.mask[np.ix_(*picks)]
+    found = mask[np.ix_(*picks)]
     return np.asarray(found & inside[0][:, None, None] & inside[1][None, :, None] & inside[2][None, None, :])

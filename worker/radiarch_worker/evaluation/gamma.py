@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.workflows import GammaCriteria
 
-from radiarch_worker.model import FloatVolume, Grid, Reporter
+from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Reporter
 
 MAX_SEARCHED = 2.0
 """Gamma is searched up to this; what is worse counts as this."""
@@ -26,7 +27,7 @@ _TIMEOUT_S = 1800.0
 
 @dataclass(frozen=True)
 class GammaValues:
-    """Gamma over all points that were judged."""
+    """Gamma over points that were judged."""
 
     points: int
     passed_percent: float
@@ -37,23 +38,23 @@ class GammaValues:
 def gamma_index(
     reference_gy: FloatVolume,
     reference: Grid,
-    judged: npt.NDArray[np.bool_],
+    regions: Sequence[BoolVolume],
     evaluated_gy: FloatVolume,
     evaluated: Grid,
     criteria: GammaCriteria,
     normalisation_gy: float,
     folder: Path,
     reporter: Reporter,
-) -> GammaValues:
-    """Gamma of a dose at the points of a reference grid.
+) -> list[GammaValues]:
+    """Gamma of a dose at the points of a reference grid, in each of several regions; all of them hold points.
 
     Parameters
     ----------
     reference_gy, evaluated_gy
         (Z, Y, X) Gy, each on its grid; the evaluated dose is interpolated linearly, and beyond its grid taken as at
         its edge.
-    judged
-        (Z, Y, X) bool on the reference grid: the points to judge.
+    regions
+        (Z, Y, X) bool on the reference grid: the points to judge, for each answer.
     normalisation_gy
         What global percentages are of.
     folder
@@ -67,6 +68,7 @@ def gamma_index(
     from radiarch_worker.engines.processes import Command, run_all
 
     given, answer = folder / "gamma.npz", folder / "gamma.json"
+    judged = np.logical_or.reduce(regions)
     # points that are not to be judged are below every cut-off
     shown = np.where(judged, np.maximum(reference_gy, np.float32(1e-6 * normalisation_gy)), np.float32(-1.0))
     padded = np.pad(evaluated_gy, 1, mode="edge")
@@ -76,6 +78,7 @@ def gamma_index(
         given,
         reference=shown,
         evaluated=padded,
+        regions=np.stack([region[judged] for region in regions]),
         **{f"r{i}": reference.axis_mm(a) for i, a in enumerate((2, 1, 0))},
         **{f"e{i}": x for i, x in enumerate(padded_axes)},
         criteria=np.array([criteria.dose_percent, criteria.distance_mm, normalisation_gy]),
@@ -94,8 +97,7 @@ def gamma_index(
             on_done=lambda _: None,
             timeout_s=_TIMEOUT_S,
         )
-        found = json.loads(answer.read_text())
-        return GammaValues(**found)
+        return [GammaValues(**found) for found in json.loads(answer.read_text())]
     except (OSError, ValueError, TypeError) as e:
         raise EngineError(
             f"gamma gave no answer ({type(e).__name__})",
@@ -120,6 +122,7 @@ def main(given_file: str, answer_file: str) -> None:
 
     with np.load(given_file) as given:
         reference = given["reference"].astype(np.float64)
+        regions = given["regions"]
         dose_percent, distance_mm, normalisation_gy = given["criteria"].tolist()
         values = pymedphys.gamma(
             tuple(given[f"r{i}"] for i in range(3)),
@@ -136,16 +139,16 @@ def main(given_file: str, answer_file: str) -> None:
         )
     # a point whose search found nothing below the limit has no value
     judged = np.nan_to_num(values[reference >= 0], nan=MAX_SEARCHED)
-    Path(answer_file).write_text(
-        json.dumps(
-            {
-                "points": len(judged),
-                "passed_percent": 100.0 * float(np.mean(judged <= 1.0)),
-                "mean": float(judged.mean()),
-                "max": float(judged.max()),
-            }
-        )
-    )
+    Path(answer_file).write_text(json.dumps([_summary(judged[region]) for region in regions]))
+
+
+def _summary(judged: npt.NDArray[np.float64]) -> dict[str, float]:
+    return {
+        "points": len(judged),
+        "passed_percent": 100.0 * float(np.mean(judged <= 1.0)),
+        "mean": float(judged.mean()),
+        "max": float(judged.max()),
+    }
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,17 +14,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.job import BeamResult
+from radiarch_contract.job import BeamResult, MachineScale
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, RecalculationParameters
 from scipy import ndimage
 
 from radiarch_worker.engines import mcsquare
+from radiarch_worker.engines.mcsquare.dose import FIRST_PARTS
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
-from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Patient, PlanResult, Reporter
+from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
 from radiarch_worker.planning.dose_averaged import score_let
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
 from radiarch_worker.planning.proton import RBE, noise_notes
@@ -30,6 +34,8 @@ from .beam_data import check_energies, with_known_shifters, with_the_plans_sourc
 from .ion_plan import ReadPlan
 from .meterset import Source, meterset_scale, scale_source
 
+_LEAST_PARTS = 4
+"""Of each beam, so that the spread between parts tells the uncertainty."""
 _PILOT_PRIMARIES = 80_000
 """Protons that tell where the high dose is, where neither target nor reference does."""
 
@@ -41,13 +47,21 @@ class Recomputed:
     Attributes
     ----------
     plan : beams as read, and the computed dose, scaled
+    beams_gy : (Z, Y, X) of each beam, on the dose's grid; they sum to the dose
     scale : factor on the meterset: protons per MU of the plan's machine over those of the beam data
     source : where the factor comes from
+    machine_scale : the factor as what it tells of the plan's machine, where it was derived
+    uncertainty_in : where the statistical uncertainty was measured
+    unconfirmed : data that the site has not confirmed
     """
 
     plan: PlanResult
+    beams_gy: tuple[FloatVolume, ...]
     scale: float
     source: Source
+    machine_scale: MachineScale | None
+    uncertainty_in: str
+    unconfirmed: tuple[str, ...]
 
 
 def recompute(
@@ -61,14 +75,13 @@ def recompute(
     job_dir: Path,
     threads: int,
 ) -> Recomputed:
-    """Dose of a plan that was read, total over all fractions.
-
-    RBE-weighted, but where the reference is physical: then physical.
+    """Dose of a plan that was read, total over all fractions, RBE-weighted.
 
     Parameters
     ----------
     reference
-        The plan's own dose, if there is one; a scale is derived from it where the plan is of another machine model.
+        The plan's own dose, RBE-weighted, if there is one; a scale is derived from it where the plan is of another
+        machine model.
 
     Raises
     ------
@@ -124,22 +137,23 @@ def recompute(
         run,
         uncertainty_percent=parameters.uncertainty_percent,
         primaries=parameters.final_primaries,
+        min_parts=max(_LEAST_PARTS, math.ceil(FIRST_PARTS / len(plan.beams))),
+        each_beam=True,
     )
     engine_s += result.engine_s
     let = score_let(ct, spots, weights, grid, judged, run, result.primaries) if parameters.let else None
     engine_s += 0.0 if let is None else let.engine_s
-    weighted = reference is None or reference.weighted
-    rbe = RBE if weighted else 1.0
     body = ndimage.binary_dilation(body_on(patient, grid), iterations=1)
     # Dose to the air around the patient is noise of a few protons in almost no mass.
-    dose_gy = np.where(body, result.dose_gy * np.float32(rbe * plan.fractions), np.float32(0.0))
+    whole = np.float32(RBE * plan.fractions)
+    dose_gy = np.where(body, result.dose_gy * whole, np.float32(0.0))
     scale, note = meterset_scale(source, dose_gy, grid, reference, patient, parameters, plan, machine)
     dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
     installation = find_installation()
     return Recomputed(
         plan=PlanResult(
             beams=plan.beams,
-            dose=Dose(dose_gy, grid, rbe),
+            dose=Dose(dose_gy, grid, RBE),
             uncertainty_percent=result.uncertainty_percent,
             machine=machine.described,
             provenance={
@@ -149,7 +163,7 @@ def recompute(
                 "engine_sha256": file_sha256(installation.binary),
                 "machine": machine.provenance,
                 "ct_calibration": calibration.provenance,
-                "rbe": rbe,
+                "rbe": RBE,
                 "dose_to": "water",
                 "seed": parameters.seed,
                 "final_primaries": result.primaries,
@@ -180,16 +194,36 @@ def recompute(
                 note,
                 *spot_note,
                 *source_note,
-                "The dose is RBE-weighted (factor 1.1)."
-                if weighted
-                else "The dose is physical, as the plan's RTDOSE is.",
+                f"The dose is RBE-weighted (factor {RBE:g}).",
                 *(() if let is None else (let.note,)),
             ),
             let=None if let is None else let.let,
             timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},
         ),
+        beams_gy=tuple(np.where(body, beam * (whole * np.float32(scale)), np.float32(0.0)) for beam in result.beams_gy),
         scale=scale,
         source=source,
+        machine_scale=_machine_scale(scale, plan, machine, calibration) if source == "reference" else None,
+        uncertainty_in=where,
+        unconfirmed=tuple(
+            f"{what} {data.name}"
+            for what, data in (("CT calibration", calibration), ("beam data", machine))
+            if data.confirmation is None
+        ),
+    )
+
+
+def _machine_scale(
+    scale: float, plan: ReadPlan, machine: mcsquare.ProtonMachine, calibration: mcsquare.Calibration
+) -> MachineScale:
+    """What a derived factor tells of the plan's machine."""
+    names = sorted({" | ".join((m.name, m.manufacturer, m.model)) for m in plan.machines})
+    files = json.dumps(sorted(calibration.sha256.items())).encode()
+    return MachineScale(
+        machine=" + ".join(names)[:400],
+        machine_sha256=machine.sha256,
+        calibration_sha256=hashlib.sha256(files).hexdigest(),
+        scale=scale,
     )
 
 

@@ -70,5 +70,5 @@ def meterset_scale(
     return scale, (
         f"The plan's machine {names} has other protons per MU than the beam data {machine.name}: the computed dose was "
         f"multiplied by {scale:.4f}, so that its mean agrees with the plan's RTDOSE where that has at least half of "
-        "its maximum. The shape of the dose is checked, its absolute level is not."
+        "its maximum. Differences from it tell of the dose's shape; its absolute level is judged by the scale alone."
     )

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from .document import Report, draw
+from .document import Checked, Report, draw
 
-__all__ = ["Report", "draw"]
+__all__ = ["Checked", "Report", "draw"]

@@ -7,18 +7,32 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC
 
-from radiarch_contract.job import DoseComparison, JobSpec
+from radiarch_contract.job import DoseComparison, DoseQuantity, JobResult, JobSpec
 from radiarch_contract.pictures import Plane
+from radiarch_contract.verdict import Verdict
 
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import Patient, PlanResult
 
-from . import sections
+from . import checks, sections
 from .flow import Flow
 from .page import Pages
 from .palette import drawn_structures
 from .planes import cut, viewpoint
 from .png import png
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a check says besides its dose."""
+
+    quantity: DoseQuantity | None
+    comparison: DoseComparison | None
+    verdict: Verdict | None
+
+    @classmethod
+    def of(cls, result: JobResult) -> Checked:
+        return cls(result.dose_quantity, result.comparison, result.verdict)
 
 
 @dataclass(frozen=True)
@@ -42,7 +56,7 @@ def draw(
     patient: Patient,
     plan: PlanResult,
     evaluation: Evaluation,
-    comparison: DoseComparison | None = None,
+    checked: Checked | None = None,
 ) -> Report:
     """Draw a plan's report and pictures.
 
@@ -54,8 +68,8 @@ def draw(
         Its dose: Gy, (Z, Y, X), total over all fractions.
     evaluation
         Of that dose.
-    comparison
-        With a reference dose, where there is one.
+    checked
+        Of a check: its verdict, and the comparison with a reference dose.
     """
     drawn = drawn_structures(spec, patient)
     point = viewpoint(patient, plan)
@@ -70,7 +84,10 @@ def draw(
     flow = Flow(pages)
     sections.identity(flow, spec, patient)
     sections.prescription(flow, spec, plan)
-    sections.comparison(flow, evaluation, comparison)
+    if checked is not None:
+        checks.quantity(flow, checked.quantity)
+        checks.verdict(flow, checked.verdict)
+        checks.comparison(flow, evaluation, checked.comparison)
     sections.goals(flow, spec, evaluation.goals)
     sections.robustness(flow, plan.robustness)
     sections.beams(flow, plan, patient.ct.patient_position)

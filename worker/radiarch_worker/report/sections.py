@@ -8,7 +8,7 @@ from datetime import UTC
 
 from radiarch_contract import __version__
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import DoseComparison, JobSpec
+from radiarch_contract.job import JobSpec
 from radiarch_contract.objectives import Objective
 from radiarch_contract.pictures import Plane
 from radiarch_contract.robustness import Robustness
@@ -33,14 +33,6 @@ from .planes import Cut
 _WARNING: Rgb = (176, 58, 0)
 _MAX_NOTES = 80
 _HEADINGS = {"recalculation": "plan recalculation", "evaluation": "dose evaluation"}
-_COMPARED = {
-    "d_mean_gy": "Mean",
-    "d98_gy": "D98%",
-    "d95_gy": "D95%",
-    "d50_gy": "D50%",
-    "d2_gy": "D2%",
-    "d_max_gy": "Max",
-}
 _BAND_METRICS = ("D95%", "D2%")
 """Coverage and hot spots; the plan's page has the other metrics over all scenarios."""
 _CAPTION_MM = 8.0
@@ -178,8 +170,8 @@ def robustness(flow: Flow, found: Robustness | None) -> None:
     )
     rows: list[list[str | Cell]] = []
     for goal in found.goals:
-        mark = functools.partial(_mark, status=goal.worst_status)
-        word = Cell(_WORDS[goal.worst_status], GOAL_COLOURS[goal.worst_status], True, 5, mark)
+        sign = functools.partial(mark, status=goal.worst_status)
+        word = Cell(_WORDS[goal.worst_status], GOAL_COLOURS[goal.worst_status], True, 5, sign)
         nominal, worst = (_value(v, goal.unit) for v in (goal.nominal, goal.worst))
         rows.append([goal.text, nominal, worst, word, f"{goal.met} of {goal.scenarios}", goal.worst_scenario or "–"])
     if rows:
@@ -211,50 +203,6 @@ def robustness(flow: Flow, found: Robustness | None) -> None:
             ],
             bands,
         )
-
-
-def comparison(flow: Flow, evaluation: Evaluation, found: DoseComparison | None) -> None:
-    """The dose beside its reference: gamma, and what differs in each structure."""
-    if found is None:
-        return
-    quantity = "RBE-weighted" if found.rbe_weighted else "physical"
-    flow.heading("Comparison with the reference dose", aside=f"both {quantity}; differences are dose minus reference")
-    reference = found.reference
-    what = " ".join(t for t in (reference.manufacturer, reference.label) if t) or "unnamed"
-    facts = [("Reference", f"{what}, {reference.sop_instance_uid}")]
-    gamma = found.gamma
-    if gamma is not None:
-        c = gamma.criteria
-        facts.append(
-            (
-                "Gamma",
-                f"{gamma.passed_percent:.2f} % of {gamma.points} points pass {c.dose_percent:g} %/{c.distance_mm:g} "
-                f"mm, {c.normalisation}, above {c.cutoff_percent:g} % of {gamma.reference_max_gy:.2f} Gy; mean "
-                f"{gamma.mean:.2f}",
-            )
-        )
-    if found.gamma_note:
-        facts.append(("", found.gamma_note))
-    facts.append(("Mean difference", f"{found.mean_difference_gy:+.3f} Gy where the reference has half of its maximum"))
-    if found.scale_source != "none":
-        how = "derived from the reference" if found.scale_source == "reference" else "as asked for"
-        facts.append(("Meterset", f"multiplied by {found.scale:.4f}, {how}"))
-    for fact in facts:
-        flow.facts([fact], columns=1, label_mm=30)
-    theirs = {m.roi_number: m for m in found.metrics}
-    rows: list[list[str | Cell]] = [
-        [
-            m.structure,
-            *(
-                f"{getattr(m, name):.2f} ({getattr(m, name) - getattr(theirs[m.roi_number], name):+.2f})"
-                for name in _COMPARED
-            ),
-        ]
-        for m in evaluation.metrics
-        if m.roi_number in theirs
-    ]
-    if rows:
-        flow.table([Column("Structure", 34), *(Column(n, 24, "right") for n in _COMPARED.values())], rows)
 
 
 def _value(value: float | None, unit: str) -> str:
@@ -322,8 +270,8 @@ def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:
     for r in results:
         colour = GOAL_COLOURS[r.status]
         value = _value(r.value, r.unit)
-        mark = functools.partial(_mark, status=r.status)
-        rows.append([r.text, value, Cell(_WORDS[r.status], colour, True, 5, mark), r.note or _drawn_as(drawn_as, r)])
+        sign = functools.partial(mark, status=r.status)
+        rows.append([r.text, value, Cell(_WORDS[r.status], colour, True, 5, sign), r.note or _drawn_as(drawn_as, r)])
     flow.table([Column("Goal", 62), Column("Value", 26, "right"), Column("", 24), Column("", 66)], rows)
 
 
@@ -331,7 +279,7 @@ def _drawn_as(names: Mapping[str, str], result: GoalResult) -> str:
     return f"on {names[result.structure]}" if result.structure in names else ""
 
 
-def _mark(pages: Pages, x_mm: float, y_mm: float, *, status: GoalStatus | None) -> None:
+def mark(pages: Pages, x_mm: float, y_mm: float, *, status: GoalStatus | None) -> None:
     """A sign that is told without its colour: a tick, a wave, a cross, a dash."""
     colour = GOAL_COLOURS[status]
     if status is GoalStatus.MET:

@@ -33,6 +33,7 @@ class RTDoseDifference(ResultSOPClass):
         *,
         dose: DoseDescription,
         reference_dose: DoseDescription,
+        weighted: bool,
         summation: DoseSummationTypeValues,
         rtplan: tuple[str, str] | None,
     ) -> None:
@@ -45,6 +46,8 @@ class RTDoseDifference(ResultSOPClass):
             (Z, Y, X) on ``grid``, patient LPS mm.
         dose, reference_dose
             What was subtracted from what; their UIDs are in the private provenance.
+        weighted
+            Whether both were RBE-weighted, of themselves or by a constant.
         rtplan
             SOP Class and Instance UID of the plan that both are doses of, where there is one.
 
@@ -66,8 +69,8 @@ class RTDoseDifference(ResultSOPClass):
             raise lie("the difference of the doses holds values that are not finite numbers")
         self._add_grid(grid)
         self._add_values(difference_gy, summation)
-        weighted = "RBE-weighted" if dose.dose_type == "EFFECTIVE" else "physical"
-        self.DoseComment = text(f"UNAPPROVED; {weighted}; minus {reference_dose.label or 'reference'}", 64)
+        quantity = "RBE-weighted" if weighted else "physical"
+        self.DoseComment = text(f"UNAPPROVED; {quantity}; minus {reference_dose.label or 'reference'}", 64)
         if rtplan is not None:
             self.ReferencedRTPlanSequence = [reference(*rtplan)]
 

@@ -66,8 +66,9 @@ def test_a_band_is_shaded_in_its_structures_place(tmp_path: Path) -> None:
     other = band.model_copy(update={"structure": "not drawn"})
 
     def coloured(*bands: DvhBand) -> int:
-        _plot.to_png([("a", [curve])], tmp_path / "dvh.png", bands=bands)
-        pixels = image.imread(tmp_path / "dvh.png")[:, :, :3]
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.png"
+        _plot.to_png([("a", [curve])], path, bands=bands)
+        pixels = image.imread(path)[:, :, :3]
         return int((np.ptp(pixels, axis=2) > 0.05).sum())
 
     assert coloured(band) > coloured() + 1000

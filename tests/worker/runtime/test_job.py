@@ -76,7 +76,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         provenance={"engine": "none"},
     )
     monkeypatch.setattr(pacs, "fetch", lambda *a: pacs.Fetched(Dataset(), ()))
-    monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=()))
+    monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=(), series=None))
     monkeypatch.setattr(planning, "needed_rois", lambda *a: ())
     monkeypatch.setattr(planning, "prepare", lambda subject, structures, parameters: (subject, structures))
     monkeypatch.setattr(planning, "plan", lambda *a: plan)

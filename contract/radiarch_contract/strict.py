@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 STORED: Mapping[str, bool] = {"stored": True}
@@ -69,6 +69,23 @@ def _printable(text: str, *, allowed: str) -> str:
         if unicodedata.category(c) in _BAD_CATEGORIES and c not in allowed:
             raise ValueError(f"character {i + 1} is the control character U+{ord(c):04X}, expected text")
     return text
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        _printable(value, allowed="\n\r\t")
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            _plain(name)
+            _plain(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _plain(item)
+    return value
+
+
+PlainObject = Annotated[dict[str, Any], AfterValidator(_plain)]
+"""Names and values of any kind, which another model checks later; no text in them that cannot be written again."""
 
 
 class Strict(BaseModel):

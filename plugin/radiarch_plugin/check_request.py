@@ -14,7 +14,7 @@ from radiarch_contract.images import same_patient
 from radiarch_contract.job import JobInput
 from radiarch_contract.protocol import GoalText
 from radiarch_contract.states import Origin
-from radiarch_contract.strict import Asked
+from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.verdict import ActionLevels
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
@@ -90,7 +90,7 @@ class RecalculationRequest(_CheckRequest):
         default=None,
         description="What to compare with; null: a dose in the study that names the plan and is of all of it.",
     )
-    parameters: dict[str, Any] = Field(
+    parameters: PlainObject = Field(
         default_factory=dict, max_length=100, description="Of the workflow recalculation, such as gamma or machine."
     )
 

@@ -12,7 +12,7 @@ from radiarch_contract.goals import Goal
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin
-from radiarch_contract.strict import Asked
+from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import (
     Ambiguity,
     Rank,
@@ -78,7 +78,7 @@ class PlanRequest(Asked):
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
     goals: Goals | None = None
     derived: Definitions | None = Field(default=None, description="Structures made of others, by name.")
-    parameters: dict[str, Any] = Field(
+    parameters: PlainObject = Field(
         default_factory=dict, max_length=100, description="Further parameters of the workflow, over the protocol's."
     )
     label: str | None = Field(default=None, pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")

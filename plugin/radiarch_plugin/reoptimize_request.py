@@ -11,7 +11,7 @@ from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestErr
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals
 from radiarch_contract.states import Origin
-from radiarch_contract.strict import Asked
+from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import StructureRef, StructureSelector
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
@@ -39,7 +39,7 @@ class ReoptimizeRequest(Asked):
     objectives: tuple[Objective, ...] | None = Field(default=None, max_length=100)
     goals: Goals | None = None
     prescription: PrescriptionRequest | None = None
-    parameters: dict[str, Any] = Field(default_factory=dict, max_length=100)
+    parameters: PlainObject = Field(default_factory=dict, max_length=100)
     label: Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")] = None
 
     def as_asked(self, parent_id: str) -> dict[str, Any]:

@@ -309,6 +309,14 @@ def test_any_request_for_a_plan_is_answered(api: Api, stored_uid: str, body: dic
     told_off(api.http.post(f"{API_PREFIX}/plans", content=text, headers={"Content-Type": "application/json"}))
 
 
+def test_a_parameter_that_cannot_be_written_again_is_refused(api: Api, stored_uid: str) -> None:
+    body = {"rtstruct_sop_instance_uid": stored_uid, "protocol_id": "box", "parameters": {"derived": {"\ud800": 1}}}
+    headers = {"Content-Type": "application/json"}
+    response = api.http.post(f"{API_PREFIX}/plans", content=json.dumps(body), headers=headers)
+    assert response.status_code == 422
+    told_off(response)
+
+
 @FUZZ
 @given(st.binary(max_size=60), st.sampled_from(["application/json", "text/plain", "", "application/json; charset=x"]))
 def test_any_bytes_are_answered(api: Api, body: bytes, kind: str) -> None:

@@ -231,10 +231,16 @@ def test_the_clinical_plan_computed_anew_passes_gamma(service: Service, prostate
     }
     assert found["gamma"]["points"] > 50_000
     assert found["gamma"]["passed_percent"] >= 95.0
-    assert (found["rbe_weighted"], found["scale_source"]) == (False, "reference")
+    assert (found["rbe_weighted"], found["reference_rbe"], found["scale_source"]) == (True, 1.1, "reference")
     assert 0.85 <= found["scale"] <= 1.0
-    assert any("absolute level is not" in note for note in plan["notes"])
+    assert found["mean_difference_gy"] is None, "it was fitted away"
+    assert any("level is judged by the scale alone" in note for note in plan["notes"])
+    criteria = {c["id"]: c for c in plan["verdict"]["criteria"]}
+    assert plan["outcome"] in ("look", "fail"), "nothing is known of its machine"
+    # its dose says PHYSICAL, and has the 76 Gy that are prescribed RBE-weighted
+    assert criteria["prescription.dose"]["result"] == "look"
+    assert "rbe: 1" in criteria["prescription.dose"]["note"]
     stored = {o["kind"]: service.instance(o["orthanc_id"]) for o in plan["outputs"] if o["orthanc_id"]}
-    assert stored["rtdose"].DoseType == "PHYSICAL"
+    assert stored["rtdose"].DoseType == "EFFECTIVE"
     assert stored["dose_difference"].DoseType == "ERROR"
     assert not [line for line in findings(stored["rtdose"], tmp_path) if "Error" in line]

@@ -130,6 +130,11 @@ def test_an_arriving_plan_is_computed_anew_and_compared(
     found = plan["comparison"]
     assert (found["scale"], found["scale_source"], found["rbe_weighted"]) == (1.0, "none", True)
     assert found["gamma"]["passed_percent"] > 80
+    assert [b["number"] for b in found["beams"]]
+    # of our beam data, but computed with few protons: a person has to look
+    judged = {c["id"]: c["result"] for c in plan["verdict"]["criteria"]}
+    assert (plan["outcome"] in ("look", "fail"), judged["uncertainty"], plan["machine_scale"]) == (True, "look", None)
+    assert (judged["prescription.fractions"], judged["prescription.plan"]) == ("pass", "pass")
     assert plan["goals"][0]["status"] == "met"
     assert plan["metrics"]
     assert found["metrics"]
@@ -172,6 +177,7 @@ def test_a_dose_is_judged_when_it_is_asked_for(service: Service, planned: Planne
     assert asked.status_code == 201, asked.text
     plan, stored = result(service, asked.json()["id"])
     assert plan["comparison"]["gamma"]["passed_percent"] == 100
+    assert plan["dose_quantity"] == "RBE_WEIGHTED"
     assert plan["comparison"]["mean_difference_gy"] == pytest.approx(0, abs=1e-6)
     assert not stored["dose_difference"].pixel_array.any()
 

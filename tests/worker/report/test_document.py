@@ -12,9 +12,10 @@ import pytest
 from radiarch_contract.goals import GoalResult
 from radiarch_contract.robustness import DvhBand, GoalBand, MetricBand, Robustness, ScenarioResult
 from radiarch_contract.states import GoalStatus
+from radiarch_contract.verdict import AtLeast, AtMost, Criterion, Verdict
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.position import PatientPosition
-from radiarch_worker.report import draw, fonts
+from radiarch_worker.report import Checked, draw, fonts
 from radiarch_worker.report.document import Report
 from radiarch_worker.report.sections import side_of_source
 
@@ -243,3 +244,26 @@ def test_a_prone_patients_beams_are_reported_as_such(case: waterbox.Case) -> Non
     words = " ".join(" ".join(texts(reported(turned))).split())
     assert "HFP" in words
     assert "G090 90.0 0.0 R -27.2" in words
+
+
+def test_a_checks_verdict_is_printed_with_its_reasons_and_criteria(case: waterbox.Case) -> None:
+    found = Verdict.of(
+        [
+            Criterion.at_least("gamma.body", "Gamma in BODY", 99.2, "%", AtLeast(look=95, fail=90)),
+            Criterion.at_most("mean.target", "Mean dose of PTV", 7.25, "%", AtMost(look=2, fail=5), "64 Gy"),
+            Criterion.unjudged("beams", "Range of each beam", "they are too alike"),
+        ],
+        ["A reservation."],
+    )
+    checked = Checked("RBE_WEIGHTED", None, found)
+    pdf = draw(case.spec, case.patient, case.plan, Evaluation((), (), ()), checked).pdf
+    text = " ".join(" ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(pdf)).pages).split())
+    for printed in (
+        "Fail: what is named here lies beyond its limits.",
+        "Mean dose of PTV: 7.25 % (look above 2 %, fail above 5 %); 64 Gy",
+        "Range of each beam: they are too alike",
+        "Note: A reservation.",
+        "not judged",
+        "Doses are RBE-weighted.",
+    ):
+        assert printed in text, printed

@@ -37,7 +37,15 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("cases"), protocols=PROTOCOLS) as running:
+    # the prostate's CT names no scanner; stock OpenTPS, which computes the plan again, has this calibration
+    protocols = tmp_path_factory.mktemp("protocols")
+    for path in PROTOCOLS.glob("*.yaml"):
+        text = path.read_text()
+        if path.name == "prostate-two-lateral.yaml":
+            assert "\ncalculation:\n" in text
+            text = text.replace("\ncalculation:\n", "\ncalculation:\n  ct_calibration: UCL_Toshiba\n")
+        (protocols / path.name).write_text(text)
+    with Service(tmp_path_factory.mktemp("cases"), protocols=protocols) as running:
         running.start()
         yield running
 

@@ -8,11 +8,11 @@ JSON and YAML make it easy to write ``true`` or ``"60"`` where a number is meant
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationInfo
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, ValidationInfo
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 STORED: Mapping[str, bool] = {"stored": True}
 """Context of validation for what was accepted before and is kept: its texts are taken as they are."""
@@ -71,17 +71,29 @@ def _printable(text: str, *, allowed: str) -> str:
     return text
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    wrong = next(_not_plain(value, ()), None)  # one is enough: how many there are is in other people's hands
+    if wrong is not None:
+        raise ValidationError.from_exception_data("object", [wrong])
+    return value
+
+
+def _not_plain(value: Any, where: tuple[str | int, ...]) -> Iterator[InitErrorDetails]:
+    """Each text within a value that cannot be written again, with its place."""
     if isinstance(value, str):
-        _printable(value, allowed="\n\r\t")
+        try:
+            _printable(value, allowed="\n\r\t")
+        except ValueError as e:
+            yield InitErrorDetails(
+                type=PydanticCustomError("unprintable", "{e}", {"e": str(e)}), loc=where, input=value
+            )
     elif isinstance(value, Mapping):
         for name, item in value.items():
-            _plain(name)
-            _plain(item)
+            yield from _not_plain(name, where)
+            yield from _not_plain(item, (*where, name))
     elif isinstance(value, list | tuple):
-        for item in value:
-            _plain(item)
-    return value
+        for i, item in enumerate(value):
+            yield from _not_plain(item, (*where, i))
 
 
 PlainObject = Annotated[dict[str, Any], AfterValidator(_plain)]

@@ -224,6 +224,8 @@ def test_the_clinical_plan_computed_anew_passes_gamma(service: Service, prostate
         "rtplan_sop_instance_uid": uid,
         # the case's plan names a structure set that the case does not have
         "rtstruct_sop_instance_uid": prostate.plan["rtstruct_sop_instance_uid"],
+        # nor, then, the target that the plan prescribes to by its number there
+        "prescription": {"target": "PTV", "dose_gy": 76.0, "fractions": 35},
         # the curve that this case was validated with; with the generic one, whose ranges are longer, 88.6 % pass
         "parameters": {"uncertainty_percent": RECALCULATED_PERCENT, "ct_calibration": "UCL_Toshiba"},
     }

@@ -165,7 +165,7 @@ OBJECTIVE = {"structure": "PTV", "metric": "DMin", "dose_gy": 60}
         ({"parameters": {"seed": True}}, "seed"),
         ({"parameters": {"spot_spacing_mm": "6"}}, "spot_spacing_mm"),
         ({"parameters": {"let": "no"}}, "let"),
-        ({"parameters": {"overrides": [{"structure": "PTV\0", "hu": 1}]}}, "overrides.0.structure"),
+        ({"parameters": {"overrides": [{"structure": "PTV\0", "hu": 1}]}}, "parameters.overrides.0.structure"),
         ({"goals": ["PTV\0: D95% >= 95%"]}, "goals.0"),
         ({"goals": [{"goal": "PTV: D95% >= 95%", "priority": "1"}]}, "goals.0"),
         ({"derived": {"A\0": "PTV grown 2 mm"}}, "derived"),

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from pydicom.uid import generate_uid
 
-from tests.phantoms import box
+from phantoms import box
 from tests.system.processes import Server, free_port, wait_for
 from tests.system.service import AET, Service
 

@@ -24,8 +24,8 @@ from radiarch_plugin.store.plans import insert_plan
 from radiarch_plugin.store.store import utc_now
 
 from benchmarks.ingest import new_series, send
+from phantoms import box
 from tests.browser.browsing import Browser, chromium
-from tests.phantoms import box
 from tests.plugin.store.samples import new_plan
 from tests.system.processes import wait_for
 from tests.system.service import Service

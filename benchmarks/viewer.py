@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmread
 
+from phantoms import pelvis
+from phantoms.rtdose import rtdose
 from tests.browser.browsing import Browser, chromium
-from tests.phantoms import pelvis
-from tests.phantoms.rtdose import rtdose
 from tests.system.processes import wait_for
 from tests.system.service import Service
 

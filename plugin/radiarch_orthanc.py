@@ -90,7 +90,7 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        from radiarch_plugin import request_filter
+        from radiarch_plugin.auth import filter as request_filter
 
         self._filter = request_filter
         self._log = request_filter.RefusalLog(orthanc.LogWarning)
@@ -160,7 +160,7 @@ def register() -> None:
         return
     try:
         start_process_anew_if_reset()
-        from radiarch_plugin.lifecycle import Plugin
+        from radiarch_plugin.plugin import Plugin
 
         plugin = Plugin(orthanc, CONFIGURATION, checkout=HERE.parent)
     except Exception as e:
@@ -174,7 +174,7 @@ def register() -> None:
     orthanc.RegisterOnChangeCallback(CALLBACKS[-1])
     # Explorer 1, on all versions; it is shown to people, and a mistake here must not cost the service
     try:
-        orthanc.ExtendOrthancExplorer((HERE / "radiarch_plugin/static/explorer.js").read_text("utf-8"))
+        orthanc.ExtendOrthancExplorer((HERE / "radiarch_plugin/web/static/explorer.js").read_text("utf-8"))
     except Exception as e:
         orthanc.LogError(f"Radiarch is not shown in Orthanc Explorer: {type(e).__name__}: {e}")
 

@@ -1,1 +1,1 @@
-"""Tests of all parts; `tests.phantoms` is used by the demo too."""
+"""Tests of all parts; `phantoms` is used by the demo too."""

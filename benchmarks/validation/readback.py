@@ -26,7 +26,7 @@ from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import sample_mask
 from radiarch_worker.recalculation import read_ion_plan, recompute
 
-from tests.phantoms import box
+from phantoms import box
 from tests.worker.engines.water import Recorder
 from tests.worker.runtime.conftest import make_spec
 

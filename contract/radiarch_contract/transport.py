@@ -5,10 +5,11 @@ from __future__ import annotations
 from . import API_PREFIX
 
 QUEUE_NAME = "radiarch"
-JOB_FUNCTION = "radiarch_worker.job.run_plan"
+JOB_FUNCTION = "radiarch_worker.jobs.attempt.run_attempt"
 """The one function that a worker will run; its single argument is `JobSpec` as a JSON-able dict."""
 
-ALLOWED_FUNCTIONS = frozenset({JOB_FUNCTION})
+ALLOWED_FUNCTIONS = frozenset({JOB_FUNCTION, "radiarch_worker.job.run_plan"})
+"""With the name that the version before gave it: what it has queued is done after an upgrade. For one version."""
 
 FENCE_CANCELLED = "cancelled"
 HEARTBEAT_INTERVAL_S = 1.0

@@ -1,4 +1,4 @@
-"""What the routes work with, and whether it is there; starting and stopping it is `lifecycle`'s business."""
+"""What the routes work with, and whether it is there; starting and stopping it is `plugin`'s business."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from radiarch_contract.job import WorkerStatus
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
-from .orthanc_client import OrthancClient
-from .outages import queue_outage
-from .protocols import ProtocolSet
-from .queue import JobQueue
-from .results import Results
+from .jobs.outages import queue_outage
+from .jobs.queue import JobQueue
+from .jobs.results import Results
+from .orthanc.client import OrthancClient
+from .protocols.loaded import ProtocolSet
 from .store import Store
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Services:
 class Runtime:
     """The service as it is at this moment: starting, running, or broken and why.
 
-    Everything is set by `lifecycle` and read by the routes; each attribute is replaced as a whole.
+    Everything is set by `plugin` and read by the routes; each attribute is replaced as a whole.
     """
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Runtime:
         self.authenticates = False
         """Whether Orthanc knows its users: only then a user's name in a request is one."""
         self.known_hosts: tuple[str, ...] = ()
-        """By which names Orthanc may be asked, see `request_filter`."""
+        """By which names Orthanc may be asked, see `auth.filter`."""
         self.storage: Path | None = None
         """Orthanc's storage folder."""
         self.problems: tuple[ErrorInfo, ...] = (

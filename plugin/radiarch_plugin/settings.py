@@ -7,13 +7,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator
+from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_pascal
 from radiarch_contract.errors import ErrorInfo, InvalidRequestError
 from radiarch_contract.strict import Strict
 
-from .request_filter import KnownHosts
-from .sessions.limits import SessionSettings
+from .auth.filter import KnownHosts
 
 SECTION = "Radiarch"
 NO_PROTOCOLS = "ProtocolsFolder is wrong, no folder of protocols is read"
@@ -32,6 +31,30 @@ class InvalidSettingsError(InvalidRequestError):
     def __init__(self, message: str, *, remedy: str, fields: Sequence[str] = ()) -> None:
         super().__init__(message, remedy=remedy)
         self.fields = tuple(fields)
+
+
+class SessionSettings(Strict):
+    """Section ``Radiarch.Sessions``: what all sessions together, and each of them, may take."""
+
+    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True)
+
+    enabled: bool = True
+    folder: str = Field(default="", description="Empty: radiarch-sessions in Orthanc's storage folder.")
+    default_ttl_s: float = Field(default=4 * 3600.0, ge=1)
+    max_ttl_s: float = Field(default=24 * 3600.0, ge=1, le=30 * 24 * 3600)
+    max_sessions: int = Field(default=20, ge=1, le=1000)
+    max_sessions_per_user: int = Field(default=5, ge=1, le=1000, description="Where Orthanc knows its users.")
+    max_plans: int = Field(default=50, ge=1, le=1000, description="Of one session.")
+    max_instances: int = Field(default=5_000, ge=1, le=50_000, description="Of one session, results not counted.")
+    max_megabytes: int = Field(default=2_048, ge=1, description="Of one session, results not counted.")
+    max_total_megabytes: int = Field(default=20_480, ge=1, description="Of all sessions, results and all.")
+    min_free_megabytes: int = Field(default=1_024, ge=0, description="Left free on the disk of the folder.")
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> SessionSettings:
+        if self.default_ttl_s > self.max_ttl_s:
+            raise ValueError("DefaultTtlS is longer than MaxTtlS")
+        return self
 
 
 class Settings(Strict):

@@ -10,8 +10,8 @@ from pathlib import Path
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from phantoms import PhantomStudy, pelvis
 from scripts._service.errors import ScriptError
-from tests.phantoms import PhantomStudy, pelvis
 
 from . import tg119
 

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from scipy.io import loadmat
 from skimage.measure import find_contours
 
+from phantoms.shapes import Box
+from phantoms.study import PhantomRoi, PhantomStudy, closed_planar, make_study
 from scripts._service.errors import ScriptError
-from tests.phantoms.shapes import Box
-from tests.phantoms.study import PhantomRoi, PhantomStudy, closed_planar, make_study
 
 # the hash is checked by pip: what is converted here is exactly the file that was looked at
 _REQUIREMENT = "pyradplan==0.5.0 --hash=sha256:a3b1c03da85ccb186587f01e1108c7b6bd71e2521499b45a5a33c3e1b2a840fb\n"

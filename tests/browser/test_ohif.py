@@ -13,11 +13,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
-from radiarch_plugin.ohif import PACKAGE, WEB_FOLDER
+from radiarch_plugin.web.viewer import PACKAGE, WEB_FOLDER
 
-from tests.phantoms import PhantomStudy, box
-from tests.phantoms.positions import POSITIONS, gantry_axes
-from tests.phantoms.rtdose import rtdose
+from phantoms import PhantomStudy, box
+from phantoms.positions import POSITIONS, gantry_axes
+from phantoms.rtdose import rtdose
 from tests.system.processes import wait_for
 from tests.system.service import Service
 

@@ -12,11 +12,11 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, generate_uid
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_plugin.ohif import PACKAGE, WEB_FOLDER
+from radiarch_plugin.web.viewer import PACKAGE, WEB_FOLDER
 
+from phantoms import PhantomStudy, box
+from phantoms.rtdose import rtdose
 from tests.client.served import Served
-from tests.phantoms import PhantomStudy, box
-from tests.phantoms.rtdose import rtdose
 from tests.plugin.store.samples import new_plan
 from tests.system.processes import wait_for
 from tests.system.service import Service

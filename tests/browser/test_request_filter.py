@@ -15,7 +15,7 @@ from radiarch_contract import API_PREFIX
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 
-from tests.phantoms import box
+from phantoms import box
 from tests.system.processes import free_port, wait_for
 from tests.system.service import Service
 

@@ -16,7 +16,7 @@ from radiarch_client.cli._base import run
 from radiarch_client.cli._main import root
 from radiarch_contract.states import PlanState
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box
 from tests.system.service import BOX_PROTOCOLS, Service
 
 from .served import Served, serve

@@ -27,19 +27,21 @@ from radiarch_contract.job import BeamResult, DvhCurve, JobResult, Output, Struc
 from radiarch_contract.robustness import Robustness
 from radiarch_contract.states import GoalStatus, OutputKind, Stage
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_plugin.app import create_app
-from radiarch_plugin.header import read_header
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
-from radiarch_plugin.protocols import load_protocols
-from radiarch_plugin.queue import JobQueue
-from radiarch_plugin.results import Results
+from radiarch_plugin.dicom.header import read_header
+from radiarch_plugin.jobs.queue import JobQueue
+from radiarch_plugin.jobs.results import Results
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
+from radiarch_plugin.protocols.loaded import load_protocols
 from radiarch_plugin.services import Runtime, Services
-from radiarch_plugin.sessions import Session, Sessions, SessionSettings
+from radiarch_plugin.sessions import Session, Sessions
+from radiarch_plugin.settings import SessionSettings
 from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
+from radiarch_plugin.web.app import create_app
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from phantoms import file_bytes
 from tests.system.processes import FRESH, free_port, wait_for
 
 DOSES_GY = tuple(i * 0.5 for i in range(141))
@@ -74,13 +76,12 @@ class Served:
         dose.SOPClassUID = dose.file_meta.MediaStorageSOPClassUID = RTDoseStorage
         dose.SOPInstanceUID = dose.file_meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid(plan_id, "rtdose"))
         dose.SeriesInstanceUID, dose.Modality = series_instance_uid(plan_id, "rtdose"), "RTDOSE"
-        buffer = BytesIO()
-        dose.save_as(buffer, enforce_file_format=True)
+        data = file_bytes(dose)
         with session.catalog.adding(plan_id) as batch:
-            header = read_header(buffer.getvalue())
-            batch.add(header, buffer.getvalue())
+            header = read_header(data)
+            batch.add(header, data)
         inside.succeed(plan_id, dose_orthanc_id=header.orthanc_id)
-        return buffer.getvalue()
+        return data
 
     def start(self, plan_id: str, *, progress: float = 0.25, lines: tuple[str, ...] = ()) -> None:
         """A worker has begun."""

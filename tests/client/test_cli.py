@@ -18,7 +18,7 @@ from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
 from radiarch_contract.errors import ConflictError
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .conftest import Command, Stored
 from .faults import Answer, faulty_server, json_answer

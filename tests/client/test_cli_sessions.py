@@ -13,7 +13,7 @@ from radiarch_client import Radiarch, Session
 from radiarch_client.cli._base import Exit
 from radiarch_client.models import SessionInfo
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.system.processes import wait_for
 from tests.system.service import CHECKOUT
 

@@ -24,7 +24,7 @@ from radiarch_contract.errors import (
 from radiarch_contract.states import PlanState
 from radiarch_contract.workflows import WORKFLOWS, Prescription
 
-from tests.phantoms import box
+from phantoms import box
 
 from .conftest import Stored
 from .served import Served

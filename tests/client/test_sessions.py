@@ -12,7 +12,7 @@ import pytest
 from radiarch_client import AsyncRadiarch, ConflictError, InvalidRequestError, NotFoundError, Radiarch, RadiarchError
 from radiarch_contract.uids import sop_instance_uid
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .served import Served
 

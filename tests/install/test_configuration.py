@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
-from radiarch_plugin.request_filter import HttpRequest, KnownHosts, refusal
+from radiarch_plugin.auth.filter import HttpRequest, KnownHosts, refusal
 
 from scripts._service import container
 from scripts._service.errors import ScriptError

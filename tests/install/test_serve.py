@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from phantoms import box
 from scripts._service.processes import descendants
-from tests.phantoms import box
 from tests.system.processes import FRESH, alive, command_name, free_port, wait_for
 from tests.system.service import BOX_PROTOCOLS
 

@@ -11,8 +11,8 @@ import pytest
 from matplotlib.path import Path as Polygon
 from scipy.io import savemat
 
+from phantoms import PhantomStudy
 from scripts._demo import tg119
-from tests.phantoms import PhantomStudy
 
 SHAPE_ZYX = (5, 12, 9)
 SPACING_MM = {"x": 3.0, "y": 3.0, "z": 2.5}

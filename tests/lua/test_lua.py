@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable, Iterator
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from pydicom import dcmread, dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, RTDoseStorage, generate_uid
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box, file_bytes
 from tests.system.processes import FRESH, Server, free_port, wait_for
 from tests.system.service import orthanc_command
 
@@ -75,9 +74,7 @@ class Orthanc:
         )
 
     def post(self, dataset: Dataset) -> dict[str, Any]:
-        buffer = BytesIO()
-        dcmwrite(buffer, dataset, enforce_file_format=True)
-        answer: dict[str, Any] = self.http.post("/instances", content=buffer.getvalue()).raise_for_status().json()
+        answer: dict[str, Any] = self.http.post("/instances", content=file_bytes(dataset)).raise_for_status().json()
         return answer
 
     def sop_instance_uids(self) -> set[str]:

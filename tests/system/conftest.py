@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box
 
 from .service import Service
 

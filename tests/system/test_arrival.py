@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import RTDoseStorage, RTIonPlanStorage, generate_uid
 from radiarch_contract.uids import sop_instance_uid
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .service import Service
 

@@ -9,7 +9,7 @@ from io import BytesIO
 import pytest
 from pydicom.dataset import Dataset
 
-from tests.phantoms import box
+from phantoms import box
 
 from .service import CHECKOUT, Service
 

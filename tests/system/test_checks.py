@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import RTDoseStorage, RTPlanStorage, generate_uid
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box
 from tests.worker.dicom.dciodvfy import findings
 
 from .service import BOX_PROTOCOLS, Service

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .conftest import Begin
 from .gate import Gate

@@ -12,8 +12,8 @@ import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract import API_PREFIX
 
-from tests.phantoms import faults
-from tests.phantoms.positions import from_supine, lying, setup
+from phantoms import faults
+from phantoms.positions import from_supine, lying, setup
 
 from .service import Service
 from .test_arrival import NewStudy, Save, assert_one_set_of_results, uid_of

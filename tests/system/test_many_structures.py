@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from radiarch_contract import API_PREFIX, transport
 
-from tests.phantoms import box, faults
+from phantoms import box, faults
 
 from .service import Service
 from .test_arrival import Save, assert_one_set_of_results, uid_of

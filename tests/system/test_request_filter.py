@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from radiarch_contract import API_PREFIX
 
-from tests.phantoms import box
+from phantoms import box
 
 from .processes import wait_for
 from .service import CHECKOUT, Service
@@ -177,7 +177,7 @@ def test_without_it_nothing_is_answered(tmp_path: Path) -> None:
     for part in ("plugin", "contract"):
         shutil.copytree(CHECKOUT / part, checkout / part)
     script = checkout / "plugin/radiarch_orthanc.py"
-    (checkout / "plugin/radiarch_plugin/request_filter.py").write_text("raise RuntimeError('broken')")
+    (checkout / "plugin/radiarch_plugin/auth/filter.py").write_text("raise RuntimeError('broken')")
     with Service(tmp_path / "service", orthanc={"PythonScript": str(script)}) as service:
         _start_broken(service)
         for path in ("/system", "/patients", "/app/explorer.html", f"{API_PREFIX}/info"):

@@ -12,7 +12,7 @@ from pydicom.uid import RTDoseStorage, RTIonPlanStorage
 from radiarch_client import NotFoundError, Radiarch, Session
 from radiarch_contract.pictures import Plane
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .processes import alive
 from .service import Service

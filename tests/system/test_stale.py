@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .gate import Gate
 from .processes import Server, alive, descendants

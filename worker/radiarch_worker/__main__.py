@@ -10,8 +10,8 @@ import sys
 from radiarch_contract import __version__
 from radiarch_contract.errors import RadiarchError
 
-from .main import main
 from .settings import Settings, unique_name
+from .worker import main
 
 
 def _run(arguments: list[str] | None = None) -> int:

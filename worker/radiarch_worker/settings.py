@@ -12,7 +12,7 @@ from pathlib import Path
 
 from radiarch_contract.errors import InvalidRequestError
 
-from .machines.folders import Folders
+from .site_folders import Folders
 
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 DEFAULT_ORTHANC_URL = "http://127.0.0.1:8042"

@@ -4,7 +4,7 @@ Each session is a folder with a database of its own. Isolation is by constructio
 serves plans in Orthanc's name reads another database.
 """
 
-from .limits import MAX_INSTANCE_BYTES, MAX_UPLOAD_BYTES, SessionSettings
+from .limits import MAX_INSTANCE_BYTES, MAX_UPLOAD_BYTES
 from .registry import FOLDER_NAME, Sessions
 from .session import Session, unknown_session
 
@@ -13,7 +13,6 @@ __all__ = [
     "MAX_INSTANCE_BYTES",
     "MAX_UPLOAD_BYTES",
     "Session",
-    "SessionSettings",
     "Sessions",
     "unknown_session",
 ]

@@ -14,10 +14,11 @@ from pathlib import Path
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError, ServiceError
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, delete, insert, select
 
-from radiarch_plugin.header import Header
+from radiarch_plugin.dicom.header import Header
+from radiarch_plugin.settings import SessionSettings
 from radiarch_plugin.store import Database
 
-from .limits import MB, SessionSettings
+from .limits import MB
 
 MAX_ATTACHMENTS = 16
 MAX_ATTACHMENT_BYTES = 16 * MB

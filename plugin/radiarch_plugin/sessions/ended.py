@@ -13,7 +13,7 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from radiarch_plugin.queue import RQ_WAITING, AttemptRef, JobQueue
+from radiarch_plugin.jobs.queue import RQ_WAITING, AttemptRef, JobQueue
 
 from .session import write_json
 

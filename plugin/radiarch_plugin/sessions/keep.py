@@ -21,9 +21,9 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session as Transaction
 from sqlalchemy.orm import undefer
 
-from radiarch_plugin.images import Search
-from radiarch_plugin.orthanc_client import OrthancClient
-from radiarch_plugin.rtstruct import RtstructFacts, read_rtstruct
+from radiarch_plugin.dicom.images import Search
+from radiarch_plugin.dicom.rtstruct import RtstructFacts, read_rtstruct
+from radiarch_plugin.orthanc.client import OrthancClient
 from radiarch_plugin.services import Services
 from radiarch_plugin.store import EventKind, LogPosition, PlanView, Store
 from radiarch_plugin.store.lifecycle import add_event

@@ -16,12 +16,13 @@ from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestErr
 from redis import Redis
 from sqlalchemy.exc import DBAPIError
 
-from radiarch_plugin.loop import Loop
+from radiarch_plugin.jobs.loop import Loop
+from radiarch_plugin.settings import SessionSettings
 from radiarch_plugin.store.store import steady_clock
 
 from .catalog import Budget
 from .ended import Ended, stop_and_forget
-from .limits import MB, SessionSettings
+from .limits import MB
 from .session import DATA, RECORD, Record, Session, unknown_session
 
 log = logging.getLogger(__name__)

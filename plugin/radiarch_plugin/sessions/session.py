@@ -20,18 +20,19 @@ from radiarch_contract.job import JobSpec, SessionRef
 from radiarch_contract.states import PlanState
 from redis import Redis
 
-from radiarch_plugin.header import read_header
-from radiarch_plugin.orthanc_client import OrthancClient
-from radiarch_plugin.queue import JobQueue
-from radiarch_plugin.reconcile import Reconciler
-from radiarch_plugin.results import Results
+from radiarch_plugin.dicom.header import read_header
+from radiarch_plugin.intake.waiting import WaitingRoom
+from radiarch_plugin.jobs.queue import JobQueue
+from radiarch_plugin.jobs.reconcile import Reconciler
+from radiarch_plugin.jobs.results import Results
+from radiarch_plugin.orthanc.client import OrthancClient
 from radiarch_plugin.services import Services
+from radiarch_plugin.settings import SessionSettings
 from radiarch_plugin.store import NewPlan, Ownership, PlanView, Store, default_url, open_database
 from radiarch_plugin.store.plans import Plans
-from radiarch_plugin.waiting import WaitingRoom
 
 from .catalog import Budget, Catalog
-from .limits import MAX_UPLOAD_BYTES, MB, SessionSettings
+from .limits import MAX_UPLOAD_BYTES, MB
 from .pacs import SessionRest
 from .unpack import Bounds, unpack
 

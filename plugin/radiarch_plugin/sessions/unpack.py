@@ -11,7 +11,7 @@ from io import BytesIO
 
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 
-from radiarch_plugin.header import is_dicom
+from radiarch_plugin.dicom.header import is_dicom
 
 from .limits import MAX_INSTANCE_BYTES, MAX_UPLOAD_BYTES
 

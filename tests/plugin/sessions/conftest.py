@@ -25,21 +25,22 @@ from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.transport import SESSION_HEADER, STORE_HEADER
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
-from radiarch_plugin.app import create_app
-from radiarch_plugin.bridge import AsgiBridge, BridgeLimits
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
-from radiarch_plugin.protocols import load_protocols
-from radiarch_plugin.queue import JobQueue, connect
-from radiarch_plugin.results import Results
-from radiarch_plugin.routes.sessions import LARGER_REQUESTS
+from radiarch_plugin.jobs.queue import JobQueue, connect
+from radiarch_plugin.jobs.results import Results
+from radiarch_plugin.orthanc.bridge import AsgiBridge, BridgeLimits
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
+from radiarch_plugin.protocols.loaded import load_protocols
 from radiarch_plugin.services import Runtime, Services
-from radiarch_plugin.sessions import Sessions, SessionSettings
+from radiarch_plugin.sessions import Sessions
+from radiarch_plugin.settings import SessionSettings
 from radiarch_plugin.store import Store, open_database
+from radiarch_plugin.web.app import create_app
+from radiarch_plugin.web.routes.sessions import LARGER_REQUESTS
 from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box, file_bytes
 from tests.plugin.web.conftest import (  # noqa: F401 - fixtures
     PROTOCOL,
     empty_database,
@@ -48,12 +49,6 @@ from tests.plugin.web.conftest import (  # noqa: F401 - fixtures
     redis_url,
 )
 from tests.plugin.web.orthanc_like import OrthancLike
-
-
-def encoded(dataset: Dataset) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
 
 
 def zipped(*files: bytes, names: tuple[str, ...] = ()) -> bytes:
@@ -86,7 +81,7 @@ class Owned:
         return answer.json()
 
     def upload(self, *datasets: Dataset) -> dict[str, Any]:
-        answer = self.ask("POST", "/instances", content=zipped(*map(encoded, datasets)))
+        answer = self.ask("POST", "/instances", content=zipped(*map(file_bytes, datasets)))
         assert answer.status_code == 200, answer.text
         told: dict[str, Any] = answer.json()
         return told
@@ -183,7 +178,7 @@ class World:
         """A worker stores its results and tells the end."""
         outputs = []
         for kind in (OutputKind.RTPLAN, OutputKind.RTDOSE):
-            data = encoded(result(spec.plan_id, kind, study))
+            data = file_bytes(result(spec.plan_id, kind, study))
             answer = self.as_worker(spec, "POST", "/instances", content=data)
             assert answer.json()["Status"] == "Success", answer.text
             outputs.append(

@@ -11,7 +11,7 @@ from radiarch_contract.job import WorkerStatus
 from radiarch_contract.transport import SESSION_HEADER, STORE_HEADER
 from radiarch_contract.uids import sop_instance_uid
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.plugin.sessions.conftest import Owned, World, new_study
 
 SESSION = f"{API_PREFIX}/sessions/{{session_id}}"

@@ -12,12 +12,12 @@ import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract import API_PREFIX
 from radiarch_contract.uids import sop_instance_uid
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
+from radiarch_plugin.intake.trigger import Trigger
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
 from radiarch_plugin.store import Ownership
-from radiarch_plugin.trigger import Trigger
 
-from tests.phantoms import PhantomStudy
-from tests.plugin.sessions.conftest import Owned, World, encoded, new_study
+from phantoms import PhantomStudy, file_bytes
+from tests.plugin.sessions.conftest import Owned, World, new_study
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_orthancs_objects_are_never_replaced(world: World, study: PhantomStudy, 
 
 
 def store(world: World, dataset: Dataset) -> None:
-    world.orthanc.post("/instances", content=encoded(dataset)).raise_for_status()
+    world.orthanc.post("/instances", content=file_bytes(dataset)).raise_for_status()
 
 
 class Failing(HttpRest):
@@ -146,4 +146,4 @@ def test_a_session_names_objects_as_orthanc_does(world: World, study: PhantomStu
     owned = world.open()
     owned.upload(study.rtstruct)
     own = owned.get(f"/structure-sets/{study.rtstruct.SOPInstanceUID}")["orthanc_id"]
-    assert orthanc.post("/instances", content=encoded(study.rtstruct)).json()["ID"] == own
+    assert orthanc.post("/instances", content=file_bytes(study.rtstruct)).json()["ID"] == own

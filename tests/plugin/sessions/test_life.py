@@ -15,8 +15,8 @@ from radiarch_plugin.sessions import Sessions
 from radiarch_plugin.sessions.ended import WAIT
 from radiarch_plugin.store.store import steady_clock
 
-from tests.phantoms import PhantomStudy
-from tests.plugin.sessions.conftest import Owned, World, encoded, left_in, new_study, result, text_of
+from phantoms import PhantomStudy, file_bytes
+from tests.plugin.sessions.conftest import Owned, World, left_in, new_study, result, text_of
 
 HOUR = timedelta(hours=1)
 
@@ -116,7 +116,7 @@ def test_a_restart_takes_sessions_up_again(world: World, study: PhantomStudy, ru
     world.finish(spec, study)
     assert owned.get(f"/plans/{spec.plan_id}")["state"] == "succeeded"
     dose = owned.ask("GET", f"/artifacts/{sop_instance_uid(spec.plan_id, 'rtdose')}")
-    assert dose.content == encoded(result(spec.plan_id, OutputKind.RTDOSE, study))
+    assert dose.content == file_bytes(result(spec.plan_id, OutputKind.RTDOSE, study))
 
 
 def test_what_expired_while_orthanc_was_down_ends_at_its_start(world: World, running: tuple[Owned, JobSpec]) -> None:
@@ -176,7 +176,7 @@ def test_a_cancelled_plan_leaves_no_result_in_the_session(
     world: World, study: PhantomStudy, running: tuple[Owned, JobSpec]
 ) -> None:
     owned, spec = running
-    dose = encoded(result(spec.plan_id, OutputKind.RTDOSE, study))
+    dose = file_bytes(result(spec.plan_id, OutputKind.RTDOSE, study))
     assert world.as_worker(spec, "POST", "/instances", content=dose).json()["Status"] == "Success"
     assert owned.ask("DELETE", f"/plans/{spec.plan_id}").json()["state"] == "cancelled"
     assert world.as_worker(spec, "POST", "/instances", content=dose).status_code == 404
@@ -198,10 +198,10 @@ def test_a_worker_reaches_its_own_plans_results_only(
     ).json()
     assert [f["MainDicomTags"]["SOPInstanceUID"] for f in found] == [uid]
     path = f"/instances/{found[0]['ID']}"
-    assert world.as_worker(spec, "GET", f"{path}/file").content == encoded(study.images[0])
+    assert world.as_worker(spec, "GET", f"{path}/file").content == file_bytes(study.images[0])
     assert world.as_worker(spec, "DELETE", path).status_code == 404, "a worker deletes nothing"
     assert world.as_worker(spec, "PUT", f"{path}/attachments/1101", content=b"x").status_code == 409
-    foreign = encoded(new_study().images[0])
+    foreign = file_bytes(new_study().images[0])
     assert world.as_worker(spec, "POST", "/instances", content=foreign).status_code == 409
     for query in ({}, {"PatientName": "*"}, {"SOPInstanceUID": uid, "Other": "x"}):
         asked = {"Level": "Instance", "Query": query}

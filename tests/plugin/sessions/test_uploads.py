@@ -12,11 +12,12 @@ import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import InvalidRequestError, RadiarchError
-from radiarch_plugin.header import read_header
-from radiarch_plugin.sessions import MAX_UPLOAD_BYTES, SessionSettings, unpack
+from radiarch_plugin.dicom.header import read_header
+from radiarch_plugin.sessions import MAX_UPLOAD_BYTES, unpack
+from radiarch_plugin.settings import SessionSettings
 
-from tests.phantoms import PhantomStudy
-from tests.plugin.sessions.conftest import World, encoded, left_in, new_study, zipped
+from phantoms import PhantomStudy, file_bytes
+from tests.plugin.sessions.conftest import World, left_in, new_study, zipped
 
 BOUNDS = unpack.Bounds(files=10, total_bytes=1_000_000, file_bytes=500_000)
 
@@ -28,13 +29,13 @@ def study() -> PhantomStudy:
 
 def test_files_come_one_by_one_or_zipped_and_twice_is_once(world: World, study: PhantomStudy) -> None:
     owned = world.open()
-    first = owned.ask("POST", "/instances", content=encoded(study.images[0]))
+    first = owned.ask("POST", "/instances", content=file_bytes(study.images[0]))
     assert first.json() == {"stored": 1, "unchanged": 0, "refused": []}
     told = owned.upload(*study.datasets)
     assert told == {"stored": len(study.datasets) - 1, "unchanged": 1, "refused": []}
     answer = owned.get()
     assert answer["instances"] == len(study.datasets)
-    assert answer["bytes"] == sum(len(encoded(d)) for d in study.datasets)
+    assert answer["bytes"] == sum(len(file_bytes(d)) for d in study.datasets)
     assert answer["structure_sets"] == [str(study.rtstruct.SOPInstanceUID)]
     assert {s["modality"]: s["instances"] for s in answer["series"]} == {"CT": len(study.images), "RTSTRUCT": 1}
     assert world.in_orthanc() == 0
@@ -45,7 +46,7 @@ def test_another_content_under_the_same_uid_is_refused(world: World, study: Phan
     owned.upload(*study.datasets)
     changed = copy.deepcopy(study.rtstruct)
     changed.StructureSetLabel = "changed"
-    answer = owned.ask("POST", "/instances", content=encoded(changed))
+    answer = owned.ask("POST", "/instances", content=file_bytes(changed))
     assert answer.status_code == 409
     assert str(changed.SOPInstanceUID) in answer.json()["message"]
     assert owned.get()["instances"] == len(study.datasets)
@@ -55,8 +56,8 @@ def test_what_is_no_dicom_is_told_and_the_rest_is_stored(world: World, study: Ph
     owned = world.open()
     no_uid = copy.deepcopy(study.images[1])
     del no_uid.SeriesInstanceUID
-    broken = encoded(study.images[2])[:200]
-    body = zipped(b"read me", encoded(study.images[0]), encoded(no_uid), broken)
+    broken = file_bytes(study.images[2])[:200]
+    body = zipped(b"read me", file_bytes(study.images[0]), file_bytes(no_uid), broken)
     answer = owned.ask("POST", "/instances", content=body).json()
     assert (answer["stored"], [r["file"] for r in answer["refused"]]) == (1, [0, 2, 3])
     assert owned.ask("POST", "/instances", content=zipped(b"read me")).status_code == 422
@@ -65,7 +66,7 @@ def test_what_is_no_dicom_is_told_and_the_rest_is_stored(world: World, study: Ph
 def test_names_in_an_archive_are_no_paths(world: World, study: PhantomStudy) -> None:
     owned = world.open()
     names = ("../../../../evil", "/etc/evil", "a\\..\\..\\evil", "evil\x01", "..")[: len(study.images)]
-    body = zipped(*map(encoded, study.images), names=names)
+    body = zipped(*map(file_bytes, study.images), names=names)
     outside = left_in(world.folder.parent)
     assert owned.ask("POST", "/instances", content=body).json()["stored"] == len(study.images)
     written = set(left_in(world.folder.parent)) - set(outside)
@@ -164,14 +165,14 @@ def test_a_deflated_object_is_not_inflated(study: PhantomStudy) -> None:
     ds = copy.deepcopy(study.images[0])
     ds.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     with pytest.raises(RadiarchError) as refused:
-        read_header(encoded(ds))
+        read_header(file_bytes(ds))
     assert refused.value.code == "unsupported_transfer_syntax"
 
 
 @pytest.mark.parametrize("uid", ["../../x", "1.2.3/4", "1" * 65, "", "١.٢"])
 def test_what_is_no_uid_is_refused(study: PhantomStudy, uid: str) -> None:
     ds = copy.deepcopy(study.images[0])
-    plain = encoded(ds)
+    plain = file_bytes(ds)
     own = str(ds.SOPInstanceUID).encode()
     hostile = plain.replace(own, uid.encode()[: len(own)].ljust(len(own), b"\0"))
     if len(uid) <= 64 and hostile != plain:
@@ -186,14 +187,14 @@ def test_bounds_hold_for_instances_bytes_and_all_sessions(world: World, study: P
     def sized(megabytes: float) -> bytes:
         large.SOPInstanceUID = large.file_meta.MediaStorageSOPInstanceUID = generate_uid()
         large.PixelData = bytes(int(megabytes * 2**20))
-        return encoded(large)
+        return file_bytes(large)
 
     def send(to: Any, data: bytes) -> int:
         status: int = to.ask("POST", "/instances", content=data).status_code
         return status
 
     assert send(owned, sized(3.5)) == 200
-    assert send(owned, zipped(encoded(study.images[1]), sized(0.7))) == 413
+    assert send(owned, zipped(file_bytes(study.images[1]), sized(0.7))) == 413
     assert owned.get()["instances"] == 1, "a request that passes a bound leaves nothing"
     many = []
     for _ in range(world.settings.max_instances):
@@ -208,7 +209,7 @@ def test_bounds_hold_for_instances_bytes_and_all_sessions(world: World, study: P
 @pytest.mark.parametrize("settings", [SessionSettings(min_free_megabytes=1 << 40)])
 def test_the_disk_is_never_filled(world: World, study: PhantomStudy) -> None:
     owned = world.open()
-    answer = owned.ask("POST", "/instances", content=encoded(study.images[0]))
+    answer = owned.ask("POST", "/instances", content=file_bytes(study.images[0]))
     assert (answer.status_code, answer.json()["code"]) == (503, "disk_full")
 
 

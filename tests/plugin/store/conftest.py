@@ -14,12 +14,14 @@ import httpx
 import psycopg
 import pytest
 import redis
-from radiarch_plugin.queue import JobQueue, connect
+from radiarch_plugin.jobs.queue import JobQueue, connect
+from radiarch_plugin.orthanc.client import HttpRest
 from radiarch_plugin.store import Database, Ownership, Store, open_database
 from radiarch_plugin.store.tables import Base
 
+from tests.plugin.store.arriving import World
 from tests.plugin.store.samples import MEMORY
-from tests.system.processes import Server, free_port, wait_for
+from tests.system.processes import FRESH, Server, free_port, wait_for
 
 POSTGRES = shutil.which("postgres") or next(map(str, Path("/usr/lib/postgresql").glob("*/bin/postgres")), None)
 
@@ -226,3 +228,21 @@ def _answers(url: str) -> bool:
         return httpx.get(f"{url}/system", trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
+
+
+@pytest.fixture(scope="module")
+def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, HttpRest]]:
+    """One of each for all tests: making one reads all certificates of the system."""
+    url = orthanc_server[1]
+    rest = HttpRest(url)
+    with httpx.Client(base_url=url, trust_env=False, verify=False, limits=FRESH) as http:
+        yield http, rest
+    rest.close()
+
+
+@pytest.fixture
+def world(
+    clients: tuple[httpx.Client, HttpRest], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
+) -> World:
+    monkeypatch.setattr("radiarch_plugin.intake.trigger.INTERVAL_S", 0.0)
+    return World(*clients, sqlite_store, owner)

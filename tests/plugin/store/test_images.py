@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 
-import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.states import ArrivalState, PlanState
-from radiarch_plugin.images import GAP_S, SETTLE_S, image_fields
-from radiarch_plugin.orthanc_client import HttpRest
-from radiarch_plugin.protocols import ProtocolSet
-from radiarch_plugin.rtstruct import read_rtstruct
-from radiarch_plugin.store import NewPlan, Ownership, Store
+from radiarch_plugin.dicom.images import GAP_S, SETTLE_S, image_fields
+from radiarch_plugin.dicom.rtstruct import read_rtstruct
+from radiarch_plugin.intake.trigger import CURSOR_FACT
+from radiarch_plugin.protocols.loaded import ProtocolSet
+from radiarch_plugin.store import NewPlan
 from radiarch_plugin.store.tables import PlanRow
-from radiarch_plugin.trigger import CURSOR_FACT
 
-from tests.phantoms import PhantomStudy, box, faults
+from phantoms import PhantomStudy, box, faults, file_bytes
+from tests.plugin.store.arriving import World
 from tests.plugin.store.samples import new_plan, running, success
-from tests.plugin.store.test_trigger import World, _bytes
-from tests.system.processes import FRESH, Server
-
-
-@pytest.fixture(scope="module")
-def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, HttpRest]]:
-    url = orthanc_server[1]
-    rest = HttpRest(url)
-    with httpx.Client(base_url=url, trust_env=False, verify=False, limits=FRESH) as http:
-        yield http, rest
-    rest.close()
-
-
-@pytest.fixture
-def world(
-    clients: tuple[httpx.Client, HttpRest], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
-) -> World:
-    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
-    return World(*clients, sqlite_store, owner)
 
 
 @pytest.fixture
@@ -298,7 +277,7 @@ class TestGrown:
 
 
 def wanted(world: World, study: PhantomStudy) -> NewPlan:
-    facts = read_rtstruct(_bytes(study.rtstruct))
+    facts = read_rtstruct(file_bytes(study.rtstruct))
     return new_plan(
         **{
             "patient_id": facts.patient_id,

@@ -13,9 +13,9 @@ from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.job import JobResult, JobSpec, Output, WorkerStatus
 from radiarch_contract.states import PlanState, Stage
-from radiarch_plugin import decide
-from radiarch_plugin.queue import AttemptRef, JobQueue
-from radiarch_plugin.reconcile import CLEANUP_S, MAX_QUEUED, Reconciler
+from radiarch_plugin.jobs import decide
+from radiarch_plugin.jobs.queue import AttemptRef, JobQueue
+from radiarch_plugin.jobs.reconcile import CLEANUP_S, MAX_QUEUED, Reconciler
 from radiarch_plugin.store import EventKind, Ownership, PlanView, Store, SupersededResults
 from radiarch_plugin.store.lifecycle import supersede
 from rq import Queue
@@ -188,7 +188,7 @@ class TestTheStraightWay:
         assert world.store.journal.log_since(plan.id).lines == ("all at once",)
 
     def test_first_come_first_served_in_portions(self, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("radiarch_plugin.reconcile.MAX_QUEUED", 3)
+        monkeypatch.setattr("radiarch_plugin.jobs.reconcile.MAX_QUEUED", 3)
         plans = [world.plan() for _ in range(5)]
         world.turn()
         assert world.listed() == [transport.job_id(p.id, 1) for p in plans[:3]]

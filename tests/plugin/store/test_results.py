@@ -15,13 +15,13 @@ from radiarch_contract.errors import ConflictError, ErrorCode, RadiarchError, Se
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.job import Output
 from radiarch_contract.states import OutputKind, PlanState
-from radiarch_plugin.inputs import Inputs
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
-from radiarch_plugin.results import Results
+from radiarch_plugin.jobs.inputs import Inputs
+from radiarch_plugin.jobs.results import Results
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
 from radiarch_plugin.store import Store, open_database
 
-from tests.phantoms import PhantomStudy, box
-from tests.plugin.sessions.conftest import encoded, result
+from phantoms import PhantomStudy, box, file_bytes
+from tests.plugin.sessions.conftest import result
 from tests.plugin.store.samples import failure, new_plan, outputs, success
 from tests.system.processes import FRESH, Server
 
@@ -41,7 +41,7 @@ class World:
         self.results = Results(store, self.orthanc, inputs=self.inputs)
         self.study = box(shape=(3, 12, 12), patient_id="RESULTS")
         for dataset in self.study.datasets:
-            self.put(encoded(dataset))
+            self.put(file_bytes(dataset))
         self.plan_id = self.new_plan(self.study)
 
     def new_plan(self, study: PhantomStudy) -> str:
@@ -63,7 +63,7 @@ class World:
         """A result with the plan's identity, and a content by which it is told."""
         made: Dataset = result(self.plan_id, kind, self.study)
         made.SeriesDescription = of
-        return encoded(made)
+        return file_bytes(made)
 
     def stored(self, kind: OutputKind = KIND) -> list[str]:
         """Contents under the result's UID."""
@@ -176,7 +176,7 @@ class TestStoring:
         assert world.stored() == []
 
     def test_what_is_none_of_the_plans_results_is_refused(self, world: World) -> None:
-        image = encoded(world.study.images[0])
+        image = file_bytes(world.study.images[0])
         assert isinstance(refused(lambda: world.results.store(world.plan_id, 1, image)), ConflictError)
         foreign = next(iter(world.orthanc.find_instances([str(world.study.images[0].SOPInstanceUID)]).values()))[0]
         error = refused(lambda: world.results.attach(world.plan_id, 1, foreign, 1101, b"x"))
@@ -265,7 +265,7 @@ class TestAsking:
         elif how in ("moved to another patient", "twice"):
             copied = pydicom.dcmread(BytesIO(data))
             copied.PatientID = "SOMEBODY"
-            world.put(encoded(copied))
+            world.put(file_bytes(copied))
         (wrong,) = world.results.missing([output])
         assert output.sop_instance_uid in wrong
 
@@ -310,7 +310,7 @@ class TestInputs:
         assert world.inputs.gone(world.plan_id) is None, "it has ended"
 
     def test_what_is_back_after_a_moment_was_not_deleted(self, world: World) -> None:
-        data = encoded(world.study.rtstruct)
+        data = file_bytes(world.study.rtstruct)
         orthanc_id = world.orthanc.find_instance(str(world.study.rtstruct.SOPInstanceUID))
         world.http.delete(f"/instances/{orthanc_id}").raise_for_status()
         assert world.inputs.gone(world.plan_id) is not None
@@ -326,7 +326,7 @@ class TestInputs:
         for dataset in world.study.datasets:
             copied = dataset.copy()
             copied.PatientID = "SOMEBODY"
-            world.put(encoded(copied))
+            world.put(file_bytes(copied))
         assert world.inputs.gone(world.plan_id) is None
         ours = [p for p in world.http.get("/patients?expand").json() if p["MainDicomTags"]["PatientID"] == "RESULTS"]
         world.http.delete(f"/patients/{ours[0]['ID']}").raise_for_status()
@@ -343,7 +343,7 @@ class TestInputs:
         for dataset in study.datasets:
             dataset.SpecificCharacterSet = "ISO_IR 192"
             dataset.PatientID = patient_id
-            world.put(encoded(dataset))
+            world.put(file_bytes(dataset))
         assert world.inputs.gone(world.new_plan(study)) is None
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
@@ -14,14 +12,12 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
-from radiarch_plugin.orthanc_client import HttpRest
-from radiarch_plugin.protocols import LoadedProtocol, ProtocolSet
-from radiarch_plugin.store import ArrivalView, Ownership, Store
+from radiarch_plugin.protocols.loaded import LoadedProtocol, ProtocolSet
+from radiarch_plugin.store import ArrivalView
 
-from tests.phantoms import PhantomStudy, box
-from tests.phantoms.rtdose import rtdose
-from tests.plugin.store.test_trigger import World
-from tests.system.processes import FRESH, Server
+from phantoms import PhantomStudy, box
+from phantoms.rtdose import rtdose
+from tests.plugin.store.arriving import World
 
 CHECK = Protocol.model_validate({
     "id": "second-check",
@@ -38,16 +34,10 @@ def loaded(*protocols: Protocol) -> ProtocolSet:
 
 
 @pytest.fixture
-def world(
-    orthanc_server: tuple[Server, str], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
-    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
-    rest = HttpRest(orthanc_server[1])
-    with httpx.Client(base_url=orthanc_server[1], trust_env=False, verify=False, limits=FRESH) as http:
-        made = World(http, rest, sqlite_store, owner)
-        made.protocols = loaded(CHECK)
-        yield made
-    rest.close()
+def world(world: World) -> World:
+    """With a protocol that checks plans."""
+    world.protocols = loaded(CHECK)
+    return world
 
 
 @pytest.fixture

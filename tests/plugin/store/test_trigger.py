@@ -3,140 +3,26 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 from typing import Any
 
-import httpx
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, CTImageStorage, ImplicitVRLittleEndian, generate_uid
 from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.identity import dataset_sha256
-from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
-from radiarch_plugin import arrivals
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient, StoredInstance
-from radiarch_plugin.protocols import LoadedProtocol, ProtocolSet
-from radiarch_plugin.store import ArrivalView, Ownership, PlanView, Store
-from radiarch_plugin.trigger import CURSOR_FACT, Trigger
+from radiarch_plugin.intake import admission as arrivals
+from radiarch_plugin.intake.trigger import CURSOR_FACT, Trigger
+from radiarch_plugin.protocols.loaded import ProtocolSet
+from radiarch_plugin.store import Ownership
 
-from tests.phantoms import PhantomStudy, box, faults
+from phantoms import PhantomStudy, box, faults
+from tests.plugin.store.arriving import PROTOCOL, World
 from tests.plugin.store.samples import new_plan, running, success
-from tests.system.processes import FRESH, Server, wait_for
-
-PROTOCOL = Protocol.model_validate({
-    "id": "box",
-    "title": "Box",
-    "prescription": {"target": "PTV", "dose_gy": 60, "fractions": 30},
-    "workflow": "proton-impt-basic",
-    "beam_count": 2,
-    "goals": ["PTV: D95% >= 95%", "Rectum: Dmean <= 20 Gy"],
-})  # fmt: skip
-
-
-class Orthanc(OrthancClient):
-    """Counts what it is asked, and can be made to fail."""
-
-    def __init__(self, rest: HttpRest) -> None:
-        super().__init__(rest)
-        self.asked: list[str] = []
-        self.broken: set[str] = set()
-
-    def instance_metadata(self, orthanc_id: str) -> dict[str, str]:
-        self.asked.append("metadata")
-        return super().instance_metadata(orthanc_id)
-
-    def instance_file(self, orthanc_id: str) -> bytes:
-        self.asked.append("file")
-        if "file" in self.broken:
-            raise ServiceError("no file", remedy="mend the disk", code=ErrorCode.ORTHANC_UNAVAILABLE)
-        return super().instance_file(orthanc_id)
-
-    def find_stored(self, sop_instance_uids: Sequence[str]) -> dict[str, tuple[StoredInstance, ...]]:
-        self.asked.append("find")
-        return super().find_stored(sop_instance_uids)
-
-
-class World:
-    def __init__(self, http: httpx.Client, rest: HttpRest, store: Store, owner: Ownership) -> None:
-        self.http = http
-        self.orthanc = Orthanc(rest)
-        self.store = store
-        self.owner = owner
-        self.protocols = ProtocolSet((LoadedProtocol(PROTOCOL, "box.yaml", "b" * 64),))
-        self.queued = 0
-        self.now = 0.0
-        self.trigger = self.new_trigger()
-        self.turn()
-
-    def new_trigger(self, **kwargs: Any) -> Trigger:
-        """As after a restart of Orthanc."""
-        return Trigger(
-            self.store,
-            self.orthanc,
-            self.owner,
-            lambda: self.protocols,
-            self._count_queued,
-            monotonic=lambda: self.now,
-            **kwargs,
-        )
-
-    def _count_queued(self) -> None:
-        self.queued += 1
-
-    def turn(self, after_s: float = 1.0) -> None:
-        self.now += after_s
-        self.trigger.turn()
-
-    def send(self, *datasets: Dataset) -> list[str]:
-        """Store instances; their ids."""
-        return [self.send_bytes(_bytes(ds)) for ds in datasets]
-
-    def send_bytes(self, data: bytes) -> str:
-        orthanc_id: str = self.http.post("/instances", content=data).raise_for_status().json()["ID"]
-        return orthanc_id
-
-    def delete(self, orthanc_id: str) -> None:
-        self.http.delete(f"/instances/{orthanc_id}").raise_for_status()
-
-    def arrival(self, study: PhantomStudy) -> ArrivalView:
-        return self.store.arrivals.get(str(study.rtstruct.SOPInstanceUID))
-
-    def plan(self, study: PhantomStudy) -> PlanView:
-        plan_id = self.arrival(study).plan_id
-        assert plan_id is not None
-        return self.store.plans.get(plan_id)
-
-    def plans(self) -> list[PlanView]:
-        """Oldest first."""
-        return list(self.store.plans.page(sort="created_at", limit=500).items)
-
-
-def _bytes(ds: Dataset) -> bytes:
-    buffer = BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def clients(orthanc_server: tuple[Server, str]) -> Iterator[tuple[httpx.Client, HttpRest]]:
-    """One of each for all tests: making one reads all certificates of the system."""
-    url = orthanc_server[1]
-    rest = HttpRest(url)
-    with httpx.Client(base_url=url, trust_env=False, verify=False, limits=FRESH) as http:
-        yield http, rest
-    rest.close()
-
-
-@pytest.fixture
-def world(
-    clients: tuple[httpx.Client, HttpRest], sqlite_store: Store, owner: Ownership, monkeypatch: pytest.MonkeyPatch
-) -> World:
-    monkeypatch.setattr("radiarch_plugin.trigger.INTERVAL_S", 0.0)
-    return World(*clients, sqlite_store, owner)
+from tests.system.processes import wait_for
 
 
 @pytest.fixture
@@ -419,7 +305,7 @@ class TestNotPlanned:
     def test_too_large_a_file_is_not_even_fetched(
         self, world: World, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("radiarch_plugin.trigger.MAX_BYTES", 1000)
+        monkeypatch.setattr("radiarch_plugin.intake.trigger.MAX_BYTES", 1000)
         world.send(study.rtstruct)
         world.turn()
         error = world.arrival(study).error

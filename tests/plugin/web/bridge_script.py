@@ -15,8 +15,8 @@ sys.path[:0] = [str(CHECKOUT / "plugin"), str(CHECKOUT / "contract"), CONFIGURAT
 
 from fastapi import FastAPI, Request  # noqa: E402
 from fastapi.responses import JSONResponse, Response  # noqa: E402
-from radiarch_plugin import http_errors  # noqa: E402
-from radiarch_plugin.bridge import AsgiBridge, BridgeLimits  # noqa: E402
+from radiarch_plugin.orthanc.bridge import AsgiBridge, BridgeLimits  # noqa: E402
+from radiarch_plugin.web import errors as http_errors  # noqa: E402
 
 HELD = 12
 app = FastAPI(redirect_slashes=False)

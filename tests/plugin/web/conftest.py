@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,18 @@ import pytest
 from fastapi import FastAPI
 from pydicom.dataset import Dataset
 from radiarch_contract import API_PREFIX
-from radiarch_plugin.app import create_app
-from radiarch_plugin.bridge import AsgiBridge
-from radiarch_plugin.orthanc_client import HttpRest, OrthancClient
-from radiarch_plugin.protocols import load_protocols
-from radiarch_plugin.queue import JobQueue
-from radiarch_plugin.results import Results
+from radiarch_plugin.jobs.queue import JobQueue
+from radiarch_plugin.jobs.results import Results
+from radiarch_plugin.orthanc.bridge import AsgiBridge
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
+from radiarch_plugin.protocols.loaded import load_protocols
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.store import Store, open_database
+from radiarch_plugin.web.app import create_app
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.phantoms import PhantomStudy, box
+from phantoms import PhantomStudy, box, file_bytes
 from tests.plugin.web.orthanc_like import OrthancLike
 from tests.system.processes import FRESH, Server, free_port, wait_for
 
@@ -123,9 +122,7 @@ class Api:
 
 
 def upload(orthanc: httpx.Client, ds: Dataset) -> str:
-    buffer = BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    orthanc_id: str = orthanc.post("/instances", content=buffer.getvalue()).raise_for_status().json()["ID"]
+    orthanc_id: str = orthanc.post("/instances", content=file_bytes(ds)).raise_for_status().json()["ID"]
     return orthanc_id
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import httpx
-from radiarch_plugin.bridge import AsgiBridge
+from radiarch_plugin.orthanc.bridge import AsgiBridge
 
 # Statuses that plugin 4.0 and 5.0 refuse: the client gets no answer at all
 REFUSED = frozenset({301, 308, 405, 418, 421, 425, 428, 429, 431, 451, 508, 511})

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from radiarch_contract import API_PREFIX
 
-from tests.phantoms import box
+from phantoms import box
 from tests.plugin.web.conftest import PROTOCOL
 from tests.system.processes import wait_for
 from tests.system.service import Service

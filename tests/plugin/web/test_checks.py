@@ -15,8 +15,8 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import JobResult, MachineScale
 from radiarch_contract.verdict import Criterion, Outcome, Verdict
 
-from tests.phantoms import PhantomStudy, box, faults
-from tests.phantoms.rtdose import rtdose
+from phantoms import PhantomStudy, box, faults, file_bytes
+from phantoms.rtdose import rtdose
 from tests.plugin.web.conftest import Api
 
 PRESCRIPTION = {"target": "PTV", "dose_gy": 60, "fractions": 30}
@@ -217,10 +217,7 @@ def test_a_dose_without_a_structure_set_asks_for_one(api: Api, stored: Stored) -
 
 
 def test_the_phantom_reads_back(stored: Stored) -> None:
-    stream = BytesIO()
-    stored.dose.save_as(stream, enforce_file_format=True)
-    stream.seek(0)
-    assert pydicom.dcmread(stream).pixel_array.shape == (3, 6, 6)
+    assert pydicom.dcmread(BytesIO(file_bytes(stored.dose))).pixel_array.shape == (3, 6, 6)
 
 
 def verdict() -> Verdict:

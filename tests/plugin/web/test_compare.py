@@ -9,7 +9,7 @@ from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import DoseDescription, DvhCurve, JobResult, StructureMetrics
 from radiarch_contract.states import GoalStatus
 
-from tests.phantoms import box
+from phantoms import box
 from tests.plugin.web.conftest import Api
 
 METRICS = ("d_mean_gy", "d_min_gy", "d_max_gy", "d98_gy", "d95_gy", "d50_gy", "d2_gy")

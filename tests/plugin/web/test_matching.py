@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi
-from radiarch_plugin.matching import Matched, NotMatched, match, starting_from
-from radiarch_plugin.protocols import BrokenProtocol, LoadedProtocol, ProtocolSet, load_protocols
-from radiarch_plugin.rtstruct import RtstructFacts
+from radiarch_plugin.dicom.rtstruct import RtstructFacts
+from radiarch_plugin.protocols.loaded import BrokenProtocol, LoadedProtocol, ProtocolSet, load_protocols
+from radiarch_plugin.protocols.matching import Matched, NotMatched, match, starting_from
 
 FACTS = RtstructFacts(
     sop_instance_uid="1.2.3",

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from radiarch_contract.errors import ErrorCode, ServiceError
-from radiarch_plugin import ohif
-from radiarch_plugin.routes.ohif import ViewerSource
 from radiarch_plugin.services import Runtime
+from radiarch_plugin.web import viewer as ohif
+from radiarch_plugin.web.routes.ohif import ViewerSource
 
 HASHED = "app.bundle.0123456789abcdef.js"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from radiarch_contract.errors import ServiceError
-from radiarch_plugin.routes.changes import POLLS_PER_S, SHORTEST_S, Pace
-from radiarch_plugin.static_files import VENDOR, StaticFiles
+from radiarch_plugin.web.routes.changes import POLLS_PER_S, SHORTEST_S, Pace
+from radiarch_plugin.web.static_files import VENDOR, StaticFiles
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.plugin.store.samples import new_arrival, new_plan
 from tests.plugin.web.conftest import Api
 
@@ -41,7 +41,7 @@ def test_a_page_names_the_files_of_its_own_version_and_all_modules_at_once(web: 
 
 
 def test_another_content_is_another_version(web: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("radiarch_plugin.static_files._LOOK_S", -1.0)
+    monkeypatch.setattr("radiarch_plugin.web.static_files._LOOK_S", -1.0)
     files = StaticFiles(web)
     before = files.tree()
     (web / "elements/index.js").write_text("export const two = 22")

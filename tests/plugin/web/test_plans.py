@@ -19,7 +19,7 @@ from radiarch_contract.workflows import WORKFLOWS
 from radiarch_plugin.store.tables import PlanDocumentRow
 from sqlalchemy import select
 
-from tests.phantoms import PhantomStudy, faults
+from phantoms import PhantomStudy, faults
 from tests.plugin.web.conftest import Api
 
 POSSIBLE = WORKFLOWS["proton-impt-basic"].possible_outputs

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from radiarch_contract.errors import ErrorCode, NotFoundError
-from radiarch_plugin.protocols import InvalidProtocolsError, ProtocolSet, load_protocols, read_protocol
+from radiarch_plugin.protocols.loaded import InvalidProtocolsError, ProtocolSet, load_protocols, read_protocol
 
 GOOD = """\
 id: prostate

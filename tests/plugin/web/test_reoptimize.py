@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import JobResult
-from radiarch_plugin.requester import authenticates, user_of
+from radiarch_plugin.web.requester import authenticates, user_of
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.plugin.web.conftest import Api
 
 OBJECTIVE = {

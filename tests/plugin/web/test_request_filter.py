@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from radiarch_plugin.request_filter import (
+from radiarch_plugin.auth.filter import (
     Address,
     HttpRequest,
     InvalidKnownHostsError,

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_plugin import rtstruct
-from radiarch_plugin.rtstruct import read_rtstruct
+from radiarch_plugin.dicom import rtstruct
+from radiarch_plugin.dicom.rtstruct import read_rtstruct
 
-from tests.phantoms import box
+from phantoms import box
 
 STUDY = box(shape=(4, 16, 16), seed="rtstruct")
 

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from radiarch_contract import API_PREFIX, __version__, transport
 from radiarch_contract.job import WorkerStatus
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
-from radiarch_plugin.lifecycle import connect_redis
-from radiarch_plugin.protocols import load_protocols
-from radiarch_plugin.queue import JobQueue
+from radiarch_plugin.jobs.queue import JobQueue
+from radiarch_plugin.plugin import connect_redis
+from radiarch_plugin.protocols.loaded import load_protocols
 from sqlalchemy import text
 
 from tests.plugin.web.conftest import PROTOCOL, Api

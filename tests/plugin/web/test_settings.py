@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from radiarch_plugin.protocols import load_protocols
+from radiarch_plugin.protocols.loaded import load_protocols
 from radiarch_plugin.settings import InvalidSettingsError, own_url, read_settings, usable_settings
 
 

@@ -10,9 +10,9 @@ import pytest
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.protocol_file import InvalidProtocolsError, read_protocol
 from radiarch_contract.structures import Roi
-from radiarch_plugin.matching import Matched, NotMatched, match
+from radiarch_plugin.protocols.matching import Matched, NotMatched, match
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 from .conftest import Api
 from .test_matching import FACTS, in_use, protocol

@@ -9,10 +9,10 @@ from pydicom.uid import UID, RTDoseStorage, generate_uid
 from radiarch_contract.job import JobResult, Output
 from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_plugin.results import SUPERSEDED_METADATA, Results
+from radiarch_plugin.jobs.results import SUPERSEDED_METADATA, Results
 from radiarch_plugin.store.lifecycle import supersede
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.plugin.store.samples import failure
 
 from .conftest import Api

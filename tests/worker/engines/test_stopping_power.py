@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from radiarch_worker.engines import mcsquare
-from radiarch_worker.machines.folders import Folders, site_folders, use_folders
 from radiarch_worker.model import Grid
 from radiarch_worker.position import PatientPosition
+from radiarch_worker.site_folders import Folders, site_folders, use_folders
 
 from tests.worker.engines.runs import distal_r80_mm, pencil, settings
 from tests.worker.machines.test_calibrations import table

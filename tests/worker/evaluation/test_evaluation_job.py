@@ -18,8 +18,8 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 from radiarch_worker.dicom import encode
 
-from tests.phantoms import PhantomStudy, box
-from tests.phantoms.rtdose import rtdose
+from phantoms import PhantomStudy, box
+from phantoms.rtdose import rtdose
 from tests.worker.dicom.dciodvfy import findings
 from tests.worker.recalculation.checks import Ran, run_check
 

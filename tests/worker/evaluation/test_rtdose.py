@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.evaluation import read_rtdose
 
-from tests.phantoms import box
-from tests.phantoms.rtdose import rtdose
+from phantoms import box
+from phantoms.rtdose import rtdose
 
 STUDY = box(shape=(5, 12, 12))
 SHAPE = (4, 5, 6)

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, site_problems
-from radiarch_worker.machines.folders import Folders, site_folders, use_folders
-from radiarch_worker.machines.state import MachineData
+from radiarch_worker.jobs.site_state import MachineData
 from radiarch_worker.machines.stoichiometry import Attenuation
 
+from tests.worker.machines.site import site
 from tests.worker.machines.test_calibrations import phantom, table
 from tests.worker.machines.test_machines import beam_data
 
@@ -37,17 +37,9 @@ CHANGES = st.lists(
 
 
 @contextmanager
-def site() -> Iterator[Path]:
-    before = site_folders()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for part in ("calibrations", "machines"):
-            (folder / part).mkdir()
-        use_folders(Folders(folder / "calibrations", folder / "machines"))
-        try:
-            yield folder
-        finally:
-            use_folders(before)
+def fresh_site() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name, site(Path(name), "calibrations", "machines") as folder:
+        yield folder
 
 
 def changed(text: str, changes: list[tuple[float, str, str]]) -> str:
@@ -68,7 +60,7 @@ def changed(text: str, changes: list[tuple[float, str, str]]) -> str:
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(which=st.sampled_from(sorted(TEXTS)), changes=CHANGES)
 def test_a_mangled_file_is_read_or_refused_by_name(which: str, changes: list[tuple[float, str, str]]) -> None:
-    with site() as folder:
+    with fresh_site() as folder:
         file = folder / which
         file.write_text(changed(TEXTS[which], changes), encoding="utf-8", errors="surrogatepass")
         problems = site_problems()
@@ -97,14 +89,14 @@ def test_a_mangled_file_is_read_or_refused_by_name(which: str, changes: list[tup
     [b"", b"\xff\xfe\x00", b"\x00" * 100, b"- a\n- b\n", b"5", b"\xef\xbb\xbfid: x\n", b"a: &x [*x]\n", b"[" * 5000],
 )
 def test_what_is_no_file_of_fields_is_refused(content: bytes) -> None:
-    with site() as folder:
+    with fresh_site() as folder:
         (folder / "calibrations" / "odd.yaml").write_bytes(content)
         (folder / "machines" / "odd.txt").write_bytes(content)
         assert {p.file for p in site_problems()} == {"odd.yaml", "odd.txt"}
 
 
 def test_what_is_no_yaml_or_text_file_is_left_alone() -> None:
-    with site() as folder:
+    with fresh_site() as folder:
         (folder / "calibrations" / "README.md").write_text("[")
         (folder / "calibrations" / ".hidden.yaml").write_text("[")
         (folder / "calibrations" / "folder.yaml").mkdir()
@@ -113,7 +105,7 @@ def test_what_is_no_yaml_or_text_file_is_left_alone() -> None:
 
 
 def test_a_worker_tells_its_files_and_their_mistakes() -> None:
-    with site() as folder:
+    with fresh_site() as folder:
         data = MachineData()
         data.look()
         assert (data.files, data.problems) == ({}, ())

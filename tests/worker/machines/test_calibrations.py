@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError, RadiarchError
 from radiarch_worker.engines.mcsquare import calibration_for, load_calibration, prepare_ct
-from radiarch_worker.machines.folders import Folders, site_folders, use_folders
 from radiarch_worker.machines.stoichiometry import Attenuation
 from radiarch_worker.machines.tissues import TISSUES
 from radiarch_worker.model import CtVolume, Grid, Scanner
 
 from tests.worker.engines.water import patient
+from tests.worker.machines.site import site
 
 TABLE = """\
 id: {id}
@@ -41,11 +41,8 @@ CT1 = Scanner("SIEMENS Healthineers", "SOMATOM Confidence", "CT1", 120.0)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    before = site_folders()
-    (tmp_path / "calibrations").mkdir()
-    use_folders(Folders(tmp_path / "calibrations", tmp_path / "machines"))
-    yield tmp_path / "calibrations"
-    use_folders(before)
+    with site(tmp_path, "calibrations"):
+        yield tmp_path / "calibrations"
 
 
 def table(name: str, more: str = "") -> str:

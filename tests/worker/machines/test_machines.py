@@ -9,19 +9,18 @@ import pytest
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 from radiarch_worker.engines.mcsquare import load_machine
 from radiarch_worker.engines.mcsquare.installation import find_installation
-from radiarch_worker.machines.folders import Folders, site_folders, use_folders
 from radiarch_worker.settings import Settings
+from radiarch_worker.site_folders import Folders
+
+from tests.worker.machines.site import site
 
 SHIPPED = "BDL_default_UN_RangeShifter"
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    before = site_folders()
-    (tmp_path / "machines").mkdir()
-    use_folders(Folders(tmp_path / "calibrations", tmp_path / "machines"))
-    yield tmp_path / "machines"
-    use_folders(before)
+    with site(tmp_path, "machines"):
+        yield tmp_path / "machines"
 
 
 def beam_data() -> str:

@@ -7,7 +7,7 @@ from io import BytesIO
 import pydicom
 import pytest
 
-from tests.phantoms import PhantomStudy, box, pelvis
+from phantoms import PhantomStudy, box, pelvis
 
 
 class Files:

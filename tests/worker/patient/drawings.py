@@ -12,8 +12,8 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from tests.phantoms import Box, Cylinder, PhantomRoi, PhantomStudy, faults
-from tests.phantoms.study import make_study
+from phantoms import Box, Cylinder, PhantomRoi, PhantomStudy, faults
+from phantoms.study import make_study
 
 Floats = npt.NDArray[np.float64]
 Drawing = Sequence[tuple[float, Floats]]

@@ -10,7 +10,7 @@ from radiarch_contract.errors import InputRefusedError
 from radiarch_worker.model import Patient
 from radiarch_worker.patient import load_patient
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 
 def load(

@@ -8,7 +8,7 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_worker.patient import load_patient
 from radiarch_worker.patient.body import FOUND_ROI_NUMBER, find_body, known_extent_mm
 
-from tests.phantoms import PhantomStudy, box, faults, pelvis
+from phantoms import PhantomStudy, box, faults, pelvis
 
 from .support import load, refusal
 

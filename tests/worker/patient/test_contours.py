@@ -16,7 +16,7 @@ from radiarch_worker.model import Dose, Patient
 from radiarch_worker.patient.raster import fill_points
 from radiarch_worker.patient.slices import outlines_by_slice
 
-from tests.phantoms import PhantomStudy, faults
+from phantoms import PhantomStudy, faults
 
 from .drawings import SLICES_MM, Drawing, circle, drawing, rectangle, stack
 from .support import load, refusal, volumes_cc

@@ -21,7 +21,7 @@ from pydicom.uid import (
 from radiarch_contract.errors import ErrorCode
 from radiarch_worker.model import Patient, Scanner
 
-from tests.phantoms import PhantomStudy, box, faults
+from phantoms import PhantomStudy, box, faults
 
 from .support import load, refusal
 

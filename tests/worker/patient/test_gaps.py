@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode
 from radiarch_worker.model import Patient
 
-from tests.phantoms import PhantomStudy, faults
+from phantoms import PhantomStudy, faults
 
 from .drawings import SLICES_MM, circle, drawing, rectangle, stack
 from .support import load, refusal, volumes_cc

@@ -9,8 +9,8 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from tests.phantoms import PhantomStudy, box, pelvis
-from tests.phantoms.__main__ import main
+from phantoms import PhantomStudy, box, pelvis
+from phantoms.__main__ import main
 
 
 @pytest.mark.parametrize("phantom", ["pelvis", "box"])

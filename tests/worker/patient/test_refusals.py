@@ -12,7 +12,7 @@ from pydicom.uid import JPEG2000Lossless, generate_uid
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.patient import limits, load_patient
 
-from tests.phantoms import PhantomStudy, faults
+from phantoms import PhantomStudy, faults
 
 from .support import load, refusal
 

@@ -14,7 +14,7 @@ from radiarch_contract.errors import ErrorCode
 from radiarch_worker.model import SeriesUse
 from radiarch_worker.patient import ct_used
 
-from tests.phantoms import PhantomStudy, faults
+from phantoms import PhantomStudy, faults
 
 from .support import load, refusal, volumes_cc
 from .test_ct import assert_same

@@ -11,8 +11,8 @@ from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode
 from radiarch_worker.patient import limits
 
-from tests.phantoms import Cylinder, Ellipsoid, PhantomRoi, PhantomStudy, Shape, box, faults
-from tests.phantoms.study import closed_planar, make_study
+from phantoms import Cylinder, Ellipsoid, PhantomRoi, PhantomStudy, Shape, box, faults
+from phantoms.study import closed_planar, make_study
 
 from .support import load, refusal, volumes_cc
 

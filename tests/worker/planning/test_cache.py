@@ -81,7 +81,7 @@ def test_a_plan_with_cached_beamlets_is_the_same_plan(tmp_path: Path) -> None:
 AGAIN = """
 import sys
 from pathlib import Path
-from radiarch_worker.preload import preload
+from radiarch_worker.jobs.preload import preload
 
 folder = Path(sys.argv[1])
 preload(2, folder / "preloaded")

@@ -11,12 +11,12 @@ import pytest
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 from radiarch_contract.workflows import ImptBasicParameters, RecalculationParameters, parse_parameters
 from radiarch_worker.engines.mcsquare import load_calibration
-from radiarch_worker.machines.folders import Folders, site_folders, use_folders
 from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning import prepare
 from radiarch_worker.planning.proton import ProtonJob, set_up
 from radiarch_worker.planning.robust import _groups
 from radiarch_worker.planning.scenarios import Scenario
+from radiarch_worker.site_folders import Folders, site_folders, use_folders
 
 from tests.worker.engines.water import Recorder, patient, refs
 from tests.worker.machines.test_calibrations import CT1, table

@@ -22,9 +22,9 @@ from radiarch_worker.model import Grid, Patient
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import prepare
 
-from tests.phantoms import Box as Cuboid
-from tests.phantoms import PhantomStudy, box, faults
-from tests.phantoms.study import closed_planar
+from phantoms import Box as Cuboid
+from phantoms import PhantomStudy, box, faults
+from phantoms.study import closed_planar
 from tests.worker.engines.runs import distal_r80_mm, pencil
 from tests.worker.engines.water import Box, patient, refs
 

@@ -11,7 +11,7 @@ from radiarch_contract.workflows import Beam, ImptBasicParameters, Prescription
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.proton import ProtonJob, set_up
 
-from tests.phantoms import PhantomStudy, box, faults
+from phantoms import PhantomStudy, box, faults
 from tests.worker.engines.water import Recorder
 
 STUDY = box(seed="outline")

@@ -25,9 +25,9 @@ from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan
 from radiarch_worker.recalculation import read_ion_plan, recompute
 
-from tests.phantoms import Box, PhantomRoi, PhantomStudy
-from tests.phantoms.positions import POSITIONS, from_supine, gantry_axes, lying, setup
-from tests.phantoms.study import make_study
+from phantoms import Box, PhantomRoi, PhantomStudy
+from phantoms.positions import POSITIONS, from_supine, gantry_axes, lying, setup
+from phantoms.study import make_study
 from tests.worker.engines.water import Recorder, refs
 from tests.worker.runtime.conftest import make_spec
 

@@ -10,7 +10,7 @@ from radiarch_worker.model import Dose
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.preview import MAX_CURVES, preview_dvh
 
-from tests.phantoms import box
+from phantoms import box
 
 
 def test_named_structures_come_first_and_there_are_not_too_many() -> None:

@@ -12,9 +12,10 @@ from pydicom.dataset import Dataset
 from radiarch_contract.job import JobInput, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind
 from radiarch_contract.workflows import parse_parameters
-from radiarch_worker import job, pacs
+from radiarch_worker.jobs import attempt as job
+from radiarch_worker.orthanc import fetch, store
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 from tests.worker.runtime.conftest import make_spec
 from tests.worker.runtime.test_job import Worker
 
@@ -39,7 +40,7 @@ def run_check(
     """Run the workflow on objects as they would be fetched."""
     stored: dict[OutputKind, Dataset] = {}
 
-    def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+    def put(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
         stored[kind] = dataset
         return Output(
             kind=kind,
@@ -50,9 +51,9 @@ def run_check(
             sha256="a" * 64,
         )
 
-    fetched = pacs.Fetched(study.rtstruct, tuple(study.images), dict(inputs))
-    monkeypatch.setattr(pacs, "fetch", lambda *a: fetched)
-    monkeypatch.setattr(pacs, "store", store)
+    fetched = fetch.Fetched(study.rtstruct, tuple(study.images), dict(inputs))
+    monkeypatch.setattr(fetch, "fetch_inputs", lambda *a: fetched)
+    monkeypatch.setattr(store, "store_result", put)
     rtstruct = study.rtstruct
     values: dict[str, Any] = {
         "rtstruct_sop_instance_uid": str(rtstruct.SOPInstanceUID),
@@ -67,7 +68,7 @@ def run_check(
     spec = make_spec(**values)
     worker = Worker(folder)
     try:
-        job.run_plan(spec.model_dump(mode="json"))
+        job.run_attempt(spec.model_dump(mode="json"))
     finally:
         result = worker.result()
     return Ran(spec, result, stored)

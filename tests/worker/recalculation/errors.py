@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydicom.dataset import Dataset
 from scipy import ndimage
 
-from tests.phantoms import PhantomStudy
+from phantoms import PhantomStudy
 
 Known = Literal["known", "unknown", "remembered"]
 """The plan's machine: of our beam data; never seen; with other plans that were checked."""

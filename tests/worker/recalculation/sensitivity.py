@@ -30,9 +30,9 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan as plan_it
 
-from tests.phantoms import PhantomStudy
-from tests.phantoms.shapes import Box
-from tests.phantoms.study import PhantomRoi, make_study
+from phantoms import PhantomStudy
+from phantoms.shapes import Box
+from phantoms.study import PhantomRoi, make_study
 from tests.worker.engines.water import Recorder
 from tests.worker.recalculation.checks import Ran, run_check
 from tests.worker.recalculation.errors import Arriving, Error, Known, rename

@@ -71,8 +71,8 @@ def test_what_each_beam_has_more_is_found(
     theirs = (first * field(BEAMS[0], along, x, y) + second * field(BEAMS[1])) * noise[2]
     (one, other), why_not = beam_agreement(BEAMS, computed, GRID, reference(theirs), PATIENT)
     assert why_not is None
-    assert one.meterset_percent == pytest.approx(100 * (first - 1), abs=1.0)
-    assert other.meterset_percent == pytest.approx(100 * (second - 1), abs=1.0)
+    assert one.meterset_percent == pytest.approx(100 * (first - 1), abs=1.5)
+    assert other.meterset_percent == pytest.approx(100 * (second - 1), abs=1.5)
     assert (one.range_mm, one.shift_x_mm, one.shift_y_mm) == pytest.approx((along, x, y), abs=0.35)
     assert (other.range_mm, other.shift_x_mm, other.shift_y_mm) == pytest.approx((0, 0, 0), abs=0.35)
 

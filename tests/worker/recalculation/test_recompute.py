@@ -24,7 +24,7 @@ from radiarch_worker.patient import load_patient
 from radiarch_worker.recalculation import read_ion_plan
 from radiarch_worker.recalculation.beam_data import with_the_plans_spots
 
-from tests.phantoms import box
+from phantoms import box
 from tests.worker.dicom.dciodvfy import findings
 from tests.worker.recalculation.checks import Ran, run_check
 from tests.worker.runtime.conftest import make_spec

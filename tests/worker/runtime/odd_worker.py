@@ -13,10 +13,10 @@ from pathlib import Path
 
 from radiarch_contract.job import JobResult, JobSpec
 from radiarch_contract.states import Stage
-from radiarch_worker import main as worker_main
-from radiarch_worker import preload
+from radiarch_worker import worker as worker_main
 from radiarch_worker.__main__ import _run
-from radiarch_worker.link import JobLink
+from radiarch_worker.jobs import preload
+from radiarch_worker.runtime.link import JobLink
 
 SLEEPER = [sys.executable, "-c", "import time; time.sleep(600)"]
 

@@ -13,8 +13,8 @@ from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import AttemptStatus, DvhCurve, JobResult, StructureMetrics, WorkerStatus
 from radiarch_contract.states import Stage
-from radiarch_worker import bounds
-from radiarch_worker.bounds import attempt_text, bounded_result, worker_text
+from radiarch_worker.runtime import bounds
+from radiarch_worker.runtime.bounds import attempt_text, bounded_result, worker_text
 
 T0 = datetime(2026, 1, 2, tzinfo=UTC)
 PLAN = "0" * 32

@@ -18,9 +18,12 @@ from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, 
 from radiarch_contract.job import JobResult, Output
 from radiarch_contract.pictures import Plane
 from radiarch_contract.states import OutputKind
-from radiarch_worker import context, dicom, evaluation, job, pacs, patient, planning, report
-from radiarch_worker.link import JobLink, WorkerLink
+from radiarch_worker import dicom, evaluation, patient, planning, report
+from radiarch_worker.jobs import attempt as job
 from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Let, Machine, PlanResult
+from radiarch_worker.orthanc import client, fetch, store
+from radiarch_worker.runtime import context
+from radiarch_worker.runtime.link import JobLink, WorkerLink
 from radiarch_worker.settings import Settings
 
 from .conftest import make_spec
@@ -75,7 +78,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         machine=Machine("m", (1.0, 1.0), 0.0),
         provenance={"engine": "none"},
     )
-    monkeypatch.setattr(pacs, "fetch", lambda *a: pacs.Fetched(Dataset(), ()))
+    monkeypatch.setattr(fetch, "fetch_inputs", lambda *a: fetch.Fetched(Dataset(), ()))
     monkeypatch.setattr(patient, "load_patient", lambda *a, **k: SimpleNamespace(notes=(), series=None))
     monkeypatch.setattr(planning, "needed_rois", lambda *a: ())
     monkeypatch.setattr(planning, "prepare", lambda subject, structures, parameters: (subject, structures))
@@ -84,13 +87,13 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())
     monkeypatch.setattr(dicom, "write_rtdose", lambda *a: Dataset())
     monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", {}, ()))
-    monkeypatch.setattr(dicom, "write_report", lambda *a: Dataset())
-    monkeypatch.setattr(pacs, "store", stored)
+    monkeypatch.setattr(dicom, "write_report", lambda *a, **k: Dataset())
+    monkeypatch.setattr(store, "store_result", stored)
 
     def run_once() -> tuple[JobResult, Worker]:
         worker = Worker(tmp_path)
         try:
-            job.run_plan(make_spec().model_dump(mode="json"))
+            job.run_attempt(make_spec().model_dump(mode="json"))
         finally:
             result = worker.result()
         return result, worker
@@ -141,7 +144,7 @@ def test_a_plan_that_works_names_its_outputs_plan_first(run: Run) -> None:
     ids=lambda v: type(v).__name__ if isinstance(v, BaseException) else None,
 )
 @pytest.mark.parametrize(
-    "part", [(patient, "load_patient"), (planning, "plan"), (dicom, "write_rtdose"), (pacs, "store")]
+    "part", [(patient, "load_patient"), (planning, "plan"), (dicom, "write_rtdose"), (store, "store_result")]
 )
 def test_every_fault_has_its_code(
     run: Run,
@@ -189,12 +192,12 @@ def test_numbers_that_are_none_are_not_handed_on(run: Run, monkeypatch: pytest.M
 def test_an_attempt_that_no_longer_counts_ends_with_that(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     refused = RadiarchError("replaced", remedy="y", code=ErrorCode.CANCELLED)
 
-    def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+    def put(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
         if kind is OutputKind.RTPLAN:
             return stored(orthanc, kind, dataset)
         raise refused
 
-    monkeypatch.setattr(pacs, "store", store)
+    monkeypatch.setattr(store, "store_result", put)
     result, _ = run()
     assert result.error is not None
     assert (result.error.code, result.retryable, result.outputs) == (ErrorCode.CANCELLED, False, ())
@@ -203,7 +206,7 @@ def test_an_attempt_that_no_longer_counts_ends_with_that(run: Run, monkeypatch: 
 def test_another_kind_of_worker_cannot_run_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "_current", None)
     with pytest.raises(RuntimeError, match="python -m radiarch_worker"):
-        job.run_plan(make_spec().model_dump(mode="json"))
+        job.run_attempt(make_spec().model_dump(mode="json"))
 
 
 def test_a_report_that_cannot_be_drawn_costs_a_note_and_not_the_plan(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +224,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     put: list[tuple[str, int]] = []
     pictures = dict.fromkeys(Plane, b"png")
     monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", pictures, ("drawn as code points",)))
-    monkeypatch.setattr(pacs.Orthanc, "put_attachment", lambda self, to, number, data: put.append((to, number)))
+    monkeypatch.setattr(client.Orthanc, "put_attachment", lambda self, to, number, data: put.append((to, number)))
     return put
 
 
@@ -235,12 +238,12 @@ def test_report_and_pictures_are_stored_with_the_plan(run: Run, drawn: list[tupl
 def test_a_report_that_is_refused_costs_a_note_and_not_the_plan(
     run: Run, drawn: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def store(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
+    def put(orthanc: object, kind: OutputKind, dataset: Dataset) -> Output:
         if kind is OutputKind.REPORT:
             raise RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED)
         return stored(orthanc, kind, dataset)
 
-    monkeypatch.setattr(pacs, "store", store)
+    monkeypatch.setattr(store, "store_result", put)
     result, _ = run()
     assert result.error is None
     assert [o.kind for o in result.outputs] == ["rtplan", "rtdose"]
@@ -270,14 +273,14 @@ def test_a_let_map_that_cannot_be_written_costs_a_note_and_not_the_plan(
 def test_an_extra_that_is_refused_costs_a_note_and_not_the_plan(
     run: Run, monkeypatch: pytest.MonkeyPatch, kind: OutputKind
 ) -> None:
-    def store(orthanc: object, of: OutputKind, dataset: Dataset) -> Output:
+    def put(orthanc: object, of: OutputKind, dataset: Dataset) -> Output:
         if of is kind:
             raise RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED)
         return stored(orthanc, of, dataset)
 
     plan_with_let(monkeypatch)
     monkeypatch.setattr(dicom, "write_let", lambda *a: Dataset())
-    monkeypatch.setattr(pacs, "store", store)
+    monkeypatch.setattr(store, "store_result", put)
     result, _ = run()
     assert result.error is None
     assert {o.kind for o in result.outputs} == {

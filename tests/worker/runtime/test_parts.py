@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.states import Stage
 from radiarch_contract.transport import MAX_LOG_LINE_CHARS, MAX_LOG_LINES
-from radiarch_worker import process
-from radiarch_worker.durations import expected_s, remember
-from radiarch_worker.folders import WorkFolder
-from radiarch_worker.joblog import AttemptLog
-from radiarch_worker.progress import TYPICAL_S
+from radiarch_worker.runtime import process
+from radiarch_worker.runtime.durations import expected_s, remember
+from radiarch_worker.runtime.folders import WorkFolder
+from radiarch_worker.runtime.log import AttemptLog
+from radiarch_worker.runtime.progress import TYPICAL_S
 from radiarch_worker.settings import Settings
 
 from tests.system.processes import alive, wait_for

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from radiarch_contract.states import Stage
-from radiarch_worker.progress import STAGES, TYPICAL_S, Progress
+from radiarch_worker.runtime.progress import STAGES, TYPICAL_S, Progress
 
 _EVENT = st.one_of(
     st.tuples(st.just("enter"), st.sampled_from(STAGES)),

@@ -13,7 +13,7 @@ import pytest
 from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import JobSpec
-from radiarch_worker.rqjob import PlanJob, RefusedJobError
+from radiarch_worker.runtime.rqjob import PlanJob, RefusedJobError
 from rq import Callback, Queue
 from rq.serializers import DefaultSerializer, JSONSerializer
 
@@ -56,7 +56,13 @@ def spec_json(spec: JobSpec) -> dict[str, Any]:
 
 @pytest.mark.parametrize(
     "name",
-    ["os.system", "radiarch_worker.job.run_plan.__globals__", "radiarch_worker.main.main", "builtins.exec", ""],
+    [
+        "os.system",
+        "radiarch_worker.jobs.attempt.run_attempt.__globals__",
+        "radiarch_worker.worker.main",
+        "builtins.exec",
+        "",
+    ],
 )
 def test_another_function_is_refused_before_it_is_imported(shared: Bench, tmp_path: Path, name: str) -> None:
     job_id = f"other-{os.urandom(4).hex()}"
@@ -118,11 +124,11 @@ def test_callbacks_of_a_good_job_are_not_called(shared: Bench, tmp_path: Path) -
         b"null",
         b'{"a": 1}',
         b"[1, 2, 3]",
-        b'["radiarch_worker.job.run_plan", null, [], {}]',
-        b'["radiarch_worker.job.run_plan", null, [{}, {}], {}]',
-        b'["radiarch_worker.job.run_plan", null, [{}], {"spec": {}}]',
-        b'["radiarch_worker.job.run_plan", "instance", [{}], {}]',
-        b'[["radiarch_worker.job.run_plan"], null, [{}], {}]',
+        b'["radiarch_worker.jobs.attempt.run_attempt", null, [], {}]',
+        b'["radiarch_worker.jobs.attempt.run_attempt", null, [{}, {}], {}]',
+        b'["radiarch_worker.jobs.attempt.run_attempt", null, [{}], {"spec": {}}]',
+        b'["radiarch_worker.jobs.attempt.run_attempt", "instance", [{}], {}]',
+        b'[["radiarch_worker.jobs.attempt.run_attempt"], null, [{}], {}]',
         zlib.compress(b" " * (transport.MAX_JOB_BYTES + 1)),
         b"x" * (transport.MAX_JOB_BYTES + 1),
     ],

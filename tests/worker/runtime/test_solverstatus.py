@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 from radiarch_contract.job import DvhCurve
-from radiarch_worker.link import JobLink, WorkerLink
-from radiarch_worker.solverstatus import LIVE_ITERATIONS, SolverStatus
+from radiarch_worker.runtime.link import JobLink, WorkerLink
+from radiarch_worker.runtime.solverstatus import LIVE_ITERATIONS, SolverStatus
 
 
 def test_every_iteration_is_told_once_and_in_order() -> None:

@@ -7,19 +7,19 @@ import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from radiarch_contract.structures import Pattern
-from radiarch_contract.yaml_file import FieldPath, Problem, UnreadableYamlError, read_yaml
+from radiarch_contract.yaml_file import FieldPath, UnreadableYamlError, read_yaml
 
 from radiarch_worker.model import Scanner
 
-from .calibration import AUTO, LEAST_HU, CalibrationTables, Confirmation, MaterialRef
+from .calibration import AUTO, LEAST_HU, CalibrationTables, MaterialRef
 from .composition import Composition
 from .elements import ELEMENTS
+from .site_file import SiteFile, UnusableFileError, finding
 from .stoichiometry import Attenuation, Insert, fit, tissue_curve
 from .tissues import TISSUES
 
@@ -114,15 +114,11 @@ class Coefficients(BaseModel):
     photoelectric: Annotated[float, Field(strict=True, gt=0, le=0.01)]
 
 
-class CalibrationFile(BaseModel):
+class CalibrationFile(SiteFile):
     """One YAML file of a site's calibrations."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     title: str = Field(min_length=1, max_length=200)
-    confirmed_by: str | None = Field(default=None, min_length=1, max_length=100)
-    confirmed_on: date | None = None
     scanners: tuple[ScannerConditions, ...] = Field(default=(), max_length=100)
     density: tuple[tuple[Hu, Density], ...] = Field(default=(), max_length=1000, description="HU, g/cm³.")
     materials: tuple[MaterialRow, ...] = Field(default=(), max_length=300)
@@ -149,15 +145,7 @@ class CalibrationFile(BaseModel):
             raise ValueError("give density with materials, or phantom, or coefficients, or shipped: one of them")
         if bool(self.density) != bool(self.materials):
             raise ValueError("density and materials belong together")
-        if (self.confirmed_by is None) != (self.confirmed_on is None):
-            raise ValueError("confirmed_by and confirmed_on belong together")
         return self
-
-    @property
-    def confirmation(self) -> Confirmation | None:
-        if self.confirmed_by is None or self.confirmed_on is None:
-            return None
-        return Confirmation(self.confirmed_by, self.confirmed_on)
 
 
 @dataclass(frozen=True)
@@ -171,14 +159,6 @@ class SiteCalibration:
     def conditions_for(self, scanner: Scanner) -> int:
         """How many conditions hold for a scanner, at most; 0 where it is for others."""
         return max((c.count for c in self.scanners if c.fit(scanner)), default=0)
-
-
-class UnusableFileError(Exception):
-    """A file that cannot be used, with every mistake that was found."""
-
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
 
 
 def read_calibration(
@@ -216,11 +196,6 @@ def read_calibration(
     return SiteCalibration(
         replace(tables, sha256={name: hashlib.sha256(data).hexdigest(), **tables.sha256}), read.scanners, name
     )
-
-
-def finding(item: Any) -> tuple[FieldPath, str]:
-    """Field and message of one of pydantic's findings."""
-    return tuple(item["loc"]), item["msg"].removeprefix("Value error, ")
 
 
 def _mistakes(

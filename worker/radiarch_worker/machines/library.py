@@ -13,11 +13,12 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidReques
 from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.model import Scanner
+from radiarch_worker.site_folders import site_folders
 
 from .calibration import AUTO, GENERIC, CalibrationTables
-from .calibration_file import SiteCalibration, UnusableFileError, read_calibration
-from .folders import site_folders
+from .calibration_file import SiteCalibration, read_calibration
 from .machine_file import MachineDescription, check_beam_data, read_description
+from .site_file import UnusableFileError
 
 _GENERIC_FILE = Path(__file__).with_name("generic-icru.yaml")
 MACHINE_NAME = r"[A-Za-z0-9_-]{1,64}"

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from datetime import date
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 from radiarch_contract.yaml_file import Problem, UnreadableYamlError, read_yaml
 
-from .calibration import Confirmation
-from .calibration_file import UnusableFileError, finding
+from .site_file import SiteFile, UnusableFileError, finding
 
 _TITLE = "--UPenn beam model (double gaussian)--"
 _DISTANCES = ("Nozzle exit to Isocenter distance", "SMX to Isocenter distance", "SMY to Isocenter distance")
@@ -29,29 +27,13 @@ _MEAN_SHARE = 0.05
 Positive = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
-class MachineDescription(BaseModel):
+class MachineDescription(SiteFile):
     """``NAME.yaml`` beside the beam data ``NAME.txt``, or for a machine of that name that ships."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     title: str | None = Field(default=None, min_length=1, max_length=200)
-    confirmed_by: str | None = Field(default=None, min_length=1, max_length=100)
-    confirmed_on: date | None = None
     spot_mu_min: Annotated[Positive, Field(le=10)] | None = None
     field_x_mm: Annotated[Positive, Field(le=500)] | None = None
     field_y_mm: Annotated[Positive, Field(le=500)] | None = None
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if (self.confirmed_by is None) != (self.confirmed_on is None):
-            raise ValueError("confirmed_by and confirmed_on belong together")
-        return self
-
-    @property
-    def confirmation(self) -> Confirmation | None:
-        if self.confirmed_by is None or self.confirmed_on is None:
-            return None
-        return Confirmation(self.confirmed_by, self.confirmed_on)
 
 
 def read_description(name: str, data: bytes) -> MachineDescription:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare.let import DOSE_FLOOR
-from radiarch_worker.extras import attempted
 from radiarch_worker.model import BoolVolume, Grid, Let
+from radiarch_worker.runtime.extras import attempted
 
 SHARE = 0.5
 """Of the dose's protons: LET is a mean over the protons that come, and so less noisy than how many come."""

@@ -1,0 +1,144 @@
+"""Plans whose CT series has more images now than when they were queued: made anew, or marked, never left in silence.
+
+A structure set may name only some images of its series (`images`), so that a plan may begin before the last of them has
+come. What came after that is seen in Orthanc's change log, which loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError, RadiarchError, ServiceError
+
+from radiarch_plugin.dicom import images
+from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.rtstruct import RtstructFacts, read_rtstruct
+from radiarch_plugin.requests.check import StoredObjects
+from radiarch_plugin.store import NewPlan, PlanView, Store
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""Between two looks while images stream in."""
+
+
+class Orthanc(StoredObjects, Protocol):
+    def instance_series(self, orthanc_id: str) -> str: ...
+
+
+class GrowthWatch:
+    """Kept by the trigger's thread alone.
+
+    Parameters
+    ----------
+    changed
+        Called when plans were cancelled: to wake the reconcile loop, which ends their processes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        orthanc: Orthanc,
+        changed: Callable[[], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._orthanc = orthanc
+        self._changed = changed
+        self._monotonic = monotonic
+        self._touched: set[str] | None = None  # until the database was asked
+        self._looked_at = float("-inf")
+
+    def stored(self, orthanc_id: str) -> None:
+        """A CT image was stored. Raises `NotFoundError`, `ServiceError`."""
+        self._series().add(self._orthanc.instance_series(orthanc_id))
+
+    def forget(self) -> None:
+        """Begin anew: what came while nobody looked is found by the plans that have not ended."""
+        self._touched = None
+
+    def _series(self) -> set[str]:
+        if self._touched is None:
+            self._touched = self._store.plans.live_image_series()
+        return self._touched
+
+    def look(self) -> bool:
+        """See to the plans of series that have grown; True where another look is wanted soon."""
+        now = self._monotonic()
+        touched = self._series()
+        if not touched:
+            return False
+        if now - self._looked_at < LOOK_S:
+            return True
+        self._looked_at = now
+        cancelled = False
+        for plan, count in self._store.plans.of_image_series(touched):
+            try:
+                cancelled |= self._see_to(plan, count)
+            except ServiceError:
+                raise
+            except RadiarchError as e:  # its structure set is gone or has another content: others see to that
+                log.info("plan %s: its series was not looked at: %s", plan.id, e.code)
+        touched.clear()
+        if cancelled:
+            self._changed()
+        return False
+
+    def _see_to(self, plan: PlanView, count: int) -> bool:
+        facts = self._structure_set(plan)
+        search = images.Search.of(facts)
+        located = search.look(self._orthanc)
+        if located.missing or facts.problem is not None:
+            return False
+        found = images.extent(self._orthanc, search.chosen(self._orthanc, located).series_id, facts.images)
+        if found.count <= count:
+            return False
+        error = ErrorInfo(
+            code=ErrorCode.INPUT_CHANGED,
+            message=f"the CT series has {found.count} images now, it had {count} when the plan was queued",
+            remedy="See the plan that takes its place (superseded_by); where there is none, ask again.",
+        )
+        new = _again(plan, facts)
+        made = self._store.plans.outgrown(plan.id, new, error)
+        log.info("plan %s: its CT series has grown from %d to %d images: plan %s", plan.id, count, found.count, made)
+        return True
+
+    def _structure_set(self, plan: PlanView) -> RtstructFacts:
+        orthanc_id = self._orthanc.find_instance(
+            plan.rtstruct_sop_instance_uid,
+            patient_id=plan.patient_id,
+            study_instance_uid=plan.study_instance_uid,
+        )
+        facts = read_rtstruct(self._orthanc.instance_file(orthanc_id))
+        if facts.sha256 != plan.rtstruct_sha256:
+            raise NotFoundError("the structure set has another content", remedy="See the plan of that.")
+        return facts
+
+
+def _again(plan: PlanView, facts: RtstructFacts) -> NewPlan:
+    """The same plan once more; it waits until the series is whole."""
+    return NewPlan(
+        origin=plan.origin,
+        workflow_id=plan.workflow_id,
+        protocol_id=plan.protocol_id,
+        protocol_sha256=plan.protocol_sha256,
+        patient_id=plan.patient_id,
+        study_instance_uid=plan.study_instance_uid,
+        rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid,
+        rtstruct_sha256=plan.rtstruct_sha256,
+        frame_of_reference_uid=plan.frame_of_reference_uid,
+        prescription=plan.prescription,
+        parameters=plan.parameters,
+        inputs=plan.inputs,
+        structures=plan.structures,
+        missing_structures=plan.missing_structures,
+        goals=plan.goal_texts,
+        request=plan.request,
+        requested_by=plan.requested_by,
+        plan_label=plan.plan_label,
+        time_limit_s=plan.time_limit_s,
+        parent_id=plan.parent_id,
+        **image_fields(facts),
+    )

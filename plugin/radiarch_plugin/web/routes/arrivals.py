@@ -1,0 +1,60 @@
+"""``/arrivals``: every RTSTRUCT that was seen, and what became of it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from radiarch_plugin.services import ServicesDep
+from radiarch_plugin.store import ArrivalFilter, ArrivalView
+from radiarch_plugin.web.answers import ArrivalAnswer, Page
+
+from .ids import known_uid
+from .queries import ArrivalQuery
+
+router = APIRouter(prefix="/arrivals", tags=["arrivals"])
+
+
+@router.get("")
+def list_arrivals(services: ServicesDep, query: Annotated[ArrivalQuery, Query()]) -> Page[ArrivalAnswer]:
+    """Newest first; ``error`` says why one was not planned."""
+    where = ArrivalFilter(
+        states=query.state,
+        patient_id=query.patient_id,
+        study_instance_uid=query.study_uid,
+        sop_instance_uid=query.rtstruct_uid,
+        q=query.q,
+    )
+    page = services.store.arrivals.page(where, cursor=query.cursor, limit=query.limit)
+    return Page(items=tuple(map(_answer, page.items)), next=page.next)
+
+
+@router.get("/{sop_instance_uid}")
+def get(sop_instance_uid: str, services: ServicesDep) -> ArrivalAnswer:
+    """One RTSTRUCT by its SOP Instance UID."""
+    return _answer(services.store.arrivals.get(known_uid(sop_instance_uid)))
+
+
+def _answer(arrival: ArrivalView) -> ArrivalAnswer:
+    return ArrivalAnswer(
+        id=arrival.sop_instance_uid,
+        state=arrival.state,
+        kind=arrival.kind,
+        sop_instance_uid=arrival.sop_instance_uid,
+        orthanc_id=arrival.orthanc_id,
+        series_instance_uid=arrival.series_instance_uid,
+        study_instance_uid=arrival.study_instance_uid,
+        patient_id=arrival.patient_id,
+        calling_ae=arrival.calling_ae,
+        structures=arrival.structures,
+        protocol_id=arrival.protocol_id,
+        plan_id=arrival.plan_id,
+        referenced_instances=arrival.referenced_count,
+        missing_instances=arrival.missing_count,
+        missing_sop_instance_uids=arrival.missing_uids,
+        contents=arrival.contents,
+        error=arrival.error,
+        first_seen_at=arrival.first_seen_at,
+        updated_at=arrival.updated_at,
+    )

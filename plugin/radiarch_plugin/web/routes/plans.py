@@ -1,0 +1,285 @@
+"""``/plans``: ask for a plan, read, list, cancel; DVHs."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Header, Query, Response
+from radiarch_contract.errors import ConflictError, RadiarchError
+from radiarch_contract.goals import Goal, GoalResult
+from radiarch_contract.job import BeamResult, DvhCurve
+from radiarch_contract.objectives import Objective
+from radiarch_contract.states import OutputKind, PlanState
+from radiarch_contract.strict import STORED
+from radiarch_contract.uids import sop_instance_uid
+from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
+
+from radiarch_plugin.requests.plan import PlanRequest, make_plan
+from radiarch_plugin.requests.reoptimize import ReoptimizeRequest, make_child
+from radiarch_plugin.services import ProtocolsDep, ServicesDep
+from radiarch_plugin.store import Approval, NewPlan, PlanFilter, PlanView
+from radiarch_plugin.web.answers import (
+    ApprovalRequest,
+    DvhAnswer,
+    GoalCounts,
+    Page,
+    PlanAnswer,
+    PlanSummary,
+    TraceAnswer,
+)
+from radiarch_plugin.web.errors import JsonResponse
+from radiarch_plugin.web.requester import RequesterDep
+
+from .ids import known_id
+from .making import IdempotencyKey, make
+from .queries import PlanQuery
+
+router = APIRouter(prefix="/plans", tags=["plans"])
+
+
+@router.post("", status_code=201, responses={200: {"model": PlanAnswer, "description": "It was made before."}})
+def create(
+    request: PlanRequest,
+    services: ServicesDep,
+    protocols: ProtocolsDep,
+    response: Response,
+    requester: RequesterDep,
+    idempotency_key: IdempotencyKey = None,
+) -> PlanAnswer:
+    """Ask for a plan; it is queued, or waits for images that are not stored yet."""
+
+    def build() -> NewPlan:
+        return make_plan(
+            request,
+            protocols=protocols,
+            orthanc=services.orthanc,
+            idempotency_key=idempotency_key,
+            requested_by=requester,
+        )
+
+    return plan_answer(make(request.as_asked(), build, services, response, idempotency_key))
+
+
+@router.post(
+    "/{plan_id}/reoptimize",
+    status_code=201,
+    responses={200: {"model": PlanAnswer, "description": "It was made before."}},
+)
+def reoptimize(
+    plan_id: str,
+    request: ReoptimizeRequest,
+    services: ServicesDep,
+    protocols: ProtocolsDep,
+    response: Response,
+    requester: RequesterDep,
+    idempotency_key: IdempotencyKey = None,
+) -> PlanAnswer:
+    """Ask for another plan of the same structure set that differs in what is given here.
+
+    Beamlets that the parent's computation has left are used again where nothing that enters them has changed.
+    """
+    parent = services.store.plans.get(known_id(plan_id))
+
+    def build() -> NewPlan:
+        return make_child(
+            request,
+            parent,
+            protocols=protocols,
+            orthanc=services.orthanc,
+            idempotency_key=idempotency_key,
+            requested_by=requester,
+        )
+
+    return plan_answer(make(request.as_asked(parent.id), build, services, response, idempotency_key))
+
+
+@router.post("/{plan_id}/approval")
+def approve(plan_id: str, request: ApprovalRequest, services: ServicesDep, requester: RequesterDep) -> PlanAnswer:
+    """Record a person's decision about a result: who, when, what.
+
+    Nothing else follows from it; the DICOM objects stay UNAPPROVED.
+    """
+    approval = Approval(decision=request.decision, by=requester, at=services.store.plans.now(), comment=request.comment)
+    return plan_answer(services.store.plans.decide(known_id(plan_id), approval))
+
+
+@router.get("")
+def list_plans(services: ServicesDep, query: Annotated[PlanQuery, Query()]) -> Page[PlanSummary]:
+    """Plans that fit every filter, newest first unless ``sort`` says otherwise."""
+    page = services.store.plans.page(plan_filter(query), sort=query.sort, cursor=query.cursor, limit=query.limit)
+    return Page(items=tuple(map(summary, page.items)), next=page.next)
+
+
+@router.get("/{plan_id}")
+def get(plan_id: str, services: ServicesDep) -> PlanAnswer:
+    """Everything about a plan."""
+    return plan_answer(services.store.plans.get(known_id(plan_id)))
+
+
+@router.delete("/{plan_id}")
+def cancel(plan_id: str, services: ServicesDep) -> PlanAnswer:
+    """Cancel a plan that has not ended: its engines are stopped. Cancelling twice is harmless."""
+    plan = services.store.plans.cancel(known_id(plan_id))
+    services.wake()
+    return plan_answer(plan)
+
+
+@router.get(
+    "/{plan_id}/dvh",
+    response_model=DvhAnswer,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "Curves."}},
+)
+def dvh(
+    plan_id: str,
+    services: ServicesDep,
+    format: Annotated[Literal["json", "csv"] | None, Query(description="Else what Accept asks for.")] = None,
+    accept: Annotated[str, Header(include_in_schema=False)] = "",
+) -> Response:
+    """Cumulative DVHs on the final dose, total Gy; as CSV with one row for each point."""
+    plan_id = known_id(plan_id)
+    state = services.store.plans.state(plan_id)
+    if state is not PlanState.SUCCEEDED:
+        raise ConflictError(
+            f"plan {plan_id} has no DVH: its state is {state}",
+            remedy="Ask again when it has succeeded; GET /plans/{id} has its error if it failed.",
+            state=state.value,
+        )
+    found = services.store.plans.curves(plan_id)
+    curves = found.dvh
+    if format == "csv" or (format is None and "text/csv" in accept):
+        name = {"Content-Disposition": f'attachment; filename="dvh-{plan_id}.csv"'}
+        return Response(dvh_csv(curves), media_type="text/csv; charset=utf-8", headers=name)
+    answer = DvhAnswer(plan_id=plan_id, curves=curves, reference_curves=found.reference_dvh, bands=found.bands)
+    return JsonResponse(answer.model_dump(mode="json"))
+
+
+@router.get("/{plan_id}/trace")
+def trace(plan_id: str, services: ServicesDep) -> TraceAnswer:
+    """The optimiser's iterations, once the plan has succeeded; while it runs /jobs/{id} has the latest."""
+    plan_id = known_id(plan_id)
+    return TraceAnswer(plan_id=plan_id, iterations=services.store.plans.curves(plan_id).solver_trace)
+
+
+def plan_filter(query: PlanQuery) -> PlanFilter:
+    return PlanFilter(
+        states=query.state,
+        patient_id=query.patient_id,
+        study_instance_uid=query.study_uid,
+        rtstruct_sop_instance_uid=query.rtstruct_uid,
+        workflow_id=query.workflow,
+        protocol_id=query.protocol,
+        origin=query.origin,
+        parent_id=query.parent_id,
+        created_from=query.created_after,
+        created_to=query.created_before,
+        q=query.q,
+    )
+
+
+def summary(plan: PlanView) -> PlanSummary:
+    return PlanSummary(
+        id=plan.id,
+        job_id=plan.id,
+        state=plan.state,
+        stage=plan.stage,
+        progress=plan.progress,
+        eta_s=plan.eta_s,
+        message=plan.message,
+        attempt=plan.attempt,
+        origin=plan.origin,
+        workflow_id=plan.workflow_id,
+        protocol_id=plan.protocol_id,
+        label=plan.plan_label,
+        patient_id=plan.patient_id,
+        study_instance_uid=plan.study_instance_uid,
+        rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid,
+        prescription=plan.prescription,
+        missing_instances=plan.missing_count,
+        parent_id=plan.parent_id,
+        supersedes=plan.supersedes,
+        superseded_by=plan.superseded_by,
+        superseded_at=plan.superseded_at,
+        superseded_results=plan.superseded_results,
+        error=plan.error,
+        goal_counts=_counts(plan.goals) if plan.goals else None,
+        results={kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
+        outcome=None if plan.verdict is None else plan.verdict.result,
+        created_at=plan.created_at,
+        updated_at=plan.updated_at,
+        started_at=plan.started_at,
+        ended_at=plan.ended_at,
+    )
+
+
+def plan_answer(plan: PlanView) -> PlanAnswer:
+    return PlanAnswer(
+        **dict(summary(plan)),
+        requested_by=plan.requested_by,
+        inputs=plan.inputs,
+        approval=plan.approvals[-1] if plan.approvals else None,
+        approvals=plan.approvals,
+        request=plan.request,
+        parameters=plan.parameters,
+        objectives=tuple(Objective.model_validate(o, context=STORED) for o in plan.objectives),
+        goals=plan.goals or tuple(map(_open_goal, plan.goal_texts)),
+        missing_sop_instance_uids=plan.missing_uids,
+        structures=plan.structures,
+        missing_structures=plan.missing_structures,
+        protocol_sha256=plan.protocol_sha256,
+        rtstruct_sha256=plan.rtstruct_sha256,
+        frame_of_reference_uid=plan.frame_of_reference_uid,
+        outputs=tuple(o for o in plan.outputs if o.orthanc_id is not None),
+        beams=_beams(plan),
+        metrics=plan.metrics,
+        uncertainty_percent=plan.uncertainty_percent,
+        dose=plan.dose,
+        dose_quantity=plan.dose_quantity,
+        comparison=plan.comparison,
+        verdict=plan.verdict,
+        machine_scale=plan.machine_scale,
+        robustness=plan.robustness,
+        notes=plan.notes,
+        provenance=plan.provenance,
+        timings_s=plan.timings_s,
+        worker=plan.worker,
+        queued_at=plan.queued_at,
+        stopped_at=plan.stopped_at,
+    )
+
+
+def _counts(goals: Sequence[GoalResult]) -> GoalCounts:
+    by_status = Counter(g.status for g in goals)
+    return GoalCounts(unjudged=by_status.pop(None, 0), **{s.value: n for s, n in by_status.items() if s is not None})
+
+
+def _open_goal(text: str) -> GoalResult:
+    goal = Goal.parse(text)
+    return GoalResult(text=goal.text, structure=goal.structure, value=None, unit=goal.limit_unit, status=None)
+
+
+def _beams(plan: PlanView) -> tuple[BeamResult | Beam, ...]:
+    if plan.beams:
+        return plan.beams
+    try:
+        parameters = parse_parameters(plan.workflow_id, plan.parameters, stored=True)
+    except RadiarchError:  # made by another version with other parameters
+        return ()
+    return parameters.planned_beams if isinstance(parameters, ProtonParameters) else ()
+
+
+def dvh_csv(curves: tuple[DvhCurve, ...]) -> str:
+    """One row for each point of each curve, with a header."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["structure", "roi_number", "volume_cc", "dose_gy", "volume_percent"])
+    for curve in curves:
+        name = curve.structure
+        if name[:1] in ("=", "+", "-", "@", "\t", "\r"):
+            name = "'" + name  # a spreadsheet would run it as a formula
+        for dose_gy, percent in zip(curve.dose_gy, curve.volume_percent, strict=True):
+            writer.writerow([name, curve.roi_number, curve.volume_cc, dose_gy, percent])
+    return out.getvalue()

@@ -1,8 +1,0 @@
-"""Synthetic patients drawn from analytic shapes, as valid DICOM: CT series and RTSTRUCT; `faults` makes them bad."""
-
-from .box import box
-from .pelvis import pelvis
-from .shapes import Box, Cylinder, Ellipsoid, Shape
-from .study import PhantomRoi, PhantomStudy
-
-__all__ = ["Box", "Cylinder", "Ellipsoid", "PhantomRoi", "PhantomStudy", "Shape", "box", "pelvis"]

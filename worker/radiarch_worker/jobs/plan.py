@@ -1,0 +1,84 @@
+"""A plan that is made: its beams and dose, judged, written and drawn."""
+
+from __future__ import annotations
+
+from radiarch_contract import __version__
+from radiarch_contract.job import BeamResult, JobResult
+from radiarch_contract.states import OutputKind, Stage
+from radiarch_contract.workflows import WorkflowParameters
+
+from radiarch_worker import dicom, planning
+from radiarch_worker.engines.arraycache import ArrayCache
+from radiarch_worker.model import IonBeam
+
+from .run import Computed, Datasets, Run
+
+
+def make_plan(run: Run, parameters: WorkflowParameters) -> Computed:
+    """Plan as the workflow says."""
+    spec, link = run.spec, run.here.link
+    with run.timed("plan"):
+        plan = planning.plan(
+            spec.workflow_id,
+            run.patient,
+            spec.prescribed,
+            parameters,
+            run.structures,
+            link,
+            run.here.folder / "work",
+            run.here.settings.threads,
+            _cache(run),
+            spec.goals,
+        )
+    link.stage(Stage.EXPORTING)
+    with run.timed("evaluate"):
+        judged = run.judge(plan.dose.dose_gy, plan.dose.grid, plan.dose.rbe)
+    link.progress(0.4)
+    datasets: Datasets = {}
+    with run.timed("write"):
+        datasets[OutputKind.RTPLAN] = dicom.write_rtplan(spec, run.patient, plan)
+        datasets[OutputKind.RTDOSE] = dicom.write_rtdose(spec, run.patient, plan, judged)
+        if (let := plan.let) is not None:
+            made = dicom.Made.of(plan)
+            run.add_optional(datasets, OutputKind.LET, "LET map", lambda: dicom.write_let(spec, run.patient, made, let))
+    pictures = run.report(plan, judged, datasets)
+    provenance = {str(k): v for k, v in plan.provenance.items()}
+    result = JobResult(
+        plan_id=spec.plan_id,
+        attempt=spec.attempt,
+        beams=tuple(_beam(b) for b in plan.beams),
+        dvh=judged.dvh,
+        metrics=judged.metrics,
+        goals=judged.goals,
+        dose_quantity="RBE_WEIGHTED" if plan.dose.rbe != 1 else "PHYSICAL",
+        uncertainty_percent=plan.uncertainty_percent,
+        notes=run.all_notes(plan.notes, judged.notes),
+        provenance={**provenance, **plan.run, "worker_version": __version__},
+        solver_trace=tuple(dict(t) for t in plan.solver_trace),
+        robustness=plan.robustness,
+        timings_s=dict(plan.timings_s),
+    )
+    return Computed(result, datasets, pictures)
+
+
+def _cache(run: Run) -> ArrayCache | None:
+    if run.spec.session is not None:
+        return None  # nothing of a session may outlive it
+    settings = run.here.settings
+    return ArrayCache(settings.beamlet_cache, settings.cache_mb << 20) if settings.cache_mb else None
+
+
+def _beam(beam: IonBeam) -> BeamResult:
+    energies = [layer.energy_mev for layer in beam.layers]
+    return BeamResult(
+        number=beam.number,
+        name=beam.name,
+        gantry_deg=beam.gantry_deg,
+        couch_deg=beam.couch_deg,
+        isocenter_mm=beam.isocenter_mm,
+        layers=len(beam.layers),
+        spots=sum(len(layer.meterset_mu) for layer in beam.layers),
+        energy_min_mev=min(energies),
+        energy_max_mev=max(energies),
+        meterset_mu=float(sum(layer.meterset_mu.sum() for layer in beam.layers)),
+    )

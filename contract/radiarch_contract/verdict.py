@@ -83,7 +83,7 @@ class ActionLevels(Asked):
         description="How much more or less of each beam the reference has than the plan's meterset gives.",
     )
     beam_range_mm: AtMost = Field(
-        default=AtMost(look=1.5, fail=4), description="How much farther or less far each beam reaches."
+        default=AtMost(look=1, fail=4), description="How much farther or less far each beam reaches."
     )
     beam_shift_mm: AtMost = Field(
         default=AtMost(look=1, fail=3), description="How far each beam's dose lies to the side."

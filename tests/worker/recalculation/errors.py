@@ -312,7 +312,7 @@ MORE: tuple[Error, ...] = (
     Error("weights of spots mixed within layers", weights_mixed, for_known(LOOKED)),
     Error("spots' places × 1.01", spots(lambda xy: xy * 1.01, slice(None)), for_known(ANY)),
     Error("spots' places × 1.2", spots(lambda xy: xy * 1.2, slice(None)), for_known(LOOKED)),
-    Error("one layer shifted by 10 mm", shifted_layer, for_known(ANY)),
+    Error("one layer shifted by 10 mm", shifted_layer, for_known(LOOKED)),
     Error("a range shifter that the dose has not", range_shifter, for_known(FAILED)),
     Error("spots 1.4 times as wide", wide_spots, {"remembered": LOOKED}),
     Error("virtual sources at 600 mm", every_beam(VirtualSourceAxisDistances=[600.0, 600.0]), for_known(LOOKED)),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from radiarch_contract.workflows import WORKFLOWS
 
-from . import adapt, calibrations, clinical, dvh, let, readback, robust, solver, tg119, water
+from . import calibrations, clinical, dvh, goal_tuning, let, readback, robust, solver, tg119, water
 from .section import Section, store, stored
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -40,8 +40,8 @@ def sections(cases: Path) -> dict[str, Callable[[], Section]]:
         "clinical-dvh": lambda: dvh.clinical_dvhs(cases / "prostate"),
         "clinical-plan": lambda: clinical.recomputed(cases / "prostate"),
         "tg119": lambda: tg119.beside_goals(cases / "tg119", PROTOCOLS / "tg119-c-shape.yaml"),
-        "adapt-clinical": lambda: adapt.beside_clinical(cases / "prostate", PROTOCOLS / "prostate-adapted.yaml"),
-        "adapt-tg119": lambda: adapt.beside_fixed_weights(cases / "tg119", PROTOCOLS / "tg119-c-shape.yaml"),
+        "tuned-clinical": lambda: goal_tuning.beside_clinical(cases / "prostate", PROTOCOLS / "prostate-tuned.yaml"),
+        "tuned-tg119": lambda: goal_tuning.beside_fixed_weights(cases / "tg119", PROTOCOLS / "tg119-c-shape.yaml"),
         "robust": robust.shifted_by_hand,
         "readback": readback.read_back,
         "solver": lambda: solver.same_optimum(cases / "tg119", PROTOCOLS / "tg119-c-shape.yaml"),

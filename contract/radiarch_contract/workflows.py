@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic.json_schema import SkipJsonSchema
+from pydantic_core import to_jsonable_python
 
 from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
@@ -95,7 +97,7 @@ class DensityOverride(Asked):
         return self
 
 
-class Adaptation(Asked):
+class GoalTuning(Asked):
     """How far objectives may be tuned so that goals are met."""
 
     max_rounds: int = Field(default=20, ge=1, le=100, description="Each optimises again from where the last one ended.")
@@ -116,7 +118,16 @@ class Adaptation(Asked):
 
 
 class WorkflowParameters(Asked):
-    """Base of every workflow's parameters."""
+    """Base of every workflow's parameters.
+
+    A parameter that was renamed is accepted under its old name for one version.
+    """
+
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {}
+    """New name by old name."""
+    old_names: SkipJsonSchema[tuple[str, ...]] = Field(
+        default=(), exclude_if=lambda names: not names, description="Which parameters were given by an old name."
+    )
 
     derived: Definitions = Field(
         default={},
@@ -129,6 +140,37 @@ class WorkflowParameters(Asked):
         description="CT slices without a contour are interpolated where no more than this is missing between two "
         "contours. With more missing, a target or the patient's outline is refused, and others have two parts.",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        renamed = {old: new for old, new in cls.OLD_NAMES.items() if old in given}
+        if not renamed:
+            return given
+        values = {name: value for name, value in given.items() if name not in renamed}
+        for old, new in renamed.items():
+            values.setdefault(new, given[old])
+        # A stored record has every parameter. One that asks for nothing is not worth a note.
+        noted = tuple(old for old in renamed if given[old] is not False)
+        return {**values, "old_names": noted} if noted else values
+
+    @field_validator("old_names")
+    @classmethod
+    def _only_old_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := [n for n in names if n not in cls.OLD_NAMES]:
+            raise ValueError(f"{unknown[0]!r} is not the old name of a parameter")
+        return names
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user has to know about the parameters as they were given."""
+        return tuple(
+            f"Parameter {old} is now called {self.OLD_NAMES[old]}. The old name is accepted in this version only: "
+            "use the new one."
+            for old in self.old_names
+        )
 
 
 class ProtonParameters(WorkflowParameters):
@@ -217,21 +259,22 @@ class ImptBasicParameters(ProtonParameters):
 
 
 class ImptOptimizedParameters(ProtonParameters):
-    """`proton-impt-optimized`: objectives as given."""
+    """`proton-impt-optimized`: objectives as given, or tuned to the goals."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"adapt": "tune_to_goals"}
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
-    adapt: bool | Adaptation = Field(
+    tune_to_goals: bool | GoalTuning = Field(
         default=False,
-        description="Whether objectives' weights and doses are tuned until goals are met, in the order of their "
-        "priority; true: within the default limits.",
+        description="Whether weights and doses of the objectives are tuned until the goals are met, in the order of "
+        "their priority; true: within the default limits.",
     )
 
     @property
-    def adaptation(self) -> Adaptation | None:
+    def tuning(self) -> GoalTuning | None:
         """The limits of tuning; None where objectives stay as they are."""
-        if isinstance(self.adapt, Adaptation):
-            return self.adapt
-        return Adaptation() if self.adapt else None
+        if isinstance(self.tune_to_goals, GoalTuning):
+            return self.tune_to_goals
+        return GoalTuning() if self.tune_to_goals else None
 
     @model_validator(mode="after")
     def _nominal_objectives(self) -> Self:
@@ -378,6 +421,15 @@ class Workflow:
     def schema(self) -> dict[str, Any]:
         """JSON schema of the parameters, with defaults."""
         return self.parameters.model_json_schema()
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default of every parameter that has one, as JSON."""
+        return {
+            name: to_jsonable_python(field.get_default(call_default_factory=True))
+            for name, field in self.parameters.model_fields.items()
+            if not field.is_required() and name != "old_names"
+        }
 
 
 WORKFLOWS: Mapping[str, Workflow] = {

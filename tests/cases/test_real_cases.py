@@ -115,21 +115,21 @@ def test_the_prostate_is_adapted_to_harder_goals_on_the_beamlets_of_the_first_pl
     }
     asked = {
         "goals": [f"{goal}, priority {priority}" for goal, priority in harder.items()],
-        "parameters": {"adapt": {"max_rounds": 10}, "uncertainty_percent": 2.5},
+        "parameters": {"tune_to_goals": {"max_rounds": 10}, "uncertainty_percent": 2.5},
     }
     answer = service.http.post(f"{API_PREFIX}/plans/{prostate.plan['id']}/reoptimize", json=asked)
     assert answer.status_code == 201, answer.text
-    adapted = service.wait_for_end(answer.json()["id"], within_s=PLAN_S)
-    assert adapted["state"] == "succeeded", f"{adapted['error']}\n{service.log_of(adapted['id'])}"
+    tuned = service.wait_for_end(answer.json()["id"], within_s=PLAN_S)
+    assert tuned["state"] == "succeeded", f"{tuned['error']}\n{service.log_of(tuned['id'])}"
     # bounds beside the goals: the dose is not very certain, and not all of them can be had with these spots
-    found = {m["structure"]: m for m in adapted["metrics"]}
+    found = {m["structure"]: m for m in tuned["metrics"]}
     assert found["PTV"]["d95_gy"] >= 0.955 * 76
     assert found["Rectum"]["d_mean_gy"] <= 30.0
     assert found["Bladder"]["d_mean_gy"] <= 22.0
     for side in "LR":
         assert found[f"Femoral_head_{side}"]["d2_gy"] <= 42.0
-    assert any(n.startswith("Objectives were tuned: ") for n in adapted["notes"])
-    assert any("Adapted:" in note for note in adapted["notes"])
+    assert any(n.startswith("Objectives were tuned: ") for n in tuned["notes"])
+    assert any("Tuned to goals:" in note for note in tuned["notes"])
 
 
 def test_tg119_meets_its_goals(tg119: Planned) -> None:

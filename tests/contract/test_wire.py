@@ -15,7 +15,14 @@ from radiarch_contract.job import JobResult, JobSpec
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.states import OutputKind, PlanState
-from radiarch_contract.workflows import WORKFLOWS, Prescription, ProtonParameters, parse_parameters
+from radiarch_contract.workflows import (
+    WORKFLOWS,
+    ImptOptimizedParameters,
+    Prescription,
+    ProtonParameters,
+    get_workflow,
+    parse_parameters,
+)
 
 OBJECTIVE: dict[str, Any] = {"structure": "PTV", "metric": "DUniform", "dose_gy": 60.0, "weight": 10.0}
 
@@ -168,7 +175,7 @@ def test_a_protocol_names_every_structure_that_has_to_be_found() -> None:
             "workflow": "proton-impt-optimized",
             "objectives": [OBJECTIVE | {"structure": "Ring"}],
             "derived": {"Boost": "GTV grown 5 mm", "Ring": "(Boost grown 20 mm) minus Boost"},
-            "calculation": {"overrides": [{"structure": "Metal", "hu": 3000}], "adapt": True},
+            "calculation": {"overrides": [{"structure": "Metal", "hu": 3000}], "tune_to_goals": True},
             "goals": ["Boost: D95% ≥ 95%", {"goal": "Rectum: Dmean ≤ 20 Gy", "priority": 2, "tolerance": 1}],
         }
     )
@@ -198,12 +205,36 @@ def test_a_prescription_of_one_target_is_written_as_ever() -> None:
     assert Prescription.model_validate(plain).model_dump(mode="json") == plain
 
 
+def test_a_parameter_is_accepted_under_its_old_name_for_one_version_and_a_note_says_so() -> None:
+    def parsed(**given: Any) -> ImptOptimizedParameters:
+        found = parse_parameters("proton-impt-optimized", {"objectives": [OBJECTIVE]} | given)
+        assert isinstance(found, ImptOptimizedParameters)
+        return found
+
+    new, old = parsed(tune_to_goals={"max_rounds": 3}), parsed(adapt={"max_rounds": 3})
+    assert old.tuning == new.tuning is not None
+    assert new.notes == ()
+    assert ["adapt" in n and "tune_to_goals" in n for n in old.notes] == [True]
+    stored = old.model_dump(mode="json")
+    assert "adapt" not in stored
+    assert parsed(**stored) == old
+    # A re-optimisation joins a stored record with what is asked for now, which wins.
+    joined = parsed(adapt=False, tune_to_goals=True)
+    assert joined.tuning is not None
+    assert joined.notes == ()
+    for wrong in ({"adapt": 3}, {"old_names": ["seed"]}, {"old_names": 3}):
+        with pytest.raises(InvalidRequestError):
+            parsed(**wrong)
+    workflow = get_workflow("proton-impt-optimized")
+    assert {"adapt", "old_names"}.isdisjoint(workflow.schema()["properties"].keys() | workflow.defaults.keys())
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
         {"overrides": [{"structure": "Metal"}]},
         {"overrides": [{"structure": "Metal", "hu": 1, "density_g_cm3": 1}]},
-        {"adapt": {"weight_limits": [2, 3]}},
+        {"tune_to_goals": {"weight_limits": [2, 3]}},
         {"beams": [{"gantry_deg": 0, "range_shifter": "../x"}]},
     ],
 )

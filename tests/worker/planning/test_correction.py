@@ -8,7 +8,7 @@ import pytest
 from radiarch_contract.objectives import ObjectiveMetric
 from radiarch_worker.model import Grid
 from radiarch_worker.optimization import MetricTerm
-from radiarch_worker.planning.correction import CorrectedTerm, correction
+from radiarch_worker.planning.tuning.correction import CorrectedTerm, correction
 
 GRID = Grid((0.0, 0.0, 0.0), (3.0, 4.0, 5.0), (20, 22, 24))
 VOXELS = np.arange(GRID.shape[0] * GRID.shape[1] * GRID.shape[2], dtype=np.int64)[500:]

@@ -141,11 +141,11 @@ def test_notes_beyond_what_is_read_are_in_the_log() -> None:
 def test_of_a_long_trace_every_nth_iteration_is_told_and_the_last() -> None:
     terms = {f"objective {n}": 1.0 for n in range(98)}
     trace = tuple({"iteration": i, "objective": 1.0, "terms": terms} for i in range(10_001))
-    trace = (*trace[:-2], {**trace[-2], "adapt": ["a change"]}, trace[-1])
+    trace = (*trace[:-2], {**trace[-2], "tuning": ["a change"]}, trace[-1])
     told = bounded_result(JobResult(plan_id=PLAN, attempt=1, solver_trace=trace), lambda line: None).solver_trace
     assert sum(len(t["terms"]) + 2 for t in told) <= bounds.MAX_TRACE_VALUES + 200
     assert told[-1] == trace[-1]
-    assert told[-2]["adapt"] == ["a change"]
+    assert told[-2]["tuning"] == ["a change"]
     assert told[0] == trace[0]
 
 

@@ -56,7 +56,7 @@ def plan(
     cache
         Where beamlets are kept for later plans, and taken from; does not change any bit of plan and dose.
     goals
-        What adapted plans are tuned to; others do not look at them.
+        What objectives are tuned to where that is asked for (`tune_to_goals`).
 
     Raises
     ------
@@ -75,4 +75,4 @@ def plan(
         ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))
     )
     untreated = untreated_notes(patient, prescription, structures, parameters.derived)
-    return replace(made, notes=(*made.notes, *untreated))
+    return replace(made, notes=(*made.notes, *untreated, *parameters.notes))

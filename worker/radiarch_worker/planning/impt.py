@@ -13,8 +13,8 @@ from radiarch_contract.workflows import ImptOptimizedParameters
 from radiarch_worker.model import BoolVolume, Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
 
-from .adapt import Adapter
 from .geometry import distance_mm, sample_share
+from .goal_tuning import GoalTuner
 from .proton import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
 from .structures import find_structure
 
@@ -40,12 +40,12 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
     setup = set_up(job)
     require_objectives(setup, job.parameters.objectives)
     beamlets = compute_beamlets(setup)
-    adaptation = job.parameters.adaptation
-    if adaptation is not None and job.goals:
-        return Adapter(setup, beamlets, adaptation, objective_terms).run(job.parameters.objectives)
+    tuning = job.parameters.tuning
+    if tuning is not None and job.goals:
+        return GoalTuner(setup, beamlets, tuning, objective_terms).run(job.parameters.objectives)
     terms, notes = objective_terms(setup, beamlets, job.parameters.objectives)
-    if adaptation is not None:
-        notes.append("There are no goals to adapt to: the objectives stayed as written.")
+    if tuning is not None:
+        notes.append("There are no goals to tune to: the objectives stayed as written.")
     return _solve_and_finish(setup, beamlets, terms, notes)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 from fastapi import APIRouter
-from pydantic_core import to_jsonable_python
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.workflows import WORKFLOWS, Workflow, get_workflow
 
@@ -31,11 +30,6 @@ def get(workflow_id: str) -> WorkflowAnswer:
 
 @cache
 def _view(workflow: Workflow) -> WorkflowAnswer:
-    defaults = {
-        name: to_jsonable_python(field.get_default(call_default_factory=True))
-        for name, field in workflow.parameters.model_fields.items()
-        if not field.is_required()
-    }
     return WorkflowAnswer(
         id=workflow.id,
         title=workflow.title,
@@ -43,5 +37,5 @@ def _view(workflow: Workflow) -> WorkflowAnswer:
         modality=workflow.modality,
         starts_from=workflow.starts_from,
         parameters=workflow.schema(),
-        defaults=defaults,
+        defaults=workflow.defaults,
     )

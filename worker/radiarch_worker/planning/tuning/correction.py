@@ -45,7 +45,7 @@ class CorrectedTerm:
         return replace(self, term=self.term.with_rows(rows))
 
     def near(self, dose_gy: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-        return np.ones(len(dose_gy), dtype=np.bool_)  # adapted plans were validated with all voxels
+        return np.ones(len(dose_gy), dtype=np.bool_)  # tuning was validated with all voxels
 
     def only(self, keep: npt.NDArray[np.bool_]) -> CorrectedTerm:
         return replace(self, term=self.term.only(keep), added_gy=self.added_gy[keep])

@@ -1,4 +1,4 @@
-"""Adapted plans beside the same plans with the weights as written, and beside a clinical plan; judged by one dose."""
+"""Plans tuned to goals, beside the same plans with weights as written and a clinical plan; judged by one dose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Dose, Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import sample_mask
-from radiarch_worker.planning.tuning import Aim, score
+from radiarch_worker.planning.tuning.rules import Aim, score
 
 from tests.worker.engines.water import Recorder
 
@@ -48,37 +48,39 @@ class Judged:
 
 
 def beside_clinical(case: Path, protocol_file: Path) -> Section:
-    """The prostate that a clinic planned, adapted to what that plan reached: the protocol's goals."""
-    fixed, adapted, uncertainty = _both(case, protocol_file, None)
-    rows = _rows(fixed, adapted)
-    worse = [r.text for r in adapted.goals if r.value is None or not _reached(r)]
+    """The prostate that a clinic planned, tuned to what that plan reached: the protocol's goals."""
+    fixed, tuned, uncertainty = _both(case, protocol_file, None)
+    rows = _rows(fixed, tuned)
+    worse = [r.text for r in tuned.goals if r.value is None or not _reached(r)]
     return Section(
-        title="Adapted plans beside a clinical plan",
-        how=f"Case `prostate`, planned with `{protocol_file.name}`, the weights as written and with `adapt: true`; the "
-        "goals are what the clinical RTDOSE has. Both recomputed with other random numbers and many protons "
-        f"({uncertainty:.2f} % in each voxel of the target), which makes D98 lower and D2 higher than they truly are.",
-        header=("goal: the clinical plan's value", "weights as written", "adapted"),
+        title="Plans tuned to goals beside a clinical plan",
+        how=f"Case `prostate`, planned with `{protocol_file.name}`, the weights as written and with "
+        "`tune_to_goals: true`; the goals are what the clinical RTDOSE has. Both recomputed with other random "
+        f"numbers and many protons ({uncertainty:.2f} % in each voxel of the target), which makes D98 lower and D2 "
+        "higher than they are.",
+        header=("goal: the clinical plan's value", "weights as written", "tuned"),
         rows=rows,
         demands=[
-            ("adapted: no worse than the clinical plan on any", "; ".join(worse) or "none is worse", not worse),
-            ("adapted beats the weights as written", _beats(fixed, adapted), adapted.missed < fixed.missed),
+            ("tuned: no worse than the clinical plan on any", "; ".join(worse) or "none is worse", not worse),
+            ("tuned beats the weights as written", _beats(fixed, tuned), tuned.missed < fixed.missed),
         ],
-        note=_told(adapted),
+        note=_notes(tuned),
         workflows=("proton-impt-optimized",),
     )
 
 
 def beside_fixed_weights(case: Path, protocol_file: Path) -> Section:
     """TG-119's C-shape with harder goals than its protocol's."""
-    fixed, adapted, uncertainty = _both(case, protocol_file, TG119)
+    fixed, tuned, uncertainty = _both(case, protocol_file, TG119)
     return Section(
-        title="Adapted plans on TG-119",
-        how=f"Case `tg119`, planned with `{protocol_file.name}`, the weights as written and with `adapt: true`; goals "
-        f"harder than the protocol's. Both recomputed with other random numbers ({uncertainty:.2f} % in the target).",
-        header=("goal", "weights as written", "adapted"),
-        rows=_rows(fixed, adapted),
-        demands=[("adapted beats the weights as written", _beats(fixed, adapted), adapted.missed < fixed.missed)],
-        note=_told(adapted),
+        title="Plans tuned to goals on TG-119",
+        how=f"Case `tg119`, planned with `{protocol_file.name}`, the weights as written and with "
+        "`tune_to_goals: true`; goals harder than the protocol's. Both recomputed with other random numbers "
+        f"({uncertainty:.2f} % in the target).",
+        header=("goal", "weights as written", "tuned"),
+        rows=_rows(fixed, tuned),
+        demands=[("tuned beats the weights as written", _beats(fixed, tuned), tuned.missed < fixed.missed)],
+        note=_notes(tuned),
         workflows=("proton-impt-optimized",),
     )
 
@@ -89,21 +91,21 @@ def _reached(result: GoalResult) -> bool:
     return result.value >= goal.limit if goal.at_least else result.value <= goal.limit
 
 
-def _rows(fixed: Judged, adapted: Judged) -> list[list[str]]:
+def _rows(fixed: Judged, tuned: Judged) -> list[list[str]]:
     return [
         [a.text.partition(",")[0], *(f"{r.value:.1f} {r.unit}" for r in (f, a))]
-        for f, a in zip(fixed.goals, adapted.goals, strict=True)
+        for f, a in zip(fixed.goals, tuned.goals, strict=True)
     ]
 
 
-def _beats(fixed: Judged, adapted: Judged) -> str:
-    words = [", ".join(f"{m:.1f}" for m in judged.missed) for judged in (adapted, fixed)]
+def _beats(fixed: Judged, tuned: Judged) -> str:
+    words = [", ".join(f"{m:.1f}" for m in judged.missed) for judged in (tuned, fixed)]
     return f"points missed by priority {words[0]} against {words[1]}"
 
 
-def _told(adapted: Judged) -> str:
-    said = [n for n in adapted.plan.notes if n.startswith(("Adapted", "Objectives were", "What gave", "No more"))]
-    return f"What the adapted plan says of itself: {' '.join(said)}"
+def _notes(tuned: Judged) -> str:
+    said = [n for n in tuned.plan.notes if n.startswith(("Tuned to goals", "Objectives were", "What gave", "No more"))]
+    return f"What the tuned plan says of itself: {' '.join(said)}"
 
 
 def _both(case: Path, protocol_file: Path, goals: Sequence[str] | None) -> tuple[Judged, Judged, float]:
@@ -116,13 +118,13 @@ def _both(case: Path, protocol_file: Path, goals: Sequence[str] | None) -> tuple
     found: list[Judged] = []
     with tempfile.TemporaryDirectory(prefix="radiarch-validation-") as folder:
         cache = ArrayCache(Path(folder) / "cache", 10 << 30)
-        for adapt in (False, True):
-            given = {**protocol.parameters(), "adapt": adapt}
-            if not adapt:
+        for tuned in (False, True):
+            given = {**protocol.parameters(), "tune_to_goals": tuned}
+            if not tuned:
                 given["uncertainty_percent"] = 2.5  # its own dose is not looked at: it is judged by the one below
             parameters = parse_parameters(protocol.workflow, given)
             assert isinstance(parameters, ImptOptimizedParameters)
-            job = Path(folder) / f"adapt-{adapt}"
+            job = Path(folder) / f"tuned-{tuned}"
             job.mkdir()
             made = plan(
                 *(protocol.workflow, patient, protocol.prescribed, parameters, structures, Recorder(), job, cores),

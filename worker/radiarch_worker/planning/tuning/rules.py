@@ -1,4 +1,4 @@
-"""How objectives are tuned until goals are met: pure rules on numbers; solving and judging are `adapt`'s.
+"""How objectives are tuned until goals are met: pure rules on numbers; solving and judging are the caller's.
 
 Goals of one priority after the other. While some of one are missed, what serves them gains weight by how far they
 are missed and its dose moves beyond the limit; what only serves later goals, or goals with room to spare, gives way a
@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.objectives import Objective, ObjectiveMetric
-from radiarch_contract.workflows import Adaptation
+from radiarch_contract.workflows import GoalTuning
 
 Weights = npt.NDArray[np.float64]
 Solve = Callable[[Sequence[Objective], Weights | None, int], Weights]
@@ -146,7 +146,7 @@ def tune(
     objectives: Sequence[Objective],
     written: Sequence[Objective],
     aims: Sequence[Aim],
-    limits: Adaptation,
+    limits: GoalTuning,
     *,
     rounds: int,
     first: int = 1,
@@ -190,7 +190,7 @@ def step(
     written: Sequence[Objective],
     aims: Sequence[Aim],
     results: Sequence[GoalResult],
-    limits: Adaptation,
+    limits: GoalTuning,
     eagerness: float,
 ) -> tuple[Objective, ...]:
     """Objectives of the next round."""

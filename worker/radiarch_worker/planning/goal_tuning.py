@@ -1,4 +1,4 @@
-"""Adapted plans: objectives tuned on the beamlets, corrected by a dose, tuned on, delivered; rules are `tuning`'s.
+"""Plans whose objectives are tuned to goals: solve, judge, correct the beamlets, deliver; the rules are `tuning`'s.
 
 Beamlets are noisy and a little blurred, and the optimiser finds what is wrong with them: the dose that is computed in
 the end is less even. So the tuned plan's dose is computed with few protons, what it differs by from the beamlets'
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.objectives import Objective
 from radiarch_contract.states import GoalStatus, Stage
-from radiarch_contract.workflows import Adaptation
+from radiarch_contract.workflows import GoalTuning
 
 from radiarch_worker.engines.mcsquare.runs import part_seed
 from radiarch_worker.evaluation.goals import Judged, judge
@@ -27,7 +27,6 @@ from radiarch_worker.model import Dose, PlanResult, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, make_problem, optimize
 
 from . import normalise
-from .correction import CorrectedTerm, correction
 from .preview import preview_dvh
 from .proton import (
     RBE,
@@ -41,7 +40,8 @@ from .proton import (
     uniform_start,
 )
 from .structures import find_structure
-from .tuning import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
+from .tuning.correction import CorrectedTerm, correction
+from .tuning.rules import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
 
 Terms = Callable[[Setup, Beamlets, Sequence[Objective]], tuple[list[DoseTerm], list[str]]]
 
@@ -93,10 +93,10 @@ class GoalJudge:
 _BODY_KEY = -(10**9)
 
 
-class Adapter:
-    """One plan that is adapted: what it is tuned to, and its record."""
+class GoalTuner:
+    """Tunes the objectives of one plan to its goals, and keeps the record of it."""
 
-    def __init__(self, setup: Setup, beamlets: Beamlets, limits: Adaptation, terms: Terms) -> None:
+    def __init__(self, setup: Setup, beamlets: Beamlets, limits: GoalTuning, terms: Terms) -> None:
         self._setup, self._beamlets, self._limits, self._terms = setup, beamlets, limits, terms
         job = setup.job
         self._judge = GoalJudge(setup, job.goals)
@@ -129,7 +129,7 @@ class Adapter:
     def _tune(self, rounds: int) -> None:
         """From the best round so far on."""
         best, number = self._best, len(self._rounds) + 1
-        self._setup.job.reporter.stage(Stage.OPTIMIZING, f"adapting, at most {rounds} rounds")
+        self._setup.job.reporter.stage(Stage.OPTIMIZING, f"tuning to goals, at most {rounds} rounds")
         with self._setup.clock.stage(Stage.OPTIMIZING):
             tuned = tune(
                 self._solve,
@@ -302,7 +302,7 @@ class Adapter:
     def _attach(self, record: Mapping[str, Any]) -> None:
         """A step is told with the solver's last iteration before it."""
         last = self.trace[-1]
-        self.trace[-1] = {**last, "adapt": [*last.get("adapt", ()), dict(record)]}
+        self.trace[-1] = {**last, "tuning": [*last.get("tuning", ()), dict(record)]}
 
     def _conclude(self, delivered: Sequence[_Delivered]) -> PlanResult:
         chosen = delivered[0]
@@ -319,8 +319,8 @@ class Adapter:
                 **chosen.normalised,
                 "method": parameters.method,
                 "iterations": len(self.trace),
-                "adapt_rounds": len(self._rounds),
-                "adapt_final_doses": len(delivered),
+                "tuning_rounds": len(self._rounds),
+                "tuning_final_doses": len(delivered),
                 "objectives": [_described(o) for o in best.objectives],
             },
             notes=[*self.notes, *self._told(self._rounds[0], best, chosen.results), *chosen.said],
@@ -328,7 +328,7 @@ class Adapter:
         )
 
     def _told(self, first: Round, best: Round, results: Sequence[GoalResult]) -> list[str]:
-        """What adapting did, and at whose cost."""
+        """What tuning did, and at whose cost."""
         before = sum(r.status is GoalStatus.MET for r in first.results)
         after = sum(r.status is GoalStatus.MET for r in results)
         moved = [
@@ -337,7 +337,7 @@ class Adapter:
             if a != b
         ]
         told = [
-            f"Adapted: {after} of {len(results)} goals met in the final dose, {before} on the beamlets with the "
+            f"Tuned to goals: {after} of {len(results)} goals met in the final dose, {before} on the beamlets with the "
             "objectives as written."
         ]
         if moved:

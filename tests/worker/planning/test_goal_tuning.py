@@ -1,4 +1,4 @@
-"""Tuning meets goals in the order of their priority, within its limits, and tells what it did; a real plan adapted."""
+"""Tuning meets goals in the order of their priority, within its limits, and records what it did."""
 
 from __future__ import annotations
 
@@ -12,11 +12,21 @@ import scipy.sparse
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.states import GoalStatus
-from radiarch_contract.workflows import Adaptation, ImptOptimizedParameters
+from radiarch_contract.workflows import GoalTuning, ImptOptimizedParameters
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.optimization import MetricTerm, Problem, optimize
 from radiarch_worker.planning import plan
-from radiarch_worker.planning.tuning import Aim, Round, Tuned, Weights, asks_the_same, better, made_from, serves, tune
+from radiarch_worker.planning.tuning.rules import (
+    Aim,
+    Round,
+    Tuned,
+    Weights,
+    asks_the_same,
+    better,
+    made_from,
+    serves,
+    tune,
+)
 
 from tests.worker.engines.water import Recorder, refs
 
@@ -41,10 +51,10 @@ def matrix() -> scipy.sparse.csc_matrix:
 class Toy:
     """A plan of a few numbers, solved by the real optimiser and judged by its own arithmetic."""
 
-    def __init__(self, goals: Sequence[str], limits: Adaptation | None = None) -> None:
+    def __init__(self, goals: Sequence[str], limits: GoalTuning | None = None) -> None:
         self.problem = Problem(matrix(), 1.0, ())
         self.goals = [Goal.parse(g) for g in goals]
-        self.limits = limits or Adaptation()
+        self.limits = limits or GoalTuning()
         self.rounds: list[tuple[Round, bool]] = []
 
     def solve(self, objectives: Sequence[Objective], start: Weights | None, number: int) -> Weights:
@@ -90,7 +100,7 @@ def values(tuned: Tuned) -> dict[str, float]:
 
 
 def test_the_goal_of_higher_priority_is_met_where_both_cannot_be() -> None:
-    wide = Adaptation(weight_limits=(1e-3, 1e3))
+    wide = GoalTuning(weight_limits=(1e-3, 1e3))
     target_first = values(Toy(["T: Dmin ≥ 57 Gy, priority 1", "O: Dmean ≤ 20 Gy, priority 2"], wide).tuned())
     organ_first = values(Toy(["T: Dmin ≥ 57 Gy, priority 2", "O: Dmean ≤ 20 Gy, priority 1"], wide).tuned())
     assert target_first["T"] >= 57
@@ -107,7 +117,7 @@ def test_goals_that_are_met_change_nothing() -> None:
 
 
 def test_limits_hold_and_every_step_is_recorded() -> None:
-    limits = Adaptation(weight_limits=(0.5, 2.0), dose_limits=(0.95, 1.02))
+    limits = GoalTuning(weight_limits=(0.5, 2.0), dose_limits=(0.95, 1.02))
     toy = Toy(["T: Dmin ≥ 59.9 Gy, priority 1", "O: Dmean ≤ 15 Gy, priority 2"], limits)
     tuned = toy.tuned()
     assert [r.number for r in tuned.rounds] == list(range(1, len(tuned.rounds) + 1))
@@ -202,22 +212,22 @@ def test_an_adapted_plan_comes_nearer_to_what_the_written_objectives_miss(tmp_pa
     p = a_patient()
     weak = tuple(o.model_copy(update={"weight": 0.3}) if o.structure == "Organ" else o for o in OBJECTIVES)
     judged: dict[bool, Any] = {}
-    for adapt in (False, True):
+    for tuned in (False, True):
         parameters = ImptOptimizedParameters(
-            **{**QUICK, "objectives": weak, "adapt": adapt and {"max_rounds": 8}, "final_primaries": 200_000}
+            **{**QUICK, "objectives": weak, "tune_to_goals": tuned and {"max_rounds": 8}, "final_primaries": 200_000}
         )
-        folder = tmp_path / str(adapt)
+        folder = tmp_path / str(tuned)
         folder.mkdir()
         result = plan("proton-impt-optimized", p, PRESCRIPTION, parameters, refs(p), Recorder(), folder, 2, None, GOALS)
-        judged[adapt] = (result, evaluate(p, result.dose, PRESCRIPTION, GOALS, refs(p)).goals)
-    fixed, adapted = judged[False][1], judged[True][1]
+        judged[tuned] = (result, evaluate(p, result.dose, PRESCRIPTION, GOALS, refs(p)).goals)
+    fixed, better_plan = judged[False][1], judged[True][1]
     assert fixed[0].status is not GoalStatus.MET
-    before, after = fixed[0].value, adapted[0].value
+    before, after = fixed[0].value, better_plan[0].value
     assert before is not None
     assert after is not None
     assert after > before + 2
     result = judged[True][0]
-    steps = [a for t in result.solver_trace for a in t.get("adapt", ())]
+    steps = [a for t in result.solver_trace for a in t.get("tuning", ())]
     assert [t["iteration"] for t in result.solver_trace] == list(range(1, len(result.solver_trace) + 1))
     assert steps[0]["round"] == 1
     assert any(s["changed"] for s in steps if "round" in s)
@@ -225,5 +235,5 @@ def test_an_adapted_plan_comes_nearer_to_what_the_written_objectives_miss(tmp_pa
     assert steps[-1]["of"] == "final dose"
     assert {g["text"] for g in steps[-1]["goals"]} == set(GOALS)
     said = " ".join(result.notes)
-    assert "Adapted:" in said
+    assert "Tuned to goals:" in said
     assert "Objectives were tuned: " in said

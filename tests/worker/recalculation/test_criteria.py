@@ -38,13 +38,17 @@ def axes(of: IonBeam) -> BeamAxes:
     return BeamAxes.of(of.gantry_deg, of.couch_deg, PATIENT.ct.patient_position)
 
 
+SIDE_MM = 12.0
+"""Standard deviation of the beams' profiles."""
+
+
 def field(of: IonBeam, along_mm: float = 0.0, x_mm: float = 0.0, y_mm: float = 0.0) -> FloatVolume:
     """A plateau along the beam with an edge behind the middle, smooth to the sides: (Z, Y, X) Gy."""
     z, y, x = np.meshgrid(*(GRID.axis_mm(a) for a in (2, 1, 0)), indexing="ij")
     points = np.stack([x, y, z], axis=-1)
     u, v, w = (points @ axis for axis in (axes(of).direction, axes(of).x, axes(of).y))
     depth = 1 / (1 + np.exp((u - 16 - along_mm) / 3))
-    side: npt.NDArray[np.float64] = np.exp(-((v - x_mm) ** 2 + (w - y_mm) ** 2) / (2 * 12.0**2))
+    side: npt.NDArray[np.float64] = np.exp(-((v - x_mm) ** 2 + (w - y_mm) ** 2) / (2 * SIDE_MM**2))
     return np.asarray(20 * depth * side, dtype=np.float32)
 
 
@@ -71,10 +75,20 @@ def test_what_each_beam_has_more_is_found(
     theirs = (first * field(BEAMS[0], along, x, y) + second * field(BEAMS[1])) * noise[2]
     (one, other), why_not = beam_agreement(BEAMS, computed, GRID, reference(theirs), PATIENT)
     assert why_not is None
-    assert one.meterset_percent == pytest.approx(100 * (first - 1), abs=1.5)
-    assert other.meterset_percent == pytest.approx(100 * (second - 1), abs=1.5)
+    blurred = 100 * (x**2 + y**2) / (2 * SIDE_MM**2)  # what a shift takes from the factor in second order
+    assert one.meterset_percent == pytest.approx(100 * (first - 1), abs=1.0 + blurred)
+    assert other.meterset_percent == pytest.approx(100 * (second - 1), abs=1.0)
     assert (one.range_mm, one.shift_x_mm, one.shift_y_mm) == pytest.approx((along, x, y), abs=0.35)
     assert (other.range_mm, other.shift_x_mm, other.shift_y_mm) == pytest.approx((0, 0, 0), abs=0.35)
+
+
+def test_a_beam_that_is_not_there_is_found_by_its_meterset() -> None:
+    computed = [field(b) for b in BEAMS]
+    (one, other), why_not = beam_agreement(BEAMS, computed, GRID, reference(computed[1]), PATIENT)
+    assert why_not is None
+    assert one.meterset_percent == pytest.approx(-100, abs=1)
+    assert abs(one.range_mm) < 1
+    assert other.meterset_percent == pytest.approx(0, abs=1)
 
 
 def test_beams_of_one_direction_are_told_as_one() -> None:

@@ -133,7 +133,12 @@ def _least_squares(
 
 
 def _agreement(group: _Group, values: npt.NDArray[np.float64], sigmas: npt.NDArray[np.float64]) -> BeamAgreement:
-    factor, along, x, y = (float(v) for v in values)
+    factor = float(values[0])
+    # Fitted are a factor and its products with the shifts: f D(p - s) is f D - f s D' to first order. A beam of which
+    # hardly anything is there fails by its factor, and has no place that could be told.
+    there = max(factor, 0.5)
+    along, x, y = (float(v) / there for v in values[1:])
+    sigma_mm = sigmas[1:] / there
     return BeamAgreement(
         number=group.beams[0].number,
         name=_name(group.beams),
@@ -142,8 +147,8 @@ def _agreement(group: _Group, values: npt.NDArray[np.float64], sigmas: npt.NDArr
         shift_x_mm=x,
         shift_y_mm=y,
         meterset_uncertainty_percent=100 * float(sigmas[0]),
-        range_uncertainty_mm=float(sigmas[1]),
-        shift_uncertainty_mm=float(max(sigmas[2:])),
+        range_uncertainty_mm=float(sigma_mm[0]),
+        shift_uncertainty_mm=float(max(sigma_mm[1:])),
     )
 
 

@@ -26,6 +26,7 @@ LOOK_S = 0.5
 
 class Orthanc(StoredObjects, Protocol):
     def instance_series(self, orthanc_id: str) -> str: ...
+    def series_instances(self, series_id: str) -> frozenset[str]: ...
 
 
 class GrowthWatch:
@@ -49,11 +50,12 @@ class GrowthWatch:
         self._changed = changed
         self._monotonic = monotonic
         self._touched: set[str] | None = None  # until the database was asked
+        self._arrived: set[str] = set()
         self._looked_at = float("-inf")
 
     def stored(self, orthanc_id: str) -> None:
-        """A CT image was stored. Raises `NotFoundError`, `ServiceError`."""
-        self._series().add(self._orthanc.instance_series(orthanc_id))
+        """A CT image was stored; of which series is asked at the next look, once for all that came together."""
+        self._arrived.add(orthanc_id)
 
     def forget(self) -> None:
         """Begin anew: what came while nobody looked is found by the plans that have not ended."""
@@ -68,11 +70,12 @@ class GrowthWatch:
         """See to the plans of series that have grown; True where another look is wanted soon."""
         now = self._monotonic()
         touched = self._series()
-        if not touched:
+        if not touched and not self._arrived:
             return False
         if now - self._looked_at < LOOK_S:
             return True
         self._looked_at = now
+        self._touch(touched)
         cancelled = False
         for plan, count in self._store.plans.of_image_series(touched):
             try:
@@ -85,6 +88,19 @@ class GrowthWatch:
         if cancelled:
             self._changed()
         return False
+
+    def _touch(self, series: set[str]) -> None:
+        """Add the series of what has arrived."""
+        while self._arrived:
+            orthanc_id = next(iter(self._arrived))
+            try:
+                series_id = self._orthanc.instance_series(orthanc_id)
+                together = self._orthanc.series_instances(series_id)
+            except NotFoundError:  # deleted again
+                self._arrived.discard(orthanc_id)
+                continue
+            series.add(series_id)
+            self._arrived -= together | {orthanc_id}
 
     def _see_to(self, plan: PlanView, count: int) -> bool:
         facts = self._structure_set(plan)

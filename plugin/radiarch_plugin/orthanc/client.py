@@ -203,6 +203,11 @@ class OrthancClient:
         """Orthanc's id of an instance's series."""
         return str(self.instance_tags(orthanc_id).get("ParentSeries", ""))
 
+    def series_instances(self, series_id: str) -> frozenset[str]:
+        """Orthanc's ids of all instances of one of its series. Raises `NotFoundError`."""
+        found = _object(self._short.get(f"/series/{_safe(series_id)}")).get("Instances")
+        return frozenset(map(str, found)) if isinstance(found, list) else frozenset()
+
     def series_slices(self, series_id: str) -> list[StoredSlice]:
         """All images of one of Orthanc's series.
 

@@ -75,6 +75,7 @@ _CODES: dict[type[RadiarchError], tuple[ErrorCode, ...]] = {
         C.TIME_LIMIT,
         C.OUT_OF_MEMORY,
         C.DISK_FULL,
+        C.VERSION_MISMATCH,
         C.NOT_READY,
         C.INTERNAL,
     ),

@@ -81,6 +81,7 @@ class ErrorCode(StrEnum):
     CANCELLED = "cancelled"
     OUT_OF_MEMORY = "out_of_memory"
     DISK_FULL = "disk_full"
+    VERSION_MISMATCH = "version_mismatch"  # plugin and worker are of different minor versions
     NOT_READY = "not_ready"
     INTERNAL = "internal"
 

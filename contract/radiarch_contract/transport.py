@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from . import API_PREFIX
+from . import API_PREFIX, __version__, series_of
 
-QUEUE_NAME = "radiarch"
+QUEUE_NAME = f"radiarch-{series_of(__version__)}"
+"""A queue for each minor version: no worker takes a job whose specification it might understand otherwise."""
 JOB_FUNCTION = "radiarch_worker.jobs.attempt.run_attempt"
 """The one function that a worker will run; its single argument is `JobSpec` as a JSON-able dict."""
 

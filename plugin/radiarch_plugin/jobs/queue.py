@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 from pydantic import ValidationError
-from radiarch_contract import transport
+from radiarch_contract import __version__, series_of, transport
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, WorkerStatus
 from radiarch_contract.redis_keys import is_wrong_type, move_wrong_types
 from redis.backoff import NoBackoff
@@ -90,6 +90,7 @@ class JobQueue:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._told: frozenset[tuple[str, str]] = frozenset()
         self._queue = Queue(transport.QUEUE_NAME, connection=client, serializer=JSONSerializer)
 
     def ping(self) -> None:
@@ -165,7 +166,7 @@ class JobQueue:
         return int(self._client.llen(self._queue.key))
 
     def workers(self) -> list[WorkerStatus]:
-        """Workers whose heartbeat has not expired, by name."""
+        """Workers whose heartbeat has not expired, by name; those of another minor version get no job."""
         keys: list[Any] = []
         for key in self._client.scan_iter(match=transport.worker_key("*"), count=1000):
             keys.append(key)
@@ -177,11 +178,17 @@ class JobQueue:
         for value in self._client.mget(keys):
             if value is None or len(value) > transport.MAX_STATUS_BYTES:
                 continue
-            try:
-                found.append(WorkerStatus.model_validate_json(value))
-            except ValidationError:
-                log.warning("a worker's heartbeat in Redis cannot be read; is it of another version?")
+            if (status := _worker(value)) is not None:
+                found.append(status)
+        self._tell_of_others(found)
         return sorted(found, key=lambda w: w.name)
+
+    def _tell_of_others(self, workers: Sequence[WorkerStatus]) -> None:
+        """Log each worker of another minor version once, for as long as it lives."""
+        others = frozenset((w.name, w.version) for w in workers if series_of(w.version) != series_of(__version__))
+        for name, version in sorted(others - self._told):
+            log.warning("worker %s is version %s, this plugin %s: it gets no job", name, version, __version__)
+        self._told = others
 
     def expire(self, ref: AttemptRef) -> None:
         """Let what an ended attempt left go soon, but not at once: a worker delivers a result again that is gone."""
@@ -196,6 +203,18 @@ class JobQueue:
 
     def forget_log(self, ref: AttemptRef) -> None:
         self._client.delete(transport.log_key(*_key(ref)))
+
+
+def _worker(data: bytes | str) -> WorkerStatus | None:
+    """A heartbeat; of another version's, which may have further fields, what is known here."""
+    try:
+        fields = json.loads(data)
+        if series_of(str(fields["version"])) != series_of(__version__):
+            fields = {k: v for k, v in fields.items() if k in WorkerStatus.model_fields}
+        return WorkerStatus.model_validate_json(json.dumps(fields))
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError):  # ValidationError is a ValueError
+        log.warning("a worker's heartbeat in Redis cannot be read")
+        return None
 
 
 def _absent_if_wrong_type(answer: Any) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
-from radiarch_contract import API_PREFIX, __version__, transport
+from radiarch_contract import API_PREFIX, __version__, series_of, transport
 from radiarch_contract.job import WorkerStatus
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
 from radiarch_plugin.jobs.queue import JobQueue
@@ -27,13 +27,15 @@ from tests.plugin.web.conftest import PROTOCOL, Api
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def beat(api: Api, name: str, *, state: str = "idle", available: bool = True, **told: Any) -> None:
+def beat(
+    api: Api, name: str, *, state: str = "idle", available: bool = True, version: str = __version__, **told: Any
+) -> None:
     engine = {"available": available, "version": "1" if available else None, "reason": None if available else "no file"}
     status = WorkerStatus(
         name=name,
         host="h",
         pid=1,
-        version=__version__,
+        version=version,
         started_at=NOW,
         heartbeat_at=NOW,
         state=state,
@@ -79,6 +81,29 @@ def test_workers_with_other_machine_data_and_mistakes_in_it_are_problems(api: Ap
         beat(api, name, machine_data=same, machine_data_problems=("ct1.yaml, line 3, field density.2: …",))
     (problem,) = api.get("/info").json()["problems"]
     assert "ct1.yaml, line 3, field density.2" in problem["message"]
+
+
+def test_a_worker_of_another_minor_version_is_named_and_does_not_count(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    beat(api, "new", version="99.3.0")
+    info = api.get("/info").json()
+    assert [p["code"] for p in info["problems"]] == ["not_ready", "version_mismatch"]
+    assert f"no worker of version {series_of(__version__)}" in info["problems"][0]["message"]
+    assert info["engines"] == {}
+    beat(api, "same", version=f"{series_of(__version__)}.77")
+    info = api.get("/info").json()
+    assert (info["ready"], [p["code"] for p in info["problems"]]) == (True, ["version_mismatch"])
+    assert info["problems"][0]["details"] == {"worker": "new", "host": "h", "version": "99.3.0"}
+    assert info["workers"] == {"total": 2, "idle": 1, "busy": 0}
+    assert sum("worker new is version 99.3.0" in m for m in caplog.messages) == 1
+
+
+def test_a_heartbeat_with_fields_of_a_later_version_is_read_but_for_them(api: Api) -> None:
+    beat(api, "a", version="99.0.0")
+    key = transport.worker_key("a")
+    api.redis.set(key, json.dumps({**json.loads(api.redis.get(key) or ""), "mood": "good"}))
+    assert [w["version"] for w in api.get("/workers").json()["items"]] == ["99.0.0"]
 
 
 def test_workers_are_listed_and_a_foreign_heartbeat_is_left_out(api: Api) -> None:

@@ -11,6 +11,8 @@ import pytest
 from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.states import Stage
+from rq import Queue
+from rq.serializers import JSONSerializer
 
 from tests.system.processes import alive, descendants, processes_in
 
@@ -355,11 +357,22 @@ def test_a_flood_of_output_is_cut_to_lines_and_bounds(shared: Bench) -> None:
     assert all(len(line) < 600 and "\x1b" not in line for line in log)
 
 
+def test_a_job_of_another_minor_version_is_not_taken(bench: Bench) -> None:
+    other = Queue("radiarch-99.0", connection=bench.redis, serializer=JSONSerializer)
+    other.enqueue(transport.JOB_FUNCTION, {"of": "the future"}, job_id=transport.job_id("f" * 32, 1))
+    bench.add_worker()
+    spec = make_spec()
+    bench.submit(spec)
+    assert bench.wait_for_result(spec).error is None
+    assert other.job_ids == [transport.job_id("f" * 32, 1)]
+
+
 @pytest.mark.parametrize("kind", ["string", "set"])
 def test_keys_of_another_type_stop_no_worker(bench: Bench, kind: str) -> None:
     bench.add_worker()
     spec = make_spec()
-    names = ("rq:workers:radiarch", "rq:wip:radiarch", "rq:finished:radiarch", "rq:queue:radiarch:intermediate")
+    queue = transport.QUEUE_NAME
+    names = (f"rq:workers:{queue}", f"rq:wip:{queue}", f"rq:finished:{queue}", f"rq:queue:{queue}:intermediate")
     for key in (*names, transport.log_key(spec.plan_id, 1), transport.result_key(spec.plan_id, 1)):
         bench.redis.delete(key)
         bench.redis.set(key, "x") if kind == "string" and "result" not in key else bench.redis.sadd(key, "x")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fastapi import APIRouter
-from radiarch_contract import __version__
+from radiarch_contract import __version__, series_of
 from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 from radiarch_contract.job import WorkerStatus
 from radiarch_contract.states import PlanState
@@ -32,18 +32,19 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
     """
     problems = list(runtime.problems)
     workers: list[WorkerStatus] = []
+    others: list[WorkerStatus] = []
     queue: QueueAnswer | None = None
     orthanc: OrthancAnswer | None = None
     if (services := runtime.services) is not None:
         queue = _queue(services, problems)
-        workers = _workers(services, problems)
+        workers, others = _workers(services, problems)
         orthanc = _orthanc(services.orthanc, problems)
         known = {p.code for p in problems}
         problems += [p for p in services.health() if p.code not in known]
     engines = engines_of(workers)
     protocols = runtime.protocols or ProtocolSet()
     ready = not problems and bool(protocols.items or not protocols.problems)
-    problems += [*runtime.settings_problems, *protocols.problems]
+    problems += [*runtime.settings_problems, *protocols.problems, *_other_versions(others)]
     return InfoAnswer(
         name="radiarch",
         version=__version__,
@@ -53,9 +54,9 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         protocols=len(protocols.items),
         engines=engines,
         workers=WorkerCounts(
-            total=len(workers),
+            total=len(workers) + len(others),
             idle=sum(w.state == "idle" for w in workers),
-            busy=sum(w.state == "busy" for w in workers),
+            busy=sum(w.state == "busy" for w in [*workers, *others]),
         ),
         queue=queue,
         orthanc=orthanc,
@@ -103,17 +104,21 @@ def _queue(services: Services, problems: list[ErrorInfo]) -> QueueAnswer | None:
     )
 
 
-def _workers(services: Services, problems: list[ErrorInfo]) -> list[WorkerStatus]:
+def _workers(services: Services, problems: list[ErrorInfo]) -> tuple[list[WorkerStatus], list[WorkerStatus]]:
+    """Workers that get jobs, and those of another minor version, which get none."""
     try:
-        workers = services.workers()
+        found = services.workers()
     except RadiarchError as e:
         problems.append(e.info)
-        return []
+        return [], []
+    workers = [w for w in found if series_of(w.version) == series_of(__version__)]
+    others = [w for w in found if w not in workers]
     if not workers:
+        wanted = f" of version {series_of(__version__)}" if others else ""
         problems.append(
             ErrorInfo(
                 code=ErrorCode.NOT_READY,
-                message="no worker gives a sign of life: plans stay queued",
+                message=f"no worker{wanted} gives a sign of life: plans stay queued",
                 remedy="Start a worker (python -m radiarch_worker) with this service's Redis.",
             )
         )
@@ -126,7 +131,19 @@ def _workers(services: Services, problems: list[ErrorInfo]) -> list[WorkerStatus
             )
         )
     problems += _machine_data(workers)
-    return workers
+    return workers, others
+
+
+def _other_versions(workers: Sequence[WorkerStatus]) -> list[ErrorInfo]:
+    return [
+        ErrorInfo(
+            code=ErrorCode.VERSION_MISMATCH,
+            message=f"worker {w.name} is version {w.version}, this plugin {__version__}: it gets no job",
+            remedy="Install the plugin's version where the worker runs, and start it again.",
+            details={"worker": w.name, "host": w.host, "version": w.version},
+        )
+        for w in workers[:20]
+    ]
 
 
 def _machine_data(workers: Sequence[WorkerStatus]) -> list[ErrorInfo]:

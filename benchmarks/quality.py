@@ -54,8 +54,8 @@ def load_spots(path: Path) -> tuple[mcsquare.SpotPlan, npt.NDArray[np.float64]]:
             on = mine[mine[:, 1] == energy]
             layers.append(mcsquare.PlannedLayer(float(energy), on[:, 2], on[:, 3]))
             meterset.append(on[:, 4])
-        centre = (float(isocenter[0]), float(isocenter[1]), float(isocenter[2]))
-        beams.append(mcsquare.PlannedBeam(float(gantry), float(couch), centre, tuple(layers), f"B{number}"))
+        center = (float(isocenter[0]), float(isocenter[1]), float(isocenter[2]))
+        beams.append(mcsquare.PlannedBeam(float(gantry), float(couch), center, tuple(layers), f"B{number}"))
     return mcsquare.SpotPlan(tuple(beams)), np.concatenate(meterset)
 
 

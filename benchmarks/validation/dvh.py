@@ -20,7 +20,7 @@ from tests.worker.evaluation.shapes import structure as drawn
 from .section import Section
 
 PRESCRIBED = Prescription(target="PTV", dose_gy=60.0, fractions=30)
-CENTRE_MM = (1.3, -0.4, 0.7)
+CENTER_MM = (1.3, -0.4, 0.7)
 GRADIENT_GY_MM = 0.6
 TOLERANCE_PERCENT = 0.5
 _CONE_MM = 40.0
@@ -29,9 +29,9 @@ _VOLUMES = {"d98_gy": 0.98, "d95_gy": 0.95, "d50_gy": 0.5, "d2_gy": 0.02}
 
 def _cone(height_mm: float, radius_mm: float) -> Contours:
     """Apex at the lower end; drawn on the slices within."""
-    apex = CENTRE_MM[2] - height_mm / 2
+    apex = CENTER_MM[2] - height_mm / 2
     places = ((float(z), (z - apex) / height_mm) for z in CT.axis_mm(2))
-    return [(z, circle(CENTRE_MM[:2], radius_mm * share)) for z, share in places if 0.02 < share <= 1]
+    return [(z, circle(CENTER_MM[:2], radius_mm * share)) for z, share in places if 0.02 < share <= 1]
 
 
 def _sphere_beyond(t: float) -> float:
@@ -47,8 +47,8 @@ def analytic_dvhs() -> Section:
     """Sphere and cylinder across, cone along a linear gradient, on CT and coarser dose grids."""
     radius = 16.0
     shapes: list[tuple[str, Contours, tuple[float, float, float], float, Callable[[float], float]]] = [
-        ("sphere, radius 16 mm", sphere(CT, CENTRE_MM, radius), (1.0, 0.0, 0.0), radius, _sphere_beyond),
-        ("cylinder, radius 16 mm", cylinder(CT, CENTRE_MM, radius, 12), (0.0, 1.0, 0.0), radius, _disc_beyond),
+        ("sphere, radius 16 mm", sphere(CT, CENTER_MM, radius), (1.0, 0.0, 0.0), radius, _sphere_beyond),
+        ("cylinder, radius 16 mm", cylinder(CT, CENTER_MM, radius, 12), (0.0, 1.0, 0.0), radius, _disc_beyond),
     ]
     rows: list[list[str]] = []
     worst = 0.0
@@ -95,7 +95,7 @@ def _metrics(
     dose = dose_of(
         coarse(stride=stride),
         lambda x, y, z: np.maximum(
-            60 + GRADIENT_GY_MM * (dx * (x - CENTRE_MM[0]) + dy * (y - CENTRE_MM[1]) + dz * (z - CENTRE_MM[2])), 0
+            60 + GRADIENT_GY_MM * (dx * (x - CENTER_MM[0]) + dy * (y - CENTER_MM[1]) + dz * (z - CENTER_MM[2])), 0
         ),
     )
     return evaluate(subject, dose, PRESCRIBED, [], refs(subject)).metrics[0]

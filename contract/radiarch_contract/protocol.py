@@ -37,7 +37,7 @@ GoalText = Annotated[str, Field(max_length=120), AfterValidator(_goal)]
 WorkflowId = Annotated[str, AfterValidator(_workflow)]
 
 
-class PrioritisedGoal(Asked):
+class PrioritizedGoal(Asked):
     """A goal with its priority and tolerance beside it; written behind its text it means the same."""
 
     goal: GoalText
@@ -52,12 +52,12 @@ class PrioritisedGoal(Asked):
 
 def _as_text(goal: Any) -> Any:
     if isinstance(goal, Mapping):
-        return PrioritisedGoal.model_validate(goal).as_text()
+        return PrioritizedGoal.model_validate(goal).as_text()
     return goal
 
 
 Goals = Annotated[
-    tuple[Annotated[GoalText, BeforeValidator(_as_text, json_schema_input_type=str | PrioritisedGoal)], ...],
+    tuple[Annotated[GoalText, BeforeValidator(_as_text, json_schema_input_type=str | PrioritizedGoal)], ...],
     Field(max_length=200),
 ]
 

@@ -128,7 +128,7 @@ def spelled(name: str) -> str:
 
 
 @lru_cache(maxsize=16_384)
-def normalise(name: str) -> str:
+def normalize(name: str) -> str:
     """Case-folded, without accents and separators: 'Femoral_head-R' → 'femoralheadr'.
 
     Between two digits a separator stays, as 'PTV_1.5' is not 'PTV_15'. Marks that mean something stay: 'Lung~' is a
@@ -165,13 +165,13 @@ def looks_like_target(name: str, interpreted_type: str = "") -> bool:
     """Whether a ROI is a target by its interpreted type, or by a name such as PTV_60, CTVn, GTVp, ITV."""
     if interpreted_type in ("PTV", "CTV", "GTV"):
         return True
-    return _TARGET.match(normalise(name)) is not None and not is_helper(name)
+    return _TARGET.match(normalize(name)) is not None and not is_helper(name)
 
 
 def find_roi(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Roi | Ambiguity | None:
     """The ROI that ``name`` stands for, or None.
 
-    In this order: the exact name; the name and the selector's names, compared by `normalise`; the TG-263 synonyms of
+    In this order: the exact name; the name and the selector's names, compared by `normalize`; the TG-263 synonyms of
     ``name``; the selector's patterns (whole name, case-insensitive), one after the other; for BODY the interpreted
     type EXTERNAL. Helper contours (`is_helper`) are found by an exact name or a pattern only. Where a rank has
     several ROIs, those without any contour do not count.
@@ -207,8 +207,8 @@ def _called(names: Iterable[str], rois: Sequence[Roi]) -> list[Roi]:
     found: dict[int, Roi] = {}
     for wanted in names:
         same = _exactly(wanted, rois)
-        if not same and (form := normalise(wanted)):
-            same = [r for r in rois if normalise(r.name) == form and not is_helper(r.name)]
+        if not same and (form := normalize(wanted)):
+            same = [r for r in rois if normalize(r.name) == form and not is_helper(r.name)]
         found |= {r.number: r for r in same}
     return list(found.values())
 

@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
-from .normalisation import Normalisation
+from .normalization import Normalization
 from .objectives import Objective
 from .robustness import ErrorMm, Strategy
 from .states import OutputKind
@@ -231,10 +231,10 @@ class ProtonParameters(WorkflowParameters):
 
     @field_validator("normalisation")
     @classmethod
-    def _readable_normalisation(cls, text: str | None) -> str | None:
+    def _readable_normalization(cls, text: str | None) -> str | None:
         if text is not None:
             try:
-                Normalisation.parse(text, target="target")
+                Normalization.parse(text, target="target")
             except InvalidRequestError as e:
                 raise ValueError(str(e)) from None
         return text

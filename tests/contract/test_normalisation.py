@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from radiarch_contract.errors import InvalidRequestError
-from radiarch_contract.normalisation import Normalisation
+from radiarch_contract.normalization import Normalization
 from radiarch_contract.workflows import parse_parameters
 
 
@@ -18,9 +18,9 @@ from radiarch_contract.workflows import parse_parameters
     ],
 )
 def test_says_what_it_means(text: str, says: str) -> None:
-    found = Normalisation.parse(text, target="PTV")
+    found = Normalization.parse(text, target="PTV")
     assert found.text == says
-    assert Normalisation.parse(says, target="other").text == says
+    assert Normalization.parse(says, target="other").text == says
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_says_what_it_means(text: str, says: str) -> None:
 )
 def test_errors_point_at_the_character(text: str, character: int) -> None:
     with pytest.raises(InvalidRequestError, match=f"character {character} is") as caught:
-        Normalisation.parse(text, target="PTV")
+        Normalization.parse(text, target="PTV")
     assert caught.value.info.remedy
 
 

@@ -17,7 +17,7 @@ from radiarch_contract.structures import (
     StructureSelector,
     find_roi,
     is_helper,
-    normalise,
+    normalize,
     resolve,
 )
 
@@ -72,8 +72,8 @@ def test_resolve_reports_what_is_missing() -> None:
     assert missing == ["Rectum"]
 
 
-def test_normalise_drops_accents_and_separators() -> None:
-    assert normalise("Hüft-Kopf_re ") == "huftkopfre"
+def test_normalize_drops_accents_and_separators() -> None:
+    assert normalize("Hüft-Kopf_re ") == "huftkopfre"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_normalise_drops_accents_and_separators() -> None:
     ],
 )
 def test_names_that_mean_something_else_are_not_taken_for_each_other(one: str, other: str) -> None:
-    assert normalise(one) != normalise(other)
+    assert normalize(one) != normalize(other)
     assert find_roi(one, None, rois(other)) is None
 
 

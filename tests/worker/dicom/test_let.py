@@ -11,7 +11,7 @@ import pydicom
 import pytest
 from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
-from radiarch_worker.dicom import Made, encode, write_let, write_rtdose
+from radiarch_worker.dicom import Provenance, encode, write_let, write_rtdose
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Let
 
@@ -28,7 +28,7 @@ def made_let() -> Let:
 
 def written() -> bytes:
     case = waterbox.case()
-    return encode(write_let(case.spec, case.patient, Made.of(case.plan), made_let()))
+    return encode(write_let(case.spec, case.patient, Provenance.of(case.plan), made_let()))
 
 
 @pytest.fixture(scope="module")
@@ -93,5 +93,5 @@ def test_values_that_are_none_are_not_written(value: float) -> None:
     values = good.kev_um.copy()
     values[3, 3, 3] = value
     with pytest.raises(EngineError) as caught:
-        write_let(case.spec, case.patient, Made.of(case.plan), Let(values, good.grid, 0.01, 1.0))
+        write_let(case.spec, case.patient, Provenance.of(case.plan), Let(values, good.grid, 0.01, 1.0))
     assert caught.value.code is ErrorCode.ENGINE_OUTPUT_INVALID

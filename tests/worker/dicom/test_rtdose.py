@@ -107,7 +107,7 @@ def test_a_decimal_string_rounded_up_is_never_below(value: float) -> None:
     assert value <= float(ds) <= value * (1 + 1e-8)
 
 
-def test_every_grid_point_is_the_centre_of_a_ct_voxel(case: waterbox.Case, rtdose: pydicom.Dataset) -> None:
+def test_every_grid_point_is_the_center_of_a_ct_voxel(case: waterbox.Case, rtdose: pydicom.Dataset) -> None:
     ct = case.patient.ct.grid
     position = [float(v) for v in rtdose.ImagePositionPatient]
     dy, dx = (float(v) for v in rtdose.PixelSpacing)
@@ -118,8 +118,8 @@ def test_every_grid_point_is_the_centre_of_a_ct_voxel(case: waterbox.Case, rtdos
         position[2] + offsets,
     )
     for axis, points in enumerate(axes):
-        centres = ct.axis_mm(axis)
-        assert np.abs(points[:, None] - centres[None, :]).min(axis=1).max() < 1e-3
+        centers = ct.axis_mm(axis)
+        assert np.abs(points[:, None] - centers[None, :]).min(axis=1).max() < 1e-3
     assert offsets[0] == 0
     assert np.diff(offsets) == pytest.approx(float(rtdose.SliceThickness))
     assert rtdose.NumberOfFrames == len(offsets) == case.plan.dose.grid.shape[0]

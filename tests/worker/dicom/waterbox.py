@@ -101,9 +101,9 @@ def patient(grid: Grid = CT_GRID) -> Patient:
 def smooth_dose(grid: Grid, prescription_gy: float = 60.0) -> npt.NDArray[np.float32]:
     """A plateau over the target that falls off within some millimetres; (Z, Y, X) Gy."""
     x, y, z = (grid.axis_mm(a) for a in range(3))
-    centre, half, fall_mm = (0.0, -110.0, 0.0), (23.0, 23.0, 23.0), 4.0
+    center, half, fall_mm = (0.0, -110.0, 0.0), (23.0, 23.0, 23.0), 4.0
     profiles = [
-        1 / (1 + np.exp((np.abs(axis - c) - h) / fall_mm)) for axis, c, h in zip((x, y, z), centre, half, strict=True)
+        1 / (1 + np.exp((np.abs(axis - c) - h) / fall_mm)) for axis, c, h in zip((x, y, z), center, half, strict=True)
     ]
     dose = prescription_gy * profiles[2][:, None, None] * profiles[1][None, :, None] * profiles[0][None, None, :]
     return np.asarray(dose, np.float32)

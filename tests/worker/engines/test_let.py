@@ -32,9 +32,9 @@ def depth_let(folder: Path, hu: float, *, density_g_cm3: float | None = None) ->
     plan = SpotPlan((pencil(150.0, 0.0, (0.0, 100.0, 0.0)),))
     found = mcsquare.compute_let(ct, plan, np.ones(1), WATER, np.ones(WATER.shape, dtype=bool), run, primaries=16_000)
     assert found.uncertainty_percent < 20
-    centre = found.kev_um[6:11, :, 6:11].astype(np.float64)
-    told = np.count_nonzero(centre, axis=(0, 2))
-    return np.divide(centre.sum(axis=(0, 2)), told, out=np.zeros(WATER.shape[1]), where=told > 0)
+    center = found.kev_um[6:11, :, 6:11].astype(np.float64)
+    told = np.count_nonzero(center, axis=(0, 2))
+    return np.divide(center.sum(axis=(0, 2)), told, out=np.zeros(WATER.shape[1]), where=told > 0)
 
 
 def dense_water(density_g_cm3: float) -> mcsquare.Calibration:

@@ -26,20 +26,20 @@ def coarse(ct: Grid = CT, stride: tuple[int, int, int] = (2, 2, 1), margin: int 
     return Grid(origin, spacing, (nz, ny, nx))  # type: ignore[arg-type]
 
 
-def circle(centre_mm: tuple[float, float], radius_mm: float, points: int = 720) -> Floats:
+def circle(center_mm: tuple[float, float], radius_mm: float, points: int = 720) -> Floats:
     angle = 2 * np.pi * np.arange(points) / points
-    return np.stack([centre_mm[0] + radius_mm * np.cos(angle), centre_mm[1] + radius_mm * np.sin(angle)], axis=1)
+    return np.stack([center_mm[0] + radius_mm * np.cos(angle), center_mm[1] + radius_mm * np.sin(angle)], axis=1)
 
 
-def sphere(grid: Grid, centre_mm: tuple[float, float, float], radius_mm: float) -> Contours:
-    heights = ((z, radius_mm**2 - (z - centre_mm[2]) ** 2) for z in grid.axis_mm(2))
-    return [(float(z), circle(centre_mm[:2], math.sqrt(h))) for z, h in heights if h > 0]
+def sphere(grid: Grid, center_mm: tuple[float, float, float], radius_mm: float) -> Contours:
+    heights = ((z, radius_mm**2 - (z - center_mm[2]) ** 2) for z in grid.axis_mm(2))
+    return [(float(z), circle(center_mm[:2], math.sqrt(h))) for z, h in heights if h > 0]
 
 
-def cylinder(grid: Grid, centre_mm: tuple[float, float, float], radius_mm: float, slices: int) -> Contours:
-    middle = round((centre_mm[2] - grid.origin_mm[2]) / grid.spacing_mm[2])
+def cylinder(grid: Grid, center_mm: tuple[float, float, float], radius_mm: float, slices: int) -> Contours:
+    middle = round((center_mm[2] - grid.origin_mm[2]) / grid.spacing_mm[2])
     first = middle - slices // 2
-    return [(float(z), circle(centre_mm[:2], radius_mm)) for z in grid.axis_mm(2)[first : first + slices]]
+    return [(float(z), circle(center_mm[:2], radius_mm)) for z in grid.axis_mm(2)[first : first + slices]]
 
 
 def structure(number: int, name: str, contours: Contours, grid: Grid = CT, *, keep_contours: bool = True) -> Structure:

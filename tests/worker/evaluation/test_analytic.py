@@ -18,7 +18,7 @@ from .shapes import CT, coarse, cylinder, dose_of, patient, refs, sphere, struct
 
 PRESCRIPTION = Prescription(target="PTV", dose_gy=60.0, fractions=30)
 TOLERANCE_GY = 0.005 * 60.0
-CENTRE_MM = (1.3, -0.4, 0.7)
+CENTER_MM = (1.3, -0.4, 0.7)
 
 DIRECTIONS = {"x": (1.0, 0.0, 0.0), "y": (0.0, 1.0, 0.0), "z": (0.0, 0.0, 1.0), "oblique": (0.48, 0.6, 0.64)}
 
@@ -48,7 +48,7 @@ def metrics_of(
     dose = dose_of(
         dose_grid,
         lambda x, y, z: np.maximum(  # zero far from the structure, where a straight line would go below
-            60 + gradient_gy_mm * (dx * (x - CENTRE_MM[0]) + dy * (y - CENTRE_MM[1]) + dz * (z - CENTRE_MM[2])), 0
+            60 + gradient_gy_mm * (dx * (x - CENTER_MM[0]) + dy * (y - CENTER_MM[1]) + dz * (z - CENTER_MM[2])), 0
         ),
     )
     result = evaluate(p, dose, PRESCRIPTION, [], refs(p))
@@ -59,7 +59,7 @@ def metrics_of(
 @pytest.mark.parametrize("direction", DIRECTIONS.values(), ids=DIRECTIONS.keys())
 def test_a_sphere_in_a_linear_gradient(direction: tuple[float, float, float], stride: tuple[int, int, int]) -> None:
     radius_mm, gradient = 16.0, 0.6  # 1 % of the prescription a millimetre
-    contours = sphere(CT, CENTRE_MM, radius_mm)
+    contours = sphere(CT, CENTER_MM, radius_mm)
     m, _ = metrics_of(contours, direction, gradient, coarse(stride=stride))
     assert m.volume_cc == pytest.approx(4 / 3 * math.pi * radius_mm**3 / 1000, rel=0.01)
     for found, fraction in ((m.d98_gy, 0.98), (m.d95_gy, 0.95), (m.d50_gy, 0.5), (m.d2_gy, 0.02)):
@@ -72,7 +72,7 @@ def test_a_sphere_in_a_linear_gradient(direction: tuple[float, float, float], st
 @pytest.mark.parametrize("axis", ["x", "y"])
 def test_a_cylinder_in_a_steep_gradient_across(axis: str, stride: tuple[int, int, int]) -> None:
     radius_mm, gradient = 15.0, 1.8  # 3 % of the prescription a millimetre
-    contours = cylinder(CT, CENTRE_MM, radius_mm, 12)
+    contours = cylinder(CT, CENTER_MM, radius_mm, 12)
     m, _ = metrics_of(contours, DIRECTIONS[axis], gradient, coarse(stride=stride))
     assert m.volume_cc == pytest.approx(math.pi * radius_mm**2 * 24 / 1000, rel=0.01)
     for found, fraction in ((m.d98_gy, 0.98), (m.d95_gy, 0.95), (m.d50_gy, 0.5), (m.d2_gy, 0.02)):
@@ -82,10 +82,10 @@ def test_a_cylinder_in_a_steep_gradient_across(axis: str, stride: tuple[int, int
 
 def test_a_cylinder_along_the_gradient_has_a_straight_dvh() -> None:
     gradient, slices = 1.8, 14
-    contours = cylinder(CT, CENTRE_MM, 12.0, slices)
+    contours = cylinder(CT, CENTER_MM, 12.0, slices)
     m, curve = metrics_of(contours, DIRECTIONS["z"], gradient, coarse())
     z = np.array([z for z, _ in contours])
-    low, high = (z.min() - 1 - CENTRE_MM[2]) * gradient + 60, (z.max() + 1 - CENTRE_MM[2]) * gradient + 60
+    low, high = (z.min() - 1 - CENTER_MM[2]) * gradient + 60, (z.max() + 1 - CENTER_MM[2]) * gradient + 60
     expected = np.clip((high - np.array(curve.dose_gy)) / (high - low), 0, 1) * 100
     assert np.abs(np.array(curve.volume_percent) - expected).max() < 1.0
     assert m.d95_gy == pytest.approx(low + 0.05 * (high - low), abs=TOLERANCE_GY)
@@ -94,13 +94,13 @@ def test_a_cylinder_along_the_gradient_has_a_straight_dvh() -> None:
 
 @pytest.mark.parametrize("radius_mm", [2.5, 4.0, 8.0])
 def test_small_structures_have_their_volume(radius_mm: float) -> None:
-    m, _ = metrics_of(sphere(CT, CENTRE_MM, radius_mm), DIRECTIONS["x"], 0.5, coarse())
+    m, _ = metrics_of(sphere(CT, CENTER_MM, radius_mm), DIRECTIONS["x"], 0.5, coarse())
     # the stack of slices is itself only near a sphere
-    slices_cc = sum((radius_mm**2 - (z - CENTRE_MM[2]) ** 2) for z, _ in sphere(CT, CENTRE_MM, radius_mm))
+    slices_cc = sum((radius_mm**2 - (z - CENTER_MM[2]) ** 2) for z, _ in sphere(CT, CENTER_MM, radius_mm))
     assert m.volume_cc == pytest.approx(math.pi * slices_cc * 2 / 1000, rel=0.01)
 
 
-def test_a_structure_that_holds_no_voxel_centre_is_still_measured() -> None:
+def test_a_structure_that_holds_no_voxel_center_is_still_measured() -> None:
     x, y = CT.axis_mm(0)[30] + 0.9, CT.axis_mm(1)[30] + 0.9
     contours = [(float(CT.axis_mm(2)[20]), circle_at(x, y, 0.7))]
     p = patient(structure(7, "Seed", contours))

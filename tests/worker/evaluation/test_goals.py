@@ -98,21 +98,21 @@ def test_a_goal_is_met_near_or_missed(target: Patient, halves: Dose, goal: str, 
 
 
 def test_paddicks_index_is_one_where_the_isodose_is_the_target(target: Patient) -> None:
-    centre_gy, radius = 50.0, RADIUS_MM
+    center_gy, radius = 50.0, RADIUS_MM
     z = CT.axis_mm(2)
     inside_z = target.structures[7].mask.any(axis=(1, 2))
     low, high = z[inside_z][0] - 1, z[inside_z][-1] + 1
     dose = dose_of(
         GRID,
         lambda x, y, z: np.where(
-            ((x - EDGE_MM) ** 2 + y**2 < radius**2) & (z > low) & (z < high), centre_gy, 0.2 * centre_gy
+            ((x - EDGE_MM) ** 2 + y**2 < radius**2) & (z > low) & (z < high), center_gy, 0.2 * center_gy
         ),
     )
     assert result(target, dose, "PTV: CI >= 0.9").value == pytest.approx(1, abs=0.06)
     twice_the_volume = dose_of(
         GRID,
         lambda x, y, z: np.where(
-            ((x - EDGE_MM) ** 2 + y**2 < 2 * radius**2) & (z > low) & (z < high), centre_gy, 0.2 * centre_gy
+            ((x - EDGE_MM) ** 2 + y**2 < 2 * radius**2) & (z > low) & (z < high), center_gy, 0.2 * center_gy
         ),
     )
     assert result(target, twice_the_volume, "PTV: CI >= 0.9").value == pytest.approx(0.5, abs=0.03)
@@ -120,7 +120,7 @@ def test_paddicks_index_is_one_where_the_isodose_is_the_target(target: Patient) 
     half = dose_of(
         GRID,
         lambda x, y, z: np.where(
-            ((x - EDGE_MM) ** 2 + y**2 < radius**2) & (z > low) & (z < high) & (x > EDGE_MM), centre_gy, 0.0
+            ((x - EDGE_MM) ** 2 + y**2 < radius**2) & (z > low) & (z < high) & (x > EDGE_MM), center_gy, 0.0
         ),
     )
     assert result(target, half, "PTV: CI >= 0.9").value == pytest.approx(0.5, abs=0.04)

@@ -50,15 +50,15 @@ def rectangle(x0: float, y0: float, x1: float, y1: float) -> FloatArray:
 @given(polygons)
 def test_agrees_with_matplotlib_away_from_edges(polygon: FloatArray) -> None:
     y, x = np.indices((SIZE, SIZE))
-    centres = np.column_stack([x.ravel(), y.ravel()]).astype(float)
+    centers = np.column_stack([x.ravel(), y.ravel()]).astype(float)
     after = np.roll(polygon, -1, axis=0)
     along = after - polygon
     length2 = np.maximum((along**2).sum(axis=1), 1e-12)
-    t = np.clip(((centres[:, None] - polygon) * along).sum(axis=2) / length2, 0, 1)
-    distance = np.linalg.norm(polygon + t[..., None] * along - centres[:, None], axis=2).min(axis=1)
+    t = np.clip(((centers[:, None] - polygon) * along).sum(axis=2) / length2, 0, 1)
+    distance = np.linalg.norm(polygon + t[..., None] * along - centers[:, None], axis=2).min(axis=1)
     clear = distance > 1e-3
     # matplotlib fills by the even-odd rule too; where the path crosses itself both leave the same holes.
-    expected = MplPath(polygon).contains_points(centres)
+    expected = MplPath(polygon).contains_points(centers)
     assert np.array_equal(mask(polygon).ravel()[clear], expected[clear])
 
 
@@ -80,9 +80,9 @@ def test_neither_start_nor_direction_matters(polygon: FloatArray, shift: int) ->
     hnp.arrays(np.float64, (2,), elements=st.floats(0, SIZE - 1)),
     hnp.arrays(np.float64, (4, 2), elements=st.sampled_from([-3.0, 0.0, 1.5, 4.0, 7.0, 8.25, SIZE + 3.0])),
 )
-def test_parts_share_no_voxel_and_leave_none_out(centre: FloatArray, corners: FloatArray) -> None:
+def test_parts_share_no_voxel_and_leave_none_out(center: FloatArray, corners: FloatArray) -> None:
     """A quadrilateral cut into four triangles at any point: edges on voxel centres belong to one side."""
-    triangles = [np.array([centre, corners[i], corners[(i + 1) % 4]]) for i in range(4)]
+    triangles = [np.array([center, corners[i], corners[(i + 1) % 4]]) for i in range(4)]
     parity = np.logical_xor.reduce([mask(t) for t in triangles])
     assert np.array_equal(parity, mask(corners))
 
@@ -96,7 +96,7 @@ def test_a_rectangle_on_voxel_faces_has_its_own_area() -> None:
     assert mask(rectangle(1.5, 2.5, 6.5, 9.5)).sum() == 5 * 7
 
 
-def test_a_centre_on_an_edge_is_inside_at_the_lower_edge_only() -> None:
+def test_a_center_on_an_edge_is_inside_at_the_lower_edge_only() -> None:
     filled = mask(rectangle(2, 3, 5, 7))
     assert filled.sum() == 3 * 4
     assert filled[3, 2]

@@ -48,11 +48,11 @@ def test_volumes_are_the_shapes(shape: Shape) -> None:
     assert volumes_cc(load(study_of(shape)))["PTV"] == pytest.approx(shape.volume_cc, rel=0.01)
 
 
-def test_centres_are_the_shapes() -> None:
+def test_centers_are_the_shapes() -> None:
     patient = load(study_of(SHAPES[1]))
     grid, mask = patient.ct.grid, patient.structures[2].mask
-    centre = [float(grid.axis_mm(a)[np.nonzero(mask)[2 - a]].mean()) for a in range(3)]
-    assert centre == pytest.approx([3.3, -7.7, 1.1], abs=0.1)
+    center = [float(grid.axis_mm(a)[np.nonzero(mask)[2 - a]].mean()) for a in range(3)]
+    assert center == pytest.approx([3.3, -7.7, 1.1], abs=0.1)
 
 
 def test_the_box_has_its_volumes_exactly(water: PhantomStudy) -> None:

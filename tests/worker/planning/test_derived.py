@@ -69,7 +69,7 @@ def test_laws_of_margins() -> None:
 
 
 @pytest.mark.parametrize("margin_mm", [3.0, 5.0, 7.5, 12.0])
-def test_growing_is_exact_to_the_voxel_centre(margin_mm: float) -> None:
+def test_growing_is_exact_to_the_voxel_center(margin_mm: float) -> None:
     one = np.zeros(GRID.shape, dtype=bool)
     one[15, 22, 26] = True
     points = voxel_points_mm(np.ones(GRID.shape, dtype=bool), GRID)

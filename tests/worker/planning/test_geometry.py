@@ -10,7 +10,7 @@ from radiarch_worker.dicom.dose.content import check_alignment
 from radiarch_worker.model import Grid
 from radiarch_worker.planning.geometry import (
     ScoringLattice,
-    centre_of_mass_mm,
+    center_of_mass_mm,
     distance_mm,
     grow_mask,
     nearest_multiple,
@@ -43,7 +43,7 @@ def boxes(draw: st.DrawFn) -> Box:
 
 
 @given(body=boxes(), inner=boxes(), wanted_mm=st.floats(1, 6), margin_mm=st.floats(0, 12))
-def test_grids_lie_on_ct_voxel_centres_on_one_lattice_and_cover(
+def test_grids_lie_on_ct_voxel_centers_on_one_lattice_and_cover(
     body: Box, inner: Box, wanted_mm: float, margin_mm: float
 ) -> None:
     outline = box_mask(CT, body)
@@ -61,13 +61,13 @@ def test_grids_lie_on_ct_voxel_centres_on_one_lattice_and_cover(
             steps = (grid.origin_mm[axis] - whole.origin_mm[axis]) / whole.spacing_mm[axis]
             assert steps == pytest.approx(round(steps), abs=1e-6)
             used = CT.axis_mm(axis)[np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != 2 - axis)))]
-            centres = grid.axis_mm(axis)
-            assert centres[0] <= used[0] + 1e-6
-            assert centres[-1] >= used[-1] - 1e-6
+            centers = grid.axis_mm(axis)
+            assert centers[0] <= used[0] + 1e-6
+            assert centers[-1] >= used[-1] - 1e-6
 
 
 @given(box=boxes(), k=st.integers(1, 3))
-def test_sampled_masks_are_the_masks_at_the_centres(box: Box, k: int) -> None:
+def test_sampled_masks_are_the_masks_at_the_centers(box: Box, k: int) -> None:
     mask = box_mask(CT, box)
     (ox, oy, oz), (dx, dy, dz), (nz, ny, nx) = CT.origin_mm, CT.spacing_mm, CT.shape
     grid = Grid(
@@ -103,17 +103,17 @@ def test_margins_are_millimetres_whatever_the_voxels() -> None:
     mask[20, 25, 30] = True
     grown = grow_mask(mask, CT.spacing_mm, 7.0)
     z, y, x = np.meshgrid(*(CT.axis_mm(a) for a in (2, 1, 0)), indexing="ij")
-    centre = [CT.axis_mm(0)[30], CT.axis_mm(1)[25], CT.axis_mm(2)[20]]
-    away = np.sqrt((x - centre[0]) ** 2 + (y - centre[1]) ** 2 + (z - centre[2]) ** 2)
+    center = [CT.axis_mm(0)[30], CT.axis_mm(1)[25], CT.axis_mm(2)[20]]
+    away = np.sqrt((x - center[0]) ** 2 + (y - center[1]) ** 2 + (z - center[2]) ** 2)
     assert np.array_equal(grown, away <= 7.0)
     near = distance_mm(mask, CT.spacing_mm, 10.0)
     assert near[away <= 10.0] == pytest.approx(away[away <= 10.0], abs=1e-4)
     assert np.array_equal(grow_mask(mask, CT.spacing_mm, 0.0), mask)
 
 
-def test_centre_of_mass_is_in_patient_coordinates() -> None:
+def test_center_of_mass_is_in_patient_coordinates() -> None:
     mask = box_mask(CT, ((-20.0, -10.0), (30.0, 40.0), (-260.0, -240.0)))
-    found = centre_of_mass_mm(mask, CT)
+    found = center_of_mass_mm(mask, CT)
     for axis in range(3):
         used = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != 2 - axis)))
         assert found[axis] == pytest.approx(CT.axis_mm(axis)[used].mean(), abs=0.006)

@@ -9,7 +9,7 @@ from radiarch_contract.workflows import Beam
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, prepare_ct
 from radiarch_worker.model import Grid, Patient
-from radiarch_worker.planning.geometry import BeamAxes, centre_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
+from radiarch_worker.planning.geometry import BeamAxes, center_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
 from radiarch_worker.planning.placement import Placement, PlacementSettings, place_spots
 from radiarch_worker.planning.raytrace import depth_to_points
 from radiarch_worker.position import PatientPosition
@@ -25,7 +25,7 @@ DENSE = PlacementSettings(6.0, 6.0, 5.0)
 def placed(p: Patient, beams: list[Beam], settings: PlacementSettings = DENSE, target: str = "PTV") -> Placement:
     calibration = load_calibration("generic-icru")
     mask = next(s for s in p.structures.values() if s.name == target).mask
-    iso = centre_of_mass_mm(mask, p.ct.grid)
+    iso = center_of_mass_mm(mask, p.ct.grid)
     ct = prepare_ct(p.ct, p.body, calibration)
     machine = load_machine("BDL_default_UN_RangeShifter")
     return place_spots(ct, p.body.mask, mask, p.ct.grid, beams, iso, settings, machine, calibration)

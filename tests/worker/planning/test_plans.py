@@ -111,10 +111,10 @@ def test_dose_covers_the_body_and_nothing_is_dosed_far_from_it(optimized: tuple[
     result, _ = optimized
     grid = result.dose.grid
     for axis in range(3):
-        centres = grid.axis_mm(axis)
-        assert centres[0] <= BODY[axis][0] + GRID.spacing_mm[axis]
-        assert centres[-1] >= BODY[axis][1] - GRID.spacing_mm[axis]
-        steps = (centres - GRID.origin_mm[axis]) / GRID.spacing_mm[axis]
+        centers = grid.axis_mm(axis)
+        assert centers[0] <= BODY[axis][0] + GRID.spacing_mm[axis]
+        assert centers[-1] >= BODY[axis][1] - GRID.spacing_mm[axis]
+        steps = (centers - GRID.origin_mm[axis]) / GRID.spacing_mm[axis]
         assert steps == pytest.approx(np.round(steps))
     in_the_beam = box_mask(grid, ((-10.0, 10.0), (-105.0, 0.0), (740.0, 760.0)))
     assert (result.dose.dose_gy[in_the_beam] > 10.0).all()
@@ -214,7 +214,7 @@ def test_refusals_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.engine
-def test_normalised_dose_and_meterset_are_the_plan_times_one_factor(
+def test_normalized_dose_and_meterset_are_the_plan_times_one_factor(
     optimized: tuple[PlanResult, Recorder], tmp_path: Path
 ) -> None:
     p = a_patient()
@@ -238,7 +238,7 @@ def test_normalised_dose_and_meterset_are_the_plan_times_one_factor(
 
 
 @pytest.mark.engine
-def test_spots_that_normalisation_makes_too_small_are_left_out_and_the_dose_is_of_the_rest(tmp_path: Path) -> None:
+def test_spots_that_normalization_makes_too_small_are_left_out_and_the_dose_is_of_the_rest(tmp_path: Path) -> None:
     coarse = {"spot_spacing_mm": 12, "beamlet_primaries": 50, "max_iterations": 5, "final_primaries": 40_000}
     result, _ = planned(tmp_path, normalisation="PTV: Dmean = 36 Gy", spot_mu_min=1.5, **coarse)
     mu = np.concatenate([layer.meterset_mu for layer in result.beams[0].layers])

@@ -133,7 +133,7 @@ def test_right_to_left_is_in_the_order_of_sight() -> None:
     assert "".join(t for t, _ in mixed).startswith("123(Mohammed)") or mixed[0][0] == "123 (Mohammed)"
 
 
-def test_goals_are_told_without_colour(case: waterbox.Case) -> None:
+def test_goals_are_told_without_color(case: waterbox.Case) -> None:
     judged = evaluation_of(case)
     goals = tuple(
         GoalResult(text=f"G{n}: D95% ≥ 95%", structure=f"G{n}", value=1.0 if s else None, unit="%", status=s)

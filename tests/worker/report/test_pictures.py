@@ -147,7 +147,7 @@ def test_contours_and_isodoses_are_in_the_patients_millimetres(plane: Plane) -> 
         assert (values.min(), values.max()) == pytest.approx(box[axis], abs=2.0)  # whole voxels where not drawn
     for isodose in seen.isodoses:
         line = np.vstack(isodose.lines)
-        radius = np.hypot(line[:, 0] - seen.centre[0], line[:, 1] - seen.centre[1])
+        radius = np.hypot(line[:, 0] - seen.center[0], line[:, 1] - seen.center[1])
         expected = 5.0 * np.sqrt(2 * np.log(62 / isodose.dose_gy)) if isodose.dose_gy < 62 else 0
         assert radius.mean() == pytest.approx(expected, abs=0.9), isodose.percent
     assert {i.percent for i in seen.isodoses} >= {50.0, 90.0}

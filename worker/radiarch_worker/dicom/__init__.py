@@ -15,7 +15,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import FloatVolume, Grid, Let, Patient, PlanResult
 
-from .base import Made, result_uid
+from .base import Provenance, result_uid
 from .dose import RTDose, RTDoseDifference
 from .encapsulated_pdf import EncapsulatedPDF
 from .enum import DoseSummationTypeValues
@@ -25,7 +25,7 @@ from .let_map import LetMap
 __all__ = [
     "EncapsulatedPDF",
     "LetMap",
-    "Made",
+    "Provenance",
     "RTDose",
     "RTDoseDifference",
     "RTIonPlan",
@@ -59,7 +59,7 @@ def write_rtdose(
 def write_dose_difference(
     spec: JobSpec,
     patient: Patient,
-    made: Made,
+    provenance: Provenance,
     difference_gy: FloatVolume,
     grid: Grid,
     *,
@@ -69,11 +69,11 @@ def write_dose_difference(
     summation: DoseSummationTypeValues,
     rtplan: tuple[str, str] | None,
 ) -> RTDoseDifference:
-    """A difference of two doses; see `RTDoseDifference`."""
+    """The difference of two doses; see `RTDoseDifference`."""
     return RTDoseDifference(
         spec,
         patient,
-        made,
+        provenance,
         difference_gy,
         grid,
         dose=dose,
@@ -84,9 +84,9 @@ def write_dose_difference(
     )
 
 
-def write_let(spec: JobSpec, patient: Patient, made: Made, let: Let) -> LetMap:
+def write_let(spec: JobSpec, patient: Patient, provenance: Provenance, let: Let) -> LetMap:
     """LET beside the dose; see `LetMap`."""
-    return LetMap(spec, patient, made, let)
+    return LetMap(spec, patient, provenance, let)
 
 
 def write_report(
@@ -97,7 +97,7 @@ def write_report(
     *,
     reports_on: Sequence[OutputKind] = (OutputKind.RTPLAN, OutputKind.RTDOSE),
 ) -> EncapsulatedPDF:
-    """A plan's report, or a check's; see `EncapsulatedPDF`."""
+    """The report of a plan or a check; see `EncapsulatedPDF`."""
     return EncapsulatedPDF(spec, patient, plan, pdf, reports_on=reports_on)
 
 

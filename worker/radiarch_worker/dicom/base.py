@@ -1,4 +1,4 @@
-"""What every result object shares: whose it is, who made it, from what; the IODs' own modules live in their folders."""
+"""What all result objects share: identity, equipment and provenance; what an IOD has of its own is in its folder."""
 
 from __future__ import annotations
 
@@ -58,31 +58,32 @@ _COPIED_FROM_CT = (
 
 
 @dataclass(frozen=True)
-class Made:
-    """How a result was made.
+class Provenance:
+    """From what and how a result was computed.
 
     Attributes
     ----------
-    physics : what a reader has to know about the numbers, in words
-    rbe : the factor in the numbers; None where they are no dose of ours
+    values : engine and version, machine data and calibration with their hashes, seed, primaries
+    physics : RBE and uncertainty in words, for readers of the object
+    rbe : the constant RBE in the values; None where they are not a dose that was computed here
     """
 
-    provenance: Mapping[str, Any]
+    values: Mapping[str, Any]
     notes: tuple[str, ...]
     physics: tuple[str, ...]
     rbe: float | None = None
     uncertainty_percent: float | None = None
 
     @classmethod
-    def of(cls, plan: PlanResult) -> Made:
+    def of(cls, plan: PlanResult) -> Provenance:
         return cls(plan.provenance, plan.notes, tuple(physics_lines(plan)), plan.dose.rbe, plan.uncertainty_percent)
 
 
 class ResultContent:
-    """What is written into every result, whatever class of the library it is built on: to be mixed into a data set."""
+    """Mixin for data sets: the attributes of every result, whichever class of highdicom it is built on."""
 
-    def tell(self, spec: JobSpec, patient: Patient, made: Made) -> None:
-        """Write whose it is, when and with what it was made."""
+    def add_identity(self, spec: JobSpec, patient: Patient, provenance: Provenance) -> None:
+        """Write patient, study, dates, equipment and provenance."""
         created = created_at(spec)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
         ds = cast(Dataset, self)
@@ -92,8 +93,8 @@ class ResultContent:
         _copy_identity(ds, patient)
         ds.FrameOfReferenceUID = patient.ct.frame_of_reference_uid
         ds.PositionReferenceIndicator = ""
-        ds.ContributingEquipmentSequence = [contributing_equipment(made, created)]
-        _add_provenance(ds, spec, patient, made)
+        ds.ContributingEquipmentSequence = [contributing_equipment(provenance, created)]
+        _add_provenance(ds, spec, patient, provenance)
 
 
 class ResultSOPClass(ResultContent, SOPClass):  # type: ignore[misc]  # highdicom's types are not followed
@@ -108,7 +109,7 @@ class ResultSOPClass(ResultContent, SOPClass):  # type: ignore[misc]  # highdico
         self,
         spec: JobSpec,
         patient: Patient,
-        plan: PlanResult | Made,
+        plan: PlanResult | Provenance,
         *,
         kind: OutputKind,
         sop_class_uid: str,
@@ -119,18 +120,18 @@ class ResultSOPClass(ResultContent, SOPClass):  # type: ignore[misc]  # highdico
         Parameters
         ----------
         spec
-            What was asked; gives UIDs (by plan id and kind) and every date (``created_at``, in UTC).
+            The request; gives UIDs (by plan id and kind) and every date (``created_at``, in UTC).
         patient
             Whose result this is.
         plan
-            Whose provenance this is.
+            Gives the provenance.
 
         Raises
         ------
         InputRefusedError
             (patient_mismatch, input_changed) where an identity is missing or differs.
         """
-        made = plan if isinstance(plan, Made) else Made.of(plan)
+        provenance = plan if isinstance(plan, Provenance) else Provenance.of(plan)
         check_identity(spec, patient)
         created = created_at(spec)
         date, time = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
@@ -147,12 +148,12 @@ class ResultSOPClass(ResultContent, SOPClass):  # type: ignore[misc]  # highdico
             transfer_syntax_uid=ImplicitVRLittleEndian,
             series_description=text(series_description, 64),
             manufacturer_model_name="Radiarch",
-            software_versions=software_versions(made.provenance),
+            software_versions=software_versions(provenance.values),
             content_date=date if has_content else None,
             content_time=time if has_content else None,
             specific_character_set=_CHARSET,
         )
-        self.tell(spec, patient, made)
+        self.add_identity(spec, patient, provenance)
 
 
 def _copy_identity(ds: Dataset, patient: Patient) -> None:
@@ -166,7 +167,7 @@ def _copy_identity(ds: Dataset, patient: Patient) -> None:
         ds.add(DataElement(0x00081030, "LO", description, validation_mode=config.IGNORE))
 
 
-def _add_provenance(ds: Dataset, spec: JobSpec, patient: Patient, made: Made) -> None:
+def _add_provenance(ds: Dataset, spec: JobSpec, patient: Patient, provenance: Provenance) -> None:
     block = ds.private_block(PRIVATE_GROUP, PRIVATE_CREATOR, create=True)
     record = {
         "plan_id": spec.plan_id,
@@ -177,21 +178,21 @@ def _add_provenance(ds: Dataset, spec: JobSpec, patient: Patient, made: Made) ->
         "prescription": None if spec.prescription is None else spec.prescription.model_dump(mode="json"),
         "parameters": spec.parameters,
         "inputs": [i.model_dump(mode="json") for i in spec.inputs],
-        "rbe": made.rbe,
-        "uncertainty_percent": made.uncertainty_percent,
-        "provenance": dict(made.provenance),
+        "rbe": provenance.rbe,
+        "uncertainty_percent": provenance.uncertainty_percent,
+        "provenance": dict(provenance.values),
         "ct": None if (ct := ct_used(patient)) is None else ct.model_dump(mode="json"),
-        "notes": [*patient.notes, *made.notes],
+        "notes": [*patient.notes, *provenance.notes],
     }
     try:
         value = json.dumps(record, ensure_ascii=False, sort_keys=True, allow_nan=False, default=str)
     except ValueError as e:
-        raise lie("the plan's provenance holds a number that is not finite") from e
+        raise invalid_result("the plan's provenance holds a number that is not finite") from e
     block.add_new(PROVENANCE_ELEMENT, "UT", value)
 
 
 def check_identity(spec: JobSpec, patient: Patient) -> None:
-    """Refuse a result that would not say, or would wrongly say, whose it is."""
+    """Refuse a result without identifiers, or with those of another patient."""
     study = patient.ct.study
     remedy = "Send the CT and the RTSTRUCT again with complete identifiers."
     required = {
@@ -204,31 +205,31 @@ def check_identity(spec: JobSpec, patient: Patient) -> None:
     for name, value in required.items():
         if not value.strip():
             raise InputRefusedError(
-                f"{name} is empty: a result cannot be told whose it is",
+                f"{name} is empty: a result cannot be assigned to its patient",
                 remedy=remedy,
                 code=ErrorCode.PATIENT_MISMATCH,
                 attribute=name,
             )
     if spec.patient_id.strip() != study.patient_id.strip():
         raise InputRefusedError(
-            "the PatientID of the job is not that of the CT: expected the same patient",
+            "the PatientID of the job is not that of the CT; expected the same patient",
             remedy="Ask for the plan again with the RTSTRUCT of this patient.",
             code=ErrorCode.PATIENT_MISMATCH,
         )
     if spec.rtstruct_sop_instance_uid != patient.rtstruct_sop_instance_uid:
         raise InputRefusedError(
-            f"the plan was made on RTSTRUCT {patient.rtstruct_sop_instance_uid}, "
+            f"the plan was computed on RTSTRUCT {patient.rtstruct_sop_instance_uid}, "
             f"expected {spec.rtstruct_sop_instance_uid}",
             remedy="Ask for the plan again.",
             code=ErrorCode.INPUT_CHANGED,
         )
 
 
-def lie(message: str, **details: Any) -> EngineError:
-    """The refusal of a value that must not be written."""
+def invalid_result(message: str, **details: Any) -> EngineError:
+    """The error for a computed value that must not be written."""
     return EngineError(
         message,
-        remedy="Nothing was stored. Plan again; if it comes back, report it with the job's log.",
+        remedy="Nothing was stored. Plan again; if it happens again, report it with the job's log.",
         code=ErrorCode.ENGINE_OUTPUT_INVALID,
         **details,
     )
@@ -244,15 +245,15 @@ def software_versions(provenance: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(versions))
 
 
-def contributing_equipment(made: Made, created: datetime) -> Dataset:
+def contributing_equipment(provenance: Provenance, created: datetime) -> Dataset:
     """The dose engine and its data, as an item of the Contributing Equipment Sequence (PS3.3 C.12.1)."""
-    lines = [f"{key}={value}" for key, value in flatten(made.provenance)]
-    described = "; ".join([*made.physics, *lines])
+    lines = [f"{key}={value}" for key, value in flatten(provenance.values)]
+    described = "; ".join([*provenance.physics, *lines])
     item: Dataset = ContributingEquipment(
         manufacturer=MANUFACTURER,
         purpose_of_reference=codes.DCM.ProcessingEquipment,
-        manufacturer_model_name=text(str(made.provenance.get("engine", "dose engine")), 64),
-        software_versions=software_versions(made.provenance),
+        manufacturer_model_name=text(str(provenance.values.get("engine", "dose engine")), 64),
+        software_versions=software_versions(provenance.values),
         contribution_datetime=f"{created:%Y%m%d%H%M%S.%f}+0000",
         contribution_description=text(described, 1024),
     )
@@ -260,7 +261,7 @@ def contributing_equipment(made: Made, created: datetime) -> Dataset:
 
 
 def physics_lines(plan: PlanResult) -> list[str]:
-    """What a reader has to know about the numbers, in words."""
+    """RBE and uncertainty in words."""
     rbe = plan.dose.rbe
     return [
         f"RBE {rbe:g} included" if rbe != 1 else "no RBE included",
@@ -319,6 +320,6 @@ def dose_reference_uid(spec: JobSpec, index: int = 0) -> str:
 
 
 def created_at(spec: JobSpec) -> datetime:
-    """When a result was made, as it says itself: when its plan was asked for, UTC."""
+    """The date that all results of a run carry: when the run was requested, UTC."""
     moment = spec.created_at
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)

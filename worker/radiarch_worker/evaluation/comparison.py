@@ -91,8 +91,8 @@ def compare(
             remedy="Name doses of the same region.",
             code=ErrorCode.UNSUPPORTED_GEOMETRY,
         )
-    normalisation_gy = float(reference_gy[inside].max())
-    high = inside & (reference_gy >= HIGH_DOSE * normalisation_gy) & (reference_gy > 0)
+    normalization_gy = float(reference_gy[inside].max())
+    high = inside & (reference_gy >= HIGH_DOSE * normalization_gy) & (reference_gy > 0)
     at_reference = resampled(dose_gy, grid, reference)
     mean = float((at_reference[high] - reference_gy[high]).mean(dtype=np.float64)) if high.any() else 0.0
     difference, common = _difference(dose_gy, grid, reference_gy, reference)
@@ -100,8 +100,8 @@ def compare(
     gamma: GammaResult | None = None
     regions: tuple[GammaRegion, ...] = ()
     left_out = 0.0
-    if normalisation_gy > 0:
-        above = body_on(patient, reference) & (reference_gy >= criteria.cutoff_percent / 100 * normalisation_gy)
+    if normalization_gy > 0:
+        above = body_on(patient, reference) & (reference_gy >= criteria.cutoff_percent / 100 * normalization_gy)
         left_out = 100 * (1 - np.count_nonzero(above & inside) / np.count_nonzero(above))
         if left_out > LEFT_OUT_PERCENT:
             note = f"{left_out:.1f} % of the reference's points above the cut-off lie outside of the other dose's grid."
@@ -110,7 +110,7 @@ def compare(
         wanted = {name: mask for name, mask in named.items() if mask.any()}
         whole, *parts = gamma_index(
             *(reference_gy, reference, [above & inside, *wanted.values()], dose_gy, grid),
-            *(criteria, normalisation_gy, folder, reporter),
+            *(criteria, normalization_gy, folder, reporter),
         )
         gamma = GammaResult(
             criteria=criteria,
@@ -119,7 +119,7 @@ def compare(
             mean=whole.mean,
             max=whole.max,
             max_searched=MAX_SEARCHED,
-            reference_max_gy=normalisation_gy,
+            reference_max_gy=normalization_gy,
         )
         regions = tuple(
             GammaRegion(region=region, structure=name, **asdict(found))

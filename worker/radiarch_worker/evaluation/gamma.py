@@ -42,7 +42,7 @@ def gamma_index(
     evaluated_gy: FloatVolume,
     evaluated: Grid,
     criteria: GammaCriteria,
-    normalisation_gy: float,
+    normalization_gy: float,
     folder: Path,
     reporter: Reporter,
 ) -> list[GammaValues]:
@@ -55,7 +55,7 @@ def gamma_index(
         its edge.
     regions
         (Z, Y, X) bool on the reference grid: the points to judge, for each answer.
-    normalisation_gy
+    normalization_gy
         What global percentages are of.
     folder
         Private to the job; files are made in it and removed.
@@ -70,7 +70,7 @@ def gamma_index(
     given, answer = folder / "gamma.npz", folder / "gamma.json"
     judged = np.logical_or.reduce(regions)
     # points that are not to be judged are below every cut-off
-    shown = np.where(judged, np.maximum(reference_gy, np.float32(1e-6 * normalisation_gy)), np.float32(-1.0))
+    shown = np.where(judged, np.maximum(reference_gy, np.float32(1e-6 * normalization_gy)), np.float32(-1.0))
     padded = np.pad(evaluated_gy, 1, mode="edge")
     axes = [evaluated.axis_mm(a) for a in (2, 1, 0)]
     padded_axes = [np.concatenate([[x[0] - _FAR_MM], x, [x[-1] + _FAR_MM]]) for x in axes]
@@ -81,7 +81,7 @@ def gamma_index(
         regions=np.stack([region[judged] for region in regions]),
         **{f"r{i}": reference.axis_mm(a) for i, a in enumerate((2, 1, 0))},
         **{f"e{i}": x for i, x in enumerate(padded_axes)},
-        criteria=np.array([criteria.dose_percent, criteria.distance_mm, normalisation_gy]),
+        criteria=np.array([criteria.dose_percent, criteria.distance_mm, normalization_gy]),
         local=np.array(criteria.normalisation == "local"),
     )
     # the modules are found where this process found them, however it was started
@@ -123,7 +123,7 @@ def main(given_file: str, answer_file: str) -> None:
     with np.load(given_file) as given:
         reference = given["reference"].astype(np.float64)
         regions = given["regions"]
-        dose_percent, distance_mm, normalisation_gy = given["criteria"].tolist()
+        dose_percent, distance_mm, normalization_gy = given["criteria"].tolist()
         values = pymedphys.gamma(
             tuple(given[f"r{i}"] for i in range(3)),
             reference,
@@ -134,7 +134,7 @@ def main(given_file: str, answer_file: str) -> None:
             lower_percent_dose_cutoff=0,
             max_gamma=MAX_SEARCHED,
             local_gamma=bool(given["local"]),
-            global_normalisation=normalisation_gy,
+            global_normalisation=normalization_gy,
             ram_available=2**29,
         )
     # a point whose search found nothing below the limit has no value

@@ -72,10 +72,10 @@ def covers(dose: Grid, structure: Structure, ct: Grid) -> bool:
     """Whether every voxel centre of a structure lies within the dose grid's voxels."""
     for axis in range(3):
         hit = np.flatnonzero(structure.mask.any(axis=tuple(a for a in range(3) if a != 2 - axis)))
-        centres = ct.axis_mm(axis)[hit]
+        centers = ct.axis_mm(axis)[hit]
         half = dose.spacing_mm[axis] / 2 + 1e-6
         low, high = dose.axis_mm(axis)[[0, -1]]
-        if centres.size and (centres[0] < low - half or centres[-1] > high + half):
+        if centers.size and (centers[0] < low - half or centers[-1] > high + half):
             return False
     return True
 
@@ -190,7 +190,7 @@ def _staggered(parts: int) -> _Floats:
     return np.stack([places, places[np.arange(parts) * stride % parts], places], axis=1)
 
 
-def _divided(centres: _Floats, spacing: float, parts: int) -> _Floats:
+def _divided(centers: _Floats, spacing: float, parts: int) -> _Floats:
     """Centres of the parts into which voxels are divided."""
     offsets = ((np.arange(parts) + 0.5) / parts - 0.5) * spacing
-    return np.asarray((centres[:, None] + offsets[None, :]).ravel())
+    return np.asarray((centers[:, None] + offsets[None, :]).ravel())

@@ -14,7 +14,7 @@ from radiarch_contract.verdict import Criterion, Verdict
 from radiarch_contract.workflows import EvaluationParameters
 
 from radiarch_worker import dicom, evaluation
-from radiarch_worker.dicom import Made
+from radiarch_worker.dicom import Provenance
 from radiarch_worker.dicom.enum import DoseSummationTypeValues
 from radiarch_worker.evaluation import Evaluation, ReadDose
 from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level, find_targets
@@ -94,7 +94,7 @@ def _compare(
             lambda: dicom.write_dose_difference(
                 run.spec,
                 run.patient,
-                Made(provenance, run.all_notes(notes), ("difference of two stored doses",)),
+                Provenance(provenance, run.all_notes(notes), ("difference of two stored doses",)),
                 compared.difference_gy,
                 compared.grid,
                 dose=dose.description,

@@ -1,4 +1,4 @@
-"""A plan that is made: its beams and dose, judged, written and drawn."""
+"""Planning runs: plan, evaluate, write, report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .run import Computed, Datasets, Run
 
 
 def make_plan(run: Run, parameters: WorkflowParameters) -> Computed:
-    """Plan as the workflow says."""
+    """Plan by the workflow's steps."""
     spec, link = run.spec, run.here.link
     with run.timed("plan"):
         plan = planning.plan(
@@ -39,8 +39,10 @@ def make_plan(run: Run, parameters: WorkflowParameters) -> Computed:
         datasets[OutputKind.RTPLAN] = dicom.write_rtplan(spec, run.patient, plan)
         datasets[OutputKind.RTDOSE] = dicom.write_rtdose(spec, run.patient, plan, judged)
         if (let := plan.let) is not None:
-            made = dicom.Made.of(plan)
-            run.add_optional(datasets, OutputKind.LET, "LET map", lambda: dicom.write_let(spec, run.patient, made, let))
+            origin = dicom.Provenance.of(plan)
+            run.add_optional(
+                datasets, OutputKind.LET, "LET map", lambda: dicom.write_let(spec, run.patient, origin, let)
+            )
     pictures = run.report(plan, judged, datasets)
     provenance = {str(k): v for k, v in plan.provenance.items()}
     result = JobResult(

@@ -11,7 +11,7 @@ from radiarch_contract.verdict import Criterion, Verdict
 from radiarch_contract.workflows import RecalculationParameters
 
 from radiarch_worker import dicom, evaluation
-from radiarch_worker.dicom import Made
+from radiarch_worker.dicom import Provenance
 from radiarch_worker.dicom.enum import DoseSummationTypeValues
 from radiarch_worker.evaluation import Evaluation, ReadDose
 from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level, find_targets
@@ -83,7 +83,7 @@ class _Done:
             lambda: dicom.write_dose_difference(
                 self.run.spec,
                 self.run.patient,
-                Made.of(made),
+                Provenance.of(made),
                 compared.difference_gy,
                 compared.grid,
                 dose=self.description,
@@ -168,7 +168,10 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
         )
         if (let := made.let) is not None:
             run.add_optional(
-                datasets, OutputKind.LET, "LET map", lambda: dicom.write_let(spec, run.patient, Made.of(made), let)
+                datasets,
+                OutputKind.LET,
+                "LET map",
+                lambda: dicom.write_let(spec, run.patient, Provenance.of(made), let),
             )
     done = _Done(run, parameters, plan, computed, judged, _subject(run, plan), _description(run, computed))
     comparison: DoseComparison | None = None

@@ -333,8 +333,8 @@ def _off_image(planes: Planes, grid: Grid) -> bool:
     low_mm = (*points.min(axis=0).tolist(), float(planes.z_mm[0]))
     high_mm = (*points.max(axis=0).tolist(), float(planes.z_mm[-1]))
     for axis in range(3):
-        centres, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
-        if high_mm[axis] < centres[0] - half or low_mm[axis] > centres[-1] + half:
+        centers, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
+        if high_mm[axis] < centers[0] - half or low_mm[axis] > centers[-1] + half:
             return True
     return False
 

@@ -55,7 +55,7 @@ def voxel_points_mm(mask: BoolVolume, grid: Grid) -> npt.NDArray[np.float64]:
     return points
 
 
-def centre_of_mass_mm(mask: BoolVolume, grid: Grid) -> Vector3:
+def center_of_mass_mm(mask: BoolVolume, grid: Grid) -> Vector3:
     """Mean of a mask's voxel centres, to 0.01 mm so that it is written as it is used."""
     x, y, z = (round(float(v), 2) for v in voxel_points_mm(mask, grid).mean(axis=0))
     return (x, y, z)
@@ -144,8 +144,8 @@ def sample_share(mask: BoolVolume, source: Grid, wanted: Grid) -> npt.NDArray[np
 
 
 def _edges_mm(grid: Grid, axis: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    centre, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
-    return centre - half, centre + half
+    center, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
+    return center - half, center + half
 
 
 def grow_mask(mask: BoolVolume, spacing_mm: Vector3, margin_mm: float) -> BoolVolume:

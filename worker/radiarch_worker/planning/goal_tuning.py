@@ -26,7 +26,7 @@ from radiarch_worker.evaluation.sampling import covers, sample
 from radiarch_worker.model import Dose, PlanResult, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, make_problem, optimize
 
-from . import normalise
+from . import normalize
 from .preview import preview_dvh
 from .proton import (
     RBE,
@@ -61,7 +61,7 @@ class _Delivered:
     """A final dose, what was done to it, and how its goals are met."""
 
     final: FinalDose
-    normalised: Mapping[str, Any]
+    normalized: Mapping[str, Any]
     said: tuple[str, ...]
     results: tuple[GoalResult, ...]
     round: Round
@@ -176,10 +176,10 @@ class GoalTuner:
         setup = self._setup if number == 0 else _with_own_noise(self._setup, f"final dose {number + 1}")
         setup.job.reporter.stage(Stage.FINAL_DOSE)
         with setup.clock.stage(Stage.FINAL_DOSE):
-            final, normalised, said = deliver(setup, self._latest.weights)
+            final, normalized, said = deliver(setup, self._latest.weights)
         results = self._judge(final.dose)
         self._record_check("final dose", results, final.result.uncertainty_percent)
-        return _Delivered(final, normalised, tuple(said), results, self._latest)
+        return _Delivered(final, normalized, tuple(said), results, self._latest)
 
     def _estimated(self, delivered: _Delivered) -> tuple[float, ...]:
         """What is missed when the final dose's noise, which makes any dose look less even, is told from the rest."""
@@ -234,7 +234,7 @@ class GoalTuner:
         def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
             setup.job.reporter.solver(done + iteration, objective, by_name)
 
-        headroom = normalise.HEADROOM if parameters.normalisation else 1.0
+        headroom = normalize.HEADROOM if parameters.normalisation else 1.0
         solution = optimize(
             problem,
             uniform_start(setup, self._beamlets) if start is None else start,
@@ -316,7 +316,7 @@ class GoalTuner:
             final,
             provenance={
                 **self._beamlets.provenance,
-                **chosen.normalised,
+                **chosen.normalized,
                 "method": parameters.method,
                 "iterations": len(self.trace),
                 "tuning_rounds": len(self._rounds),

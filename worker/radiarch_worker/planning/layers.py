@@ -159,9 +159,9 @@ def _within_machine(energies_mev: FloatArray, machine: ProtonMachine) -> FloatAr
     inside = (result >= low) & (result <= high)
     result = np.where(inside, result, np.nan)
     above, below = np.flatnonzero(energies_mev > high), np.flatnonzero(energies_mev < low)
-    for beyond, end, neighbour in ((above[-1:], high, 1), (below[:1], low, -1)):
+    for beyond, end, neighbor in ((above[-1:], high, 1), (below[:1], low, -1)):
         for i in beyond:
-            other = i + neighbour
+            other = i + neighbor
             if 0 <= other < len(result) and abs(energies_mev[other] - end) >= _LEAST_STEP_MEV and inside[other]:
                 result[i] = end
     return result

@@ -26,9 +26,9 @@ from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patien
 from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, column_norms, make_problem, optimize
 from radiarch_worker.patient.body import known_extent_mm
 
-from . import normalise
+from . import normalize
 from .dose_averaged import ScoredLet, score_let
-from .geometry import ScoringLattice, centre_of_mass_mm, sample_mask
+from .geometry import ScoringLattice, center_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
 from .structures import require_target, united
@@ -145,7 +145,7 @@ def set_up(job: ProtonJob) -> Setup:
             target.mask,
             patient.ct.grid,
             parameters.planned_beams,
-            parameters.isocenter_mm or centre_of_mass_mm(target.mask, patient.ct.grid),
+            parameters.isocenter_mm or center_of_mass_mm(target.mask, patient.ct.grid),
             PlacementSettings(parameters.spot_spacing_mm, parameters.layer_spacing_mm, parameters.target_margin_mm),
             machine,
             calibration,
@@ -272,7 +272,7 @@ def solve(
         solution = optimize(
             problem,
             uniform_start(setup, beamlets) if start is None else start,
-            least_weight=setup.spot_mu_min * (normalise.HEADROOM if parameters.normalisation else 1.0),
+            least_weight=setup.spot_mu_min * (normalize.HEADROOM if parameters.normalisation else 1.0),
             max_iterations=parameters.max_iterations,
             method=parameters.method,
             on_iteration=tell,
@@ -368,17 +368,17 @@ def reported_dose(setup: Setup, result: mcsquare.DoseResult) -> Dose:
     return Dose(np.ascontiguousarray(dose_gy, dtype=np.float32), result.grid, RBE)
 
 
-def _normalised(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, dict[str, Any], list[str]]:
+def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, dict[str, Any], list[str]]:
     """Dose and meterset scaled to a normalisation, with what to say of it.
 
     Spots that would fall below the machine's least meterset are left out; the dose of the rest is then computed
     anew, since it is no longer the first one times a factor.
     """
     job = setup.job
-    wanted = normalise.wanted(text, job.prescription)
+    wanted = normalize.wanted(text, job.prescription)
     left_out = 0
     for _ in range(_NORMALISATION_ROUNDS):
-        by = normalise.factor(wanted, final.dose, job.patient, job.structures)
+        by = normalize.factor(wanted, final.dose, job.patient, job.structures)
         low = (final.weights_mu > 0) & (final.weights_mu * by < setup.spot_mu_min - 0.5 * 10**-_MU_DECIMALS)
         if not low.any():
             break
@@ -424,9 +424,9 @@ def finish(
     """
     setup.job.reporter.stage(Stage.FINAL_DOSE)
     with setup.clock.stage(Stage.FINAL_DOSE):
-        final, normalised, said = deliver(setup, weights_mu)
+        final, normalized, said = deliver(setup, weights_mu)
     return conclude(
-        setup, final, provenance={**provenance, **normalised}, notes=[*notes, *said], solver_trace=solver_trace
+        setup, final, provenance={**provenance, **normalized}, notes=[*notes, *said], solver_trace=solver_trace
     )
 
 
@@ -434,7 +434,7 @@ def deliver(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> tuple[FinalDos
     """Final dose of a meterset, normalised where that is asked for, with its provenance and notes."""
     final = final_dose(setup, weights_mu)
     text = setup.job.parameters.normalisation
-    return (final, {}, []) if text is None else _normalised(setup, final, text)
+    return (final, {}, []) if text is None else _normalized(setup, final, text)
 
 
 def conclude(

@@ -58,7 +58,7 @@ def plan_robust(job: ProtonJob) -> PlanResult:
     del problem
     with setup.clock.stage(Stage.FINAL_DOSE):
         job.reporter.stage(Stage.FINAL_DOSE, f"{len(scenarios)} scenarios")
-        final, normalised, said = deliver(_sharing(setup, 0, len(scenarios)), solution.weights)
+        final, normalized, said = deliver(_sharing(setup, 0, len(scenarios)), solution.weights)
         robustness = _evaluate(setup, final, parameters, scenarios)
     notes.append(
         f"Spots were placed up to {margin_mm:g} mm around the target, to reach it under the errors planned for."
@@ -71,7 +71,7 @@ def plan_robust(job: ProtonJob) -> PlanResult:
         robustness=robustness,
         provenance={
             **nominal.provenance,
-            **normalised,
+            **normalized,
             "method": parameters.method,
             "iterations": solution.iterations,
             "objective": solution.objective,

@@ -12,7 +12,7 @@ from radiarch_contract.verdict import Criterion, Outcome, Verdict
 from radiarch_worker.evaluation import Evaluation
 
 from .flow import Cell, Column, Flow
-from .palette import GOAL_COLOURS
+from .palette import GOAL_COLORS
 from .sections import mark
 
 _COMPARED = {
@@ -64,7 +64,7 @@ def _row(criterion: Criterion) -> list[str | Cell]:
 
 def _worded(result: Outcome, word: str) -> Cell:
     status = _SIGNS[result]
-    return Cell(word, GOAL_COLOURS[status], True, 5, functools.partial(mark, status=status))
+    return Cell(word, GOAL_COLORS[status], True, 5, functools.partial(mark, status=status))
 
 
 def comparison(flow: Flow, evaluation: Evaluation, found: DoseComparison | None) -> None:

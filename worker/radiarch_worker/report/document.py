@@ -96,7 +96,7 @@ def draw(
     sections.pictures(flow, cuts, plan)
     sections.dvhs(flow, whole_gy, plan, evaluation, drawn, prescribed=spec.prescription is not None)
     sections.provenance(flow, spec, plan)
-    sections.untold(flow)
+    sections.unprintable_characters(flow)
     notes = _font_notes(pages)
     return Report(pages.done(), {plane: png(c) for plane, c in cuts.items()}, notes)
 
@@ -109,9 +109,9 @@ def reference_gy(spec: JobSpec, plan: PlanResult) -> float:
 
 
 def _font_notes(pages: Pages) -> tuple[str, ...]:
-    if not pages.untold:
+    if not pages.unprintable:
         return ()
     return (
-        f"The report prints {len(pages.untold)} kinds of characters as code points: no font of this worker has them "
-        "(Debian's fonts-droid-fallback has Chinese, Japanese and Korean).",
+        f"The report prints {len(pages.unprintable)} kinds of characters as code points: this worker has no font "
+        "for them (Debian's fonts-droid-fallback has Chinese, Japanese and Korean).",
     )

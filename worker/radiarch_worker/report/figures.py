@@ -13,7 +13,7 @@ from radiarch_contract.job import DvhCurve
 from radiarch_contract.robustness import DvhBand
 
 from .page import FAINT, INK, RULE, Pages
-from .palette import Drawn, LineStyle, Rgb, isodose_colour
+from .palette import Drawn, LineStyle, Rgb, isodose_color
 from .planes import LETTERS, Cut
 from .raster import rgb
 
@@ -40,14 +40,14 @@ def plane_figure(pages: Pages, cut: Cut, x_mm: float, y_mm: float, width_mm: flo
     corner = np.array([left, top])
     for isodose in cut.isodoses:
         for line in isodose.lines:
-            pages.line((line - start) * scale + corner, width_pt=0.55, colour=isodose_colour(isodose.percent))
+            pages.line((line - start) * scale + corner, width_pt=0.55, color=isodose_color(isodose.percent))
     for outline in reversed(cut.outlines):
         for line in outline.lines:
             points = (line - start) * scale + corner
-            pages.line(points, width_pt=1.0, colour=outline.style.colour, dash=_closer(outline.style.dash))
-    u, v = (np.array(cut.centre) - start) * scale + corner
-    pages.line([(u - 2, v), (u + 2, v)], width_pt=0.5, colour=_WHITE)
-    pages.line([(u, v - 2), (u, v + 2)], width_pt=0.5, colour=_WHITE)
+            pages.line(points, width_pt=1.0, color=outline.style.color, dash=_closer(outline.style.dash))
+    u, v = (np.array(cut.center) - start) * scale + corner
+    pages.line([(u - 2, v), (u + 2, v)], width_pt=0.5, color=_WHITE)
+    pages.line([(u, v - 2), (u, v + 2)], width_pt=0.5, color=_WHITE)
     pages.unclip()
     middle_x, middle_y = x_mm + width_mm / 2, y_mm + height_mm / 2
     places = (
@@ -58,7 +58,7 @@ def plane_figure(pages: Pages, cut: Cut, x_mm: float, y_mm: float, width_mm: flo
     )
     for letter, (lx, ly) in zip(LETTERS[cut.plane], places, strict=True):
         pages.box(lx - 1.7, ly - 3.0, 3.4, 3.9, (0, 0, 0), 0.6)
-        pages.text(lx, ly, letter, 9, bold=True, colour=_WHITE, align="centre")
+        pages.text(lx, ly, letter, 9, bold=True, color=_WHITE, align="centre")
 
 
 def _closer(dash: tuple[float, ...]) -> tuple[float, ...]:
@@ -67,7 +67,7 @@ def _closer(dash: tuple[float, ...]) -> tuple[float, ...]:
 
 def swatch(pages: Pages, x_mm: float, y_mm: float, style: LineStyle, *, width_pt: float = 1.6) -> None:
     """A piece of a structure's line, 7 mm long."""
-    pages.line([(x_mm, y_mm), (x_mm + 7, y_mm)], width_pt=width_pt, colour=style.colour, dash=style.dash)
+    pages.line([(x_mm, y_mm), (x_mm + 7, y_mm)], width_pt=width_pt, color=style.color, dash=style.dash)
 
 
 def isodose_key(pages: Pages, cuts: Sequence[Cut], x_mm: float, y_mm: float) -> float:
@@ -77,9 +77,9 @@ def isodose_key(pages: Pages, cuts: Sequence[Cut], x_mm: float, y_mm: float) -> 
     for percent in sorted(levels, reverse=True):
         y_mm += 4.4
         pages.box(x_mm, y_mm - 2.7, 8, 3.4, (45, 48, 54), 0.4)
-        pages.line([(x_mm + 0.8, y_mm - 1), (x_mm + 7.2, y_mm - 1)], width_pt=1.1, colour=isodose_colour(percent))
+        pages.line([(x_mm + 0.8, y_mm - 1), (x_mm + 7.2, y_mm - 1)], width_pt=1.1, color=isodose_color(percent))
         pages.text(x_mm + 18, y_mm, f"{percent:g} %", 8, align="right")
-        pages.text(x_mm + 33, y_mm, f"{levels[percent]:.1f} Gy", 8, colour=FAINT, align="right")
+        pages.text(x_mm + 33, y_mm, f"{levels[percent]:.1f} Gy", 8, color=FAINT, align="right")
     return y_mm
 
 
@@ -99,7 +99,7 @@ def structure_key(
         pages.text(x_mm + 9, y_mm, name, 8, width_mm=width_mm - 9)
     if len(names) > room:
         y_mm += 4.4
-        pages.text(x_mm + 9, y_mm, f"and {len(names) - room + 1} more", 8, colour=FAINT)
+        pages.text(x_mm + 9, y_mm, f"and {len(names) - room + 1} more", 8, color=FAINT)
     return y_mm
 
 
@@ -128,28 +128,28 @@ def dvh_figure(
     for percent in range(0, 101, 20):
         y = top + (1 - percent / 100) * h
         pages.rule(left, y, left + w)
-        pages.text(left - 1.5, y + 1, f"{percent}", 7.5, colour=FAINT, align="right")
+        pages.text(left - 1.5, y + 1, f"{percent}", 7.5, color=FAINT, align="right")
     for n in range(round(top_gy / step) + 1):
         x = left + n * step / top_gy * w
-        pages.line([(x, top), (x, top + h)], width_pt=0.5, colour=RULE)
-        pages.text(x, top + h + 4, f"{n * step:g}", 7.5, colour=FAINT, align="centre")
+        pages.line([(x, top), (x, top + h)], width_pt=0.5, color=RULE)
+        pages.text(x, top + h + 4, f"{n * step:g}", 7.5, color=FAINT, align="centre")
     pages.text(left + w / 2, top + h + 8.6, dose_label, 8, align="centre")
     pages.text(left, top - 1.4, "Volume, %", 8)
     x = left + prescription_gy / top_gy * w
-    pages.line([(x, top), (x, top + h)], width_pt=0.7, colour=FAINT, dash=(4, 3))
-    pages.text(x, top - 1.4, f"{name} {prescription_gy:.4g} Gy", 7.5, colour=FAINT, align="centre")
+    pages.line([(x, top), (x, top + h)], width_pt=0.7, color=FAINT, dash=(4, 3))
+    pages.text(x, top - 1.4, f"{name} {prescription_gy:.4g} Gy", 7.5, color=FAINT, align="centre")
     pages.clip(left - 0.3, top - 0.3, w + 0.6, h + 0.6)
     for band in bands:
         if band.roi_number in drawn and len(band.dose_gy) > 1:
             dose_gy = np.asarray(band.dose_gy)
             low, high = (points(dose_gy, np.asarray(v)) for v in (band.low_percent, band.high_percent))
-            pages.area(np.vstack([high, low[::-1]]), drawn[band.roi_number].style.colour, 0.22)
+            pages.area(np.vstack([high, low[::-1]]), drawn[band.roi_number].style.color, 0.22)
     # the first structures are drawn last: they lie on top
     for curve in reversed(curves):
         style = drawn[curve.roi_number].style if curve.roi_number in drawn else _OTHER
-        pages.line(points(*_thinned(curve)), width_pt=1.15, colour=style.colour, dash=style.dash)
+        pages.line(points(*_thinned(curve)), width_pt=1.15, color=style.color, dash=style.dash)
     pages.unclip()
-    pages.line([(left, top), (left, top + h), (left + w, top + h)], width_pt=0.8, colour=INK, round_joins=False)
+    pages.line([(left, top), (left, top + h), (left + w, top + h)], width_pt=0.8, color=INK, round_joins=False)
 
 
 def _thinned(curve: DvhCurve) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

@@ -29,7 +29,7 @@ class Cell:
     """Text of a cell that is not just text; ``draw`` is told the left end and the middle line, mm."""
 
     text: str
-    colour: Rgb = INK
+    color: Rgb = INK
     bold: bool = False
     indent_mm: float = 0.0
     draw: Callable[[Pages, float, float], None] | None = None
@@ -57,9 +57,9 @@ class Flow:
         self.y_mm += 7.5 if self.y_mm > TOP_MM else 3.5
         self.pages.text(LEFT_MM, self.y_mm, text, 11, bold=True)
         if aside:
-            self.pages.text(RIGHT_MM, self.y_mm, aside, 8, colour=FAINT, align="right")
+            self.pages.text(RIGHT_MM, self.y_mm, aside, 8, color=FAINT, align="right")
         self.y_mm += 1.8
-        self.pages.rule(LEFT_MM, self.y_mm, RIGHT_MM, width_pt=0.8, colour=INK)
+        self.pages.rule(LEFT_MM, self.y_mm, RIGHT_MM, width_pt=0.8, color=INK)
         self.y_mm += 1.2
 
     def facts(self, pairs: Sequence[tuple[str, str]], *, columns: int = 2, label_mm: float = 27.0) -> None:
@@ -73,7 +73,7 @@ class Flow:
         for n, part in enumerate(laid):
             x, y = LEFT_MM + n * (width + 6), self.y_mm
             for name, lines in part:
-                self.pages.text(x, y + 3.6, name, 8.5, colour=FAINT, width_mm=label_mm - 2)
+                self.pages.text(x, y + 3.6, name, 8.5, color=FAINT, width_mm=label_mm - 2)
                 for line in lines:
                     self.pages.text(x + label_mm, y + 3.6, line, 8.5)
                     y += 4.3
@@ -96,9 +96,9 @@ class Flow:
         self.y_mm += 1
 
     def _head(self, columns: Sequence[Column], widths: Sequence[float]) -> None:
-        cells = [Cell(c.title, colour=FAINT) for c in columns]
+        cells = [Cell(c.title, color=FAINT) for c in columns]
         self._row(cells, columns, widths, size_pt=7.5)
-        self.pages.rule(LEFT_MM, self.y_mm, RIGHT_MM, colour=RULE)
+        self.pages.rule(LEFT_MM, self.y_mm, RIGHT_MM, color=RULE)
 
     def _row(
         self, cells: Sequence[Cell], columns: Sequence[Column], widths: Sequence[float], size_pt: float = 8.5
@@ -108,9 +108,9 @@ class Flow:
             if cell.draw is not None:
                 cell.draw(self.pages, x + 1, base - 1.05)
             room = width - 2 - cell.indent_mm
-            at = {"left": x + 1 + cell.indent_mm, "centre": x + width / 2, "right": x + width - 1}[column.align]
+            at = {"left": x + 1 + cell.indent_mm, "center": x + width / 2, "right": x + width - 1}[column.align]
             self.pages.text(
-                at, base, cell.text, size_pt, bold=cell.bold, colour=cell.colour, align=column.align, width_mm=room
+                at, base, cell.text, size_pt, bold=cell.bold, color=cell.color, align=column.align, width_mm=room
             )
             x += width
         self.y_mm += _ROW_MM
@@ -122,7 +122,7 @@ class Flow:
             for n, line in enumerate(self.pages.wrapped(text, size_pt, WIDTH_MM - indent)):
                 self.need(4.3)
                 if marked and n == 0:
-                    self.pages.text(LEFT_MM, self.y_mm + 3.6, "–", size_pt, colour=FAINT)
+                    self.pages.text(LEFT_MM, self.y_mm + 3.6, "–", size_pt, color=FAINT)
                 self.pages.text(LEFT_MM + indent, self.y_mm + 3.6, line, size_pt)
                 self.y_mm += 4.3
             self.y_mm += 0.8

@@ -40,13 +40,13 @@ class Pages:
     Attributes
     ----------
     decorate : draws what every page has, told its number and how many there are
-    untold : characters that no font has, as far as they were printed
+    unprintable : characters of the printed text that no font has
     """
 
     title: str
     created_at: datetime
     decorate: Callable[[Pages, int, int], None]
-    untold: dict[str, None] = field(default_factory=dict)
+    unprintable: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._buffer = BytesIO()
@@ -81,20 +81,20 @@ class Pages:
         size_pt: float = 8.5,
         *,
         bold: bool = False,
-        colour: Rgb = INK,
+        color: Rgb = INK,
         align: Align = "left",
         width_mm: float | None = None,
     ) -> None:
         """One line whose baseline is at y; cut with an ellipsis where it is wider than ``width_mm``."""
         if not text:
             return
-        self.untold.update(dict.fromkeys(fonts.missing(text, bold=bold)))
+        self.unprintable.update(dict.fromkeys(fonts.missing(text, bold=bold)))
         if width_mm is not None:
             text = self.fitted(text, size_pt, width_mm, bold=bold)
         total = self.width_mm(text, size_pt, bold=bold)
-        x = (x_mm - {"left": 0.0, "centre": 0.5, "right": 1.0}[align] * total) * MM
+        x = (x_mm - {"left": 0.0, "center": 0.5, "right": 1.0}[align] * total) * MM
         y = (PAGE_HEIGHT_MM - y_mm) * MM
-        self._canvas.setFillColorRGB(*(v / 255 for v in colour))
+        self._canvas.setFillColorRGB(*(v / 255 for v in color))
         for run in fonts.runs(text, bold=bold):
             if run.shaped:
                 _draw_shaped(self._canvas, run, x, y, size_pt)
@@ -138,21 +138,21 @@ class Pages:
             line = word
         return [*lines, line] if line or not lines else lines
 
-    def rule(self, x0_mm: float, y_mm: float, x1_mm: float, *, width_pt: float = 0.5, colour: Rgb = RULE) -> None:
-        self.line([(x0_mm, y_mm), (x1_mm, y_mm)], width_pt=width_pt, colour=colour)
+    def rule(self, x0_mm: float, y_mm: float, x1_mm: float, *, width_pt: float = 0.5, color: Rgb = RULE) -> None:
+        self.line([(x0_mm, y_mm), (x1_mm, y_mm)], width_pt=width_pt, color=color)
 
     def line(
         self,
         points: Sequence[tuple[float, float]] | npt.NDArray[np.float64],
         *,
         width_pt: float = 0.6,
-        colour: Rgb = INK,
+        color: Rgb = INK,
         dash: tuple[float, ...] = (),
         closed: bool = False,
         round_joins: bool = True,
     ) -> None:
         """A line through points in mm; ``dash`` in line widths."""
-        self._canvas.setStrokeColorRGB(*(v / 255 for v in colour))
+        self._canvas.setStrokeColorRGB(*(v / 255 for v in color))
         self._canvas.setLineWidth(width_pt)
         self._canvas.setLineJoin(1 if round_joins else 0)
         self._canvas.setLineCap(0)
@@ -160,10 +160,10 @@ class Pages:
         self._canvas.drawPath(self._path(points, closed), stroke=1, fill=0)
         self._canvas.setDash([])
 
-    def area(self, points: Sequence[tuple[float, float]] | npt.NDArray[np.float64], colour: Rgb, alpha: float) -> None:
+    def area(self, points: Sequence[tuple[float, float]] | npt.NDArray[np.float64], color: Rgb, alpha: float) -> None:
         """A filled shape."""
         self._canvas.saveState()
-        self._canvas.setFillColorRGB(*(v / 255 for v in colour))
+        self._canvas.setFillColorRGB(*(v / 255 for v in color))
         self._canvas.setFillAlpha(alpha)
         self._canvas.drawPath(self._path(points, closed=True), stroke=0, fill=1)
         self._canvas.restoreState()

@@ -16,7 +16,7 @@ from radiarch_worker.model import Patient, Structure
 Rgb = tuple[int, int, int]
 
 # Okabe and Ito's colours without black and with a yellow that can be seen on paper, and one more
-_COLOURS: tuple[Rgb, ...] = (
+_COLORS: tuple[Rgb, ...] = (
     (213, 94, 0),
     (0, 158, 115),
     (86, 160, 233),
@@ -26,11 +26,11 @@ _COLOURS: tuple[Rgb, ...] = (
     (0, 175, 187),
     (160, 110, 60),
 )
-_BODY_COLOUR: Rgb = (150, 150, 150)
+_BODY_COLOR: Rgb = (150, 150, 150)
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5))
 """On and off, in units of the line's width."""
 
-MAX_DRAWN = len(_COLOURS) * len(_DASHES)
+MAX_DRAWN = len(_COLORS) * len(_DASHES)
 """So many structures can be told apart."""
 
 ISODOSES_PERCENT = (107.0, 100.0, 95.0, 90.0, 80.0, 70.0, 50.0, 30.0)
@@ -51,7 +51,7 @@ _WASH_ANCHORS: tuple[tuple[float, Rgb], ...] = (
     (110, (225, 40, 40)),
 )
 
-GOAL_COLOURS: Mapping[GoalStatus | None, Rgb] = {
+GOAL_COLORS: Mapping[GoalStatus | None, Rgb] = {
     GoalStatus.MET: (0, 120, 85),
     GoalStatus.NEAR: (170, 105, 0),
     GoalStatus.MISSED: (180, 30, 30),
@@ -63,7 +63,7 @@ GOAL_COLOURS: Mapping[GoalStatus | None, Rgb] = {
 class LineStyle:
     """How a structure is drawn wherever it is drawn; ``dash`` is on, off … in line widths."""
 
-    colour: Rgb
+    color: Rgb
     dash: tuple[float, ...] = ()
 
 
@@ -75,16 +75,16 @@ class Drawn:
     style: LineStyle
 
 
-def dose_colours(percent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def dose_colors(percent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Colours of doses in % of the prescription; (…, 3), 0 to 255."""
     at = np.array([a for a, _ in _WASH_ANCHORS], np.float32)
     channels = np.array([rgb for _, rgb in _WASH_ANCHORS], np.float32)
     return np.stack([np.interp(percent, at, channels[:, c]) for c in range(3)], axis=-1).astype(np.float32)
 
 
-def isodose_colour(percent: float) -> Rgb:
+def isodose_color(percent: float) -> Rgb:
     """A line's colour: the wash's, made lighter so that it stands out from it."""
-    r, g, b = (round(0.72 * float(v) + 0.28 * 255) for v in dose_colours(np.array([percent], np.float32))[0])
+    r, g, b = (round(0.72 * float(v) + 0.28 * 255) for v in dose_colors(np.array([percent], np.float32))[0])
     return r, g, b
 
 
@@ -99,9 +99,9 @@ def drawn_structures(spec: JobSpec, patient: Patient) -> tuple[Drawn, ...]:
     body = patient.body
     order = dict.fromkeys(n for n in [*first, *sorted(patient.structures)] if n in patient.structures)
     order.pop(body.roi_number, None)
-    styles = [LineStyle(colour, dash) for dash in _DASHES for colour in _COLOURS]
+    styles = [LineStyle(color, dash) for dash in _DASHES for color in _COLORS]
     found = [Drawn(patient.structures[n], style) for n, style in zip(order, styles, strict=False) if n is not None]
-    return (*found, Drawn(body, LineStyle(_BODY_COLOUR)))
+    return (*found, Drawn(body, LineStyle(_BODY_COLOR)))
 
 
 def _goal_structures(goals: Sequence[str]) -> list[str]:

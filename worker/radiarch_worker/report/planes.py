@@ -105,7 +105,7 @@ class Cut:
     percent: Sheet | None
     outlines: tuple[Outline, ...]
     isodoses: tuple[Isodose, ...]
-    centre: tuple[float, float]
+    center: tuple[float, float]
     max_gy: float
 
     @property
@@ -161,7 +161,7 @@ def cut(
         percent=percent,
         outlines=outlines,
         isodoses=_isodoses(percent, prescription_gy),
-        centre=(point[right], sign * point[down]),
+        center=(point[right], sign * point[down]),
         max_gy=0.0 if gy is None else float(gy.values.max()),
     )
 
@@ -210,10 +210,10 @@ def _window(patient: Patient, plane: Plane) -> Window:
     for axis in (right, down):
         others = tuple(2 - a for a in range(3) if a != axis)
         inside = np.flatnonzero(patient.body.mask.any(axis=others))
-        centres, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
-        edges = float(centres[0] - half), float(centres[-1] + half)
+        centers, half = grid.axis_mm(axis), grid.spacing_mm[axis] / 2
+        edges = float(centers[0] - half), float(centers[-1] + half)
         if len(inside):
-            low, high = float(centres[inside[0]]) - _MARGIN_MM, float(centres[inside[-1]]) + _MARGIN_MM
+            low, high = float(centers[inside[0]]) - _MARGIN_MM, float(centers[inside[-1]]) + _MARGIN_MM
             limits.append((max(low, edges[0]), min(high, edges[1])))
         else:
             limits.append(edges)

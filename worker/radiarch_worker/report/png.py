@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, features
 
 from . import fonts
-from .palette import Rgb, isodose_colour
+from .palette import Rgb, isodose_color
 from .planes import LETTERS, Cut, Line
 from .raster import rgb
 
@@ -73,12 +73,12 @@ def _draw_lines(canvas: Image.Image, cut: Cut) -> None:
 
     for isodose in cut.isodoses:
         for line in isodose.lines:
-            draw.line(points(line), fill=(*isodose_colour(isodose.percent), 255), width=2)
+            draw.line(points(line), fill=(*isodose_color(isodose.percent), 255), width=2)
     for outline in reversed(cut.outlines):
         for line in outline.lines:
             for part in _dashed(points(line), tuple(2.4 * scale * d for d in outline.style.dash)):
-                draw.line(part, fill=(*outline.style.colour, 255), width=2 * scale, joint="curve")
-    x, y = ((np.array(cut.centre) - start) * per_mm).tolist()
+                draw.line(part, fill=(*outline.style.color, 255), width=2 * scale, joint="curve")
+    x, y = ((np.array(cut.center) - start) * per_mm).tolist()
     for dx, dy in ((9 * scale, 0), (0, 9 * scale)):
         draw.line([(x - dx, y - dy), (x + dx, y + dy)], fill=(255, 255, 255, 255), width=scale)
     canvas.paste(small := layer.reduce(scale), (left, top), small)
@@ -125,7 +125,7 @@ def _draw_legend(canvas: Image.Image, cut: Cut) -> None:
     _text(draw, (left, y), "Isodoses", 14, _TEXT, bold=True, anchor="la")
     y += 26
     for isodose in cut.isodoses:
-        draw.line([(left, y + 7), (left + 22, y + 7)], fill=isodose_colour(isodose.percent), width=2)
+        draw.line([(left, y + 7), (left + 22, y + 7)], fill=isodose_color(isodose.percent), width=2)
         _text(draw, (left + 70, y), f"{isodose.percent:g} %", 13, _TEXT, anchor="ra")
         _text(draw, (right, y), f"{isodose.dose_gy:.1f} Gy", 13, _FAINT, anchor="ra")
         y += 20
@@ -137,7 +137,7 @@ def _draw_legend(canvas: Image.Image, cut: Cut) -> None:
     shown = cut.outlines if len(cut.outlines) <= room else cut.outlines[: room - 1]
     for outline in shown:
         for part in _dashed([(left, y + 7), (left + 22, y + 7)], tuple(2.0 * d for d in outline.style.dash)):
-            draw.line(part, fill=outline.style.colour, width=3)
+            draw.line(part, fill=outline.style.color, width=3)
         _text(draw, (left + 32, y), _fitted(outline.name, 13, right - left - 32), 13, _TEXT, anchor="la")
         y += 20
     if len(shown) < len(cut.outlines):
@@ -180,7 +180,7 @@ def _text(
     at: tuple[float, float],
     text: str,
     size: int,
-    colour: Rgb,
+    color: Rgb,
     *,
     bold: bool = False,
     anchor: str = "la",
@@ -194,7 +194,7 @@ def _text(
             (x, y),
             run.text,
             font=font,
-            fill=colour,
+            fill=color,
             anchor="l" + anchor[1],
             stroke_width=2 if halo else 0,
             stroke_fill=(0, 0, 0) if halo else None,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .palette import WASH_FROM_PERCENT, dose_colours
+from .palette import WASH_FROM_PERCENT, dose_colors
 from .planes import Cut, Sheet
 
-_GREY_FROM_HU, _GREY_TO_HU = -160.0, 240.0
+_GRAY_FROM_HU, _GRAY_TO_HU = -160.0, 240.0
 """Soft tissue: level 40, width 400."""
 _WASH_ALPHA = 0.45
 _OUTSIDE_HU = -1024.0
@@ -23,15 +23,15 @@ def rgb(cut: Cut, width_px: int, height_px: int) -> npt.NDArray[np.uint8]:
     u_mm = window.u_min + (np.arange(width_px) + 0.5) * window.width_mm / width_px
     v_mm = window.v_min + (np.arange(height_px) + 0.5) * window.height_mm / height_px
     hu, _ = sample(cut.hu, u_mm, v_mm, _OUTSIDE_HU)
-    grey = np.clip((hu - _GREY_FROM_HU) * np.float32(255 / (_GREY_TO_HU - _GREY_FROM_HU)), 0, 255)
-    colour = np.repeat(grey[..., None], 3, axis=2)
+    gray = np.clip((hu - _GRAY_FROM_HU) * np.float32(255 / (_GRAY_TO_HU - _GRAY_FROM_HU)), 0, 255)
+    color = np.repeat(gray[..., None], 3, axis=2)
     if cut.percent is not None:
         percent, known = sample(cut.percent, u_mm, v_mm, 0.0)
         # the wash begins softly: an edge at its threshold would look like an isodose
         strength = np.clip((percent - WASH_FROM_PERCENT) / WASH_FROM_PERCENT, 0, 1) * np.float32(_WASH_ALPHA)
         strength = (strength * known)[..., None]
-        colour = colour * (1 - strength) + dose_colours(percent) * strength
-    pixels: npt.NDArray[np.uint8] = np.rint(colour).astype(np.uint8)
+        color = color * (1 - strength) + dose_colors(percent) * strength
+    pixels: npt.NDArray[np.uint8] = np.rint(color).astype(np.uint8)
     return pixels
 
 

@@ -27,7 +27,7 @@ from . import fonts
 from .figures import dvh_figure, isodose_key, plane_figure, structure_key, swatch
 from .flow import BOTTOM_MM, LEFT_MM, RIGHT_MM, WIDTH_MM, Cell, Column, Flow
 from .page import FAINT, PAGE_HEIGHT_MM, Pages
-from .palette import GOAL_COLOURS, Drawn, Rgb
+from .palette import GOAL_COLORS, Drawn, Rgb
 from .planes import Cut
 
 _WARNING: Rgb = (176, 58, 0)
@@ -89,16 +89,16 @@ def decorate(spec: JobSpec, patient: Patient, pages: Pages, number: int, count: 
     study = patient.ct.study
     pages.text(LEFT_MM, 13, f"Radiarch {_HEADINGS.get(subject(spec), 'treatment plan')} report", 9, bold=True)
     whose = " · ".join(t for t in (person(study.patient_name), study.patient_id) if t)
-    pages.text(LEFT_MM, 17.6, whose, 8, colour=FAINT, width_mm=WIDTH_MM - 40)
+    pages.text(LEFT_MM, 17.6, whose, 8, color=FAINT, width_mm=WIDTH_MM - 40)
     pages.box(RIGHT_MM - 30, 9.3, 30, 6.4, _WARNING, 1)
-    pages.text(RIGHT_MM - 15, 13.7, "UNAPPROVED", 9, bold=True, colour=(255, 255, 255), align="centre")
+    pages.text(RIGHT_MM - 15, 13.7, "UNAPPROVED", 9, bold=True, color=(255, 255, 255), align="centre")
     pages.rule(LEFT_MM, 20, RIGHT_MM)
     base = PAGE_HEIGHT_MM - 10
     pages.rule(LEFT_MM, base - 4.2, RIGHT_MM)
-    pages.text(LEFT_MM, base, _identified(spec), 7, colour=FAINT)
+    pages.text(LEFT_MM, base, _identified(spec), 7, color=FAINT)
     pages.text(RIGHT_MM, base, f"Page {number} of {count}", 7.5, align="right")
     pages.text(
-        LEFT_MM, base + 3.4, "UNAPPROVED. For research and quality assurance only, not for treatment.", 7, colour=FAINT
+        LEFT_MM, base + 3.4, "UNAPPROVED. For research and quality assurance only, not for treatment.", 7, color=FAINT
     )
 
 
@@ -171,7 +171,7 @@ def robustness(flow: Flow, found: Robustness | None) -> None:
     rows: list[list[str | Cell]] = []
     for goal in found.goals:
         sign = functools.partial(mark, status=goal.worst_status)
-        word = Cell(_WORDS[goal.worst_status], GOAL_COLOURS[goal.worst_status], True, 5, sign)
+        word = Cell(_WORDS[goal.worst_status], GOAL_COLORS[goal.worst_status], True, 5, sign)
         nominal, worst = (_value(v, goal.unit) for v in (goal.nominal, goal.worst))
         rows.append([goal.text, nominal, worst, word, f"{goal.met} of {goal.scenarios}", goal.worst_scenario or "–"])
     if rows:
@@ -268,10 +268,10 @@ def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:
     drawn_as = {ref.name: ref.roi_name for ref in spec.structures if ref.roi_name != ref.name}
     rows: list[list[str | Cell]] = []
     for r in results:
-        colour = GOAL_COLOURS[r.status]
+        color = GOAL_COLORS[r.status]
         value = _value(r.value, r.unit)
         sign = functools.partial(mark, status=r.status)
-        rows.append([r.text, value, Cell(_WORDS[r.status], colour, True, 5, sign), r.note or _drawn_as(drawn_as, r)])
+        rows.append([r.text, value, Cell(_WORDS[r.status], color, True, 5, sign), r.note or _drawn_as(drawn_as, r)])
     flow.table([Column("Goal", 62), Column("Value", 26, "right"), Column("", 24), Column("", 66)], rows)
 
 
@@ -281,18 +281,18 @@ def _drawn_as(names: Mapping[str, str], result: GoalResult) -> str:
 
 def mark(pages: Pages, x_mm: float, y_mm: float, *, status: GoalStatus | None) -> None:
     """A sign that is told without its colour: a tick, a wave, a cross, a dash."""
-    colour = GOAL_COLOURS[status]
+    color = GOAL_COLORS[status]
     if status is GoalStatus.MET:
-        pages.line([(x_mm, y_mm), (x_mm + 1.1, y_mm + 1.1), (x_mm + 3, y_mm - 1.3)], width_pt=1.3, colour=colour)
+        pages.line([(x_mm, y_mm), (x_mm + 1.1, y_mm + 1.1), (x_mm + 3, y_mm - 1.3)], width_pt=1.3, color=color)
     elif status is GoalStatus.NEAR:
         wave = [(x_mm, 0.4), (x_mm + 0.75, -0.5), (x_mm + 1.5, 0), (x_mm + 2.25, 0.5), (x_mm + 3, -0.4)]
-        pages.line([(x, y_mm + dy) for x, dy in wave], width_pt=1.3, colour=colour)
+        pages.line([(x, y_mm + dy) for x, dy in wave], width_pt=1.3, color=color)
     elif status is GoalStatus.MISSED:
         for sign in (1, -1):
             ends = [(x_mm + 0.3, y_mm - sign * 1.1), (x_mm + 2.5, y_mm + sign * 1.1)]
-            pages.line(ends, width_pt=1.3, colour=colour)
+            pages.line(ends, width_pt=1.3, color=color)
     else:
-        pages.line([(x_mm + 0.4, y_mm), (x_mm + 2.6, y_mm)], width_pt=1.1, colour=colour)
+        pages.line([(x_mm + 0.4, y_mm), (x_mm + 2.6, y_mm)], width_pt=1.1, color=color)
 
 
 def pictures(flow: Flow, cuts: Mapping[Plane, Cut], plan: PlanResult) -> None:
@@ -336,7 +336,7 @@ def _captioned(pages: Pages, c: Cut, x_mm: float, y_mm: float, width_mm: float, 
 def _caption(pages: Pages, cut: Cut, x_mm: float, y_mm: float) -> None:
     pages.text(x_mm, y_mm, cut.title, 8.5, bold=True)
     x = x_mm + pages.width_mm(cut.title, 8.5, bold=True) + 3
-    pages.text(x, y_mm, f"highest dose {cut.max_gy:.1f} Gy", 8, colour=FAINT)
+    pages.text(x, y_mm, f"highest dose {cut.max_gy:.1f} Gy", 8, color=FAINT)
 
 
 def dvhs(
@@ -446,9 +446,9 @@ def provenance(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
         flow.facts([pair], columns=1, label_mm=58)
 
 
-def untold(flow: Flow) -> None:
+def unprintable_characters(flow: Flow) -> None:
     """Characters that could not be printed, by their code points."""
-    found = tuple(flow.pages.untold)
+    found = tuple(flow.pages.unprintable)
     if found:
         listed = ", ".join(f"U+{ord(c):04X}" for c in found[:40])
         flow.paragraphs([f"No font on this worker has these characters; they are printed as code points: {listed}."])

@@ -10,7 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 from radiarch_contract.job import DvhCurve, StructureMetrics
 
-from radiarch_worker.dicom.base import lie
+from radiarch_worker.dicom.base import invalid_result
 from radiarch_worker.dicom.enum import (
     DoseTypeValues,
     DoseUnitsValues,
@@ -51,15 +51,15 @@ def encode_dose(dose: Dose) -> EncodedDose:
     """
     values = dose.dose_gy
     if values.shape != dose.grid.shape:
-        raise lie(f"the dose has shape {values.shape}, expected that of its grid {dose.grid.shape}")
+        raise invalid_result(f"the dose has shape {values.shape}, expected that of its grid {dose.grid.shape}")
     if not np.isfinite(values).all():
         bad = int(values.size - np.isfinite(values).sum())
-        raise lie(f"{bad} of {values.size} dose values are not finite", count=bad)
+        raise invalid_result(f"{bad} of {values.size} dose values are not finite", count=bad)
     least, most = float(values.min()), float(values.max())
     if least < 0:
-        raise lie(f"the least dose is {least:g} Gy, expected none below 0")
+        raise invalid_result(f"the minimum dose is {least:g} Gy, expected none below 0")
     if most <= 0:
-        raise lie("the dose is zero everywhere")
+        raise invalid_result("the dose is zero everywhere")
     scaling = decimal_string_at_least(most / MAX_STORED_VALUE)
     stored = np.rint(values.astype(np.float64) / float(scaling)).astype(np.uint32)
     return EncodedDose(stored, scaling)
@@ -79,13 +79,13 @@ def check_alignment(grid: Grid, ct: Grid) -> None:
         first, stride = round(offset), round(step)
         off_mm = max(abs(offset - first), abs(step - stride) * max(n - 1, 1)) * ct.spacing_mm[axis]
         if not off_mm <= ALIGNMENT_TOLERANCE_MM or stride < 1:
-            raise lie(
+            raise invalid_result(
                 f"the dose grid's {name} axis (origin {grid.origin_mm[axis]:g}, spacing {grid.spacing_mm[axis]:g} mm) "
                 f"is not on CT voxel centres (origin {ct.origin_mm[axis]:g}, spacing {ct.spacing_mm[axis]:g} mm)",
                 axis=name,
             )
         if first < 0 or first + stride * (n - 1) >= n_ct - 1 + stride:
-            raise lie(f"the dose grid reaches beyond the CT along {name}", axis=name)
+            raise invalid_result(f"the dose grid reaches beyond the CT along {name}", axis=name)
 
 
 def frame_offsets(grid: Grid) -> list[DSfloat]:

@@ -7,7 +7,7 @@ from pydicom.uid import RTDoseStorage
 from radiarch_contract.job import DoseDescription, JobSpec
 from radiarch_contract.states import OutputKind
 
-from radiarch_worker.dicom.base import Made, ResultSOPClass, lie, reference
+from radiarch_worker.dicom.base import Provenance, ResultSOPClass, invalid_result, reference
 from radiarch_worker.dicom.enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_string_at_least, decimal_strings, text
 from radiarch_worker.model import FloatVolume, Grid, Patient
@@ -17,17 +17,17 @@ from .content import frame_offsets
 _GRID_FRAME_OFFSET_VECTOR = 0x3004000C
 _MAX_STORED = 2**31 - 1
 LEAST_STEP_GY = 1e-9
-"""Where the two doses are equal everywhere, the scaling still has to be a number above 0."""
+"""The scaling has to be above 0 also where the two doses are equal everywhere."""
 
 
 class RTDoseDifference(ResultSOPClass):
-    """A dose minus a reference, Gy: signed pixels, Dose Type ERROR, so that nobody takes it for a dose."""
+    """A dose minus a reference, Gy: signed pixels, Dose Type ERROR, so that it is not taken for a dose."""
 
     def __init__(
         self,
         spec: JobSpec,
         patient: Patient,
-        made: Made,
+        provenance: Provenance,
         difference_gy: FloatVolume,
         grid: Grid,
         *,
@@ -40,14 +40,14 @@ class RTDoseDifference(ResultSOPClass):
         """
         Parameters
         ----------
-        made
-            How the doses were made or compared.
+        provenance
+            Of the dose that was computed, or of the comparison.
         difference_gy
             (Z, Y, X) on ``grid``, patient LPS mm.
         dose, reference_dose
             What was subtracted from what; their UIDs are in the private provenance.
         weighted
-            Whether both were RBE-weighted, of themselves or by a constant.
+            Whether both were RBE-weighted, as stored or by a constant RBE.
         rtplan
             SOP Class and Instance UID of the plan that both are doses of, where there is one.
 
@@ -59,14 +59,14 @@ class RTDoseDifference(ResultSOPClass):
         super().__init__(
             spec,
             patient,
-            made,
+            provenance,
             kind=OutputKind.DOSE_DIFFERENCE,
             sop_class_uid=RTDoseStorage,
             modality="RTDOSE",
             series_description=f"RADIARCH dose difference UNAPPROVED {spec.workflow_id}",
         )
         if difference_gy.shape != grid.shape or not np.isfinite(difference_gy).all():
-            raise lie("the difference of the doses holds values that are not finite numbers")
+            raise invalid_result("the difference of the doses holds values that are not finite numbers")
         self._add_grid(grid)
         self._add_values(difference_gy, summation)
         quantity = "RBE-weighted" if weighted else "physical"

@@ -36,7 +36,7 @@ class RTDose(ResultSOPClass):
         Parameters
         ----------
         spec
-            What was asked.
+            The request.
         patient
             The CT and structures it was planned on.
         plan
@@ -44,7 +44,7 @@ class RTDose(ResultSOPClass):
         evaluation
             Of that dose; curves of structures that the dose grid covers go into the DVH Sequence.
         rtplan_sop_instance_uid
-            Of the RT Ion Plan that this is the dose of; None: the one that this plan has as a result.
+            Of the plan whose dose this is; None: the one that is a result of the same run.
 
         Raises
         ------
@@ -114,6 +114,6 @@ class RTDose(ResultSOPClass):
 
 
 def _is_roi(patient: Patient, number: int) -> bool:
-    """Whether the RTSTRUCT has it: a DVH in DICOM is of a ROI, and nothing that was derived is one."""
+    """Whether the RTSTRUCT has it: a DVH in DICOM is of a ROI, which a derived structure is not."""
     structure = patient.structures.get(number)
     return structure is not None and structure.definition is None

@@ -10,7 +10,7 @@ from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 from radiarch_contract.uids import SOP_CLASS_UIDS
 
-from radiarch_worker.dicom.base import ResultSOPClass, lie, reference, result_uid
+from radiarch_worker.dicom.base import ResultSOPClass, invalid_result, reference, result_uid
 from radiarch_worker.dicom.enum import (
     BurnedInAnnotationValues,
     ConversionTypeValues,
@@ -22,10 +22,10 @@ from radiarch_worker.model import Patient, PlanResult
 
 
 class EncapsulatedPDF(ResultSOPClass):
-    """A plan's report as a document in the patient's study.
+    """The report of a run as a document in the patient's study.
 
-    Source Instance Sequence names what it reports on: the results given, and the structure set. It has no
-    Frame of Reference: a document is nowhere in the patient.
+    Source Instance Sequence names what it reports on: the results given, and the structure set. A document has no
+    position in the patient, and so no Frame of Reference.
     """
 
     def __init__(
@@ -41,15 +41,15 @@ class EncapsulatedPDF(ResultSOPClass):
         Parameters
         ----------
         spec
-            What was asked.
+            The request.
         patient
-            Whose report this is; the PDF prints the name.
+            Whose name the PDF prints.
         plan
-            What is reported.
+            The plan, or the dose that was checked.
         pdf
             The document.
         reports_on
-            Kinds of this plan's results that it is about.
+            Kinds of this run's results that it is about.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class EncapsulatedPDF(ResultSOPClass):
             Where patient, study or frame of reference cannot be named.
         """
         if not pdf.startswith(b"%PDF-"):
-            raise lie("the report is not a PDF document")
+            raise invalid_result("the report is not a PDF document")
         super().__init__(
             spec,
             patient,
@@ -70,7 +70,7 @@ class EncapsulatedPDF(ResultSOPClass):
             series_description=f"RADIARCH report UNAPPROVED {spec.workflow_id}",
         )
         del self.FrameOfReferenceUID, self.PositionReferenceIndicator, self.OperatorsName
-        # Secondary Capture Equipment (C.8.6.1): made by a program
+        # Secondary Capture Equipment (C.8.6.1): a program
         self.ConversionType = ConversionTypeValues.WORKSTATION.value
         self._add_document(spec, pdf)
         self.SourceInstanceSequence = [

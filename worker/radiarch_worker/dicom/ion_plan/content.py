@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
 from radiarch_contract.job import JobSpec
 
-from radiarch_worker.dicom.base import dose_reference_uid, lie, target_roi_number
+from radiarch_worker.dicom.base import dose_reference_uid, invalid_result, target_roi_number
 from radiarch_worker.dicom.enum import (
     BeamTypeValues,
     DoseReferenceStructureTypeValues,
@@ -78,7 +78,7 @@ class EncodedBeam:
 
 
 def encode_beam(beam: IonBeam) -> EncodedBeam:
-    """Round spots to float32 and refuse what no machine could deliver.
+    """Round spots to float32; refuse what cannot be delivered.
 
     Raises
     ------
@@ -86,14 +86,14 @@ def encode_beam(beam: IonBeam) -> EncodedBeam:
         (engine_output_invalid) for non-finite positions, MU that are not positive, or layers without spots.
     """
     if not beam.layers:
-        raise lie(f"beam {beam.number} has no energy layers, expected at least one", beam=beam.number)
+        raise invalid_result(f"beam {beam.number} has no energy layers, expected at least one", beam=beam.number)
     for name, values in (
         ("gantry angle", (beam.gantry_deg,)),
         ("couch angle", (beam.couch_deg,)),
         ("isocenter", beam.isocenter_mm),
     ):
         if not np.isfinite(values).all():
-            raise lie(f"beam {beam.number}: {name} is {values}, expected finite numbers", beam=beam.number)
+            raise invalid_result(f"beam {beam.number}: {name} is {values}, expected finite numbers", beam=beam.number)
     layers = tuple(_encode_layer(beam.number, i, layer) for i, layer in enumerate(beam.layers))
     sums = np.concatenate([[0.0], np.cumsum([layer.total_mu for layer in layers])])
     return EncodedBeam(beam, layers, tuple(decimal_strings(sums)))
@@ -105,16 +105,16 @@ def _encode_layer(beam_number: int, index: int, layer: Layer) -> EncodedLayer:
     n = len(layer.meterset_mu)
     if n == 0 or layer.x_mm.shape != (n,) or layer.y_mm.shape != (n,) or layer.meterset_mu.shape != (n,):
         shapes = layer.x_mm.shape, layer.y_mm.shape, layer.meterset_mu.shape
-        raise lie(f"{where}: x, y and MU have shapes {shapes}, expected one and the same length above 0", **details)
+        raise invalid_result(f"{where}: x, y and MU have shapes {shapes}, expected one length above 0", **details)
     if not (np.isfinite(layer.energy_mev) and layer.energy_mev > 0):
-        raise lie(f"{where}: expected a positive energy", **details)
+        raise invalid_result(f"{where}: expected a positive energy", **details)
     if not (np.isfinite(layer.x_mm).all() and np.isfinite(layer.y_mm).all()):
-        raise lie(f"{where}: a spot position is not a finite number", **details)
+        raise invalid_result(f"{where}: a spot position is not a finite number", **details)
     with np.errstate(over="ignore", under="ignore"):
         meterset = layer.meterset_mu.astype(np.float32)
     if not (np.isfinite(meterset).all() and (meterset > 0).all()):
         worst = float(np.min(layer.meterset_mu))
-        raise lie(f"{where}: every spot needs a positive finite MU, the least is {worst:g}", **details)
+        raise invalid_result(f"{where}: every spot needs a positive finite MU, the minimum is {worst:g}", **details)
     positions = np.stack([layer.x_mm, layer.y_mm], axis=1).astype(np.float32).ravel()
     return EncodedLayer(layer.energy_mev, positions, meterset, layer.spot_fwhm_mm)
 

@@ -7,7 +7,7 @@ from pydicom.uid import RTIonPlanStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 
-from radiarch_worker.dicom.base import ResultSOPClass, lie, physics_lines, reference
+from radiarch_worker.dicom.base import ResultSOPClass, invalid_result, physics_lines, reference
 from radiarch_worker.dicom.enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
 from radiarch_worker.dicom.valuerep import text
 from radiarch_worker.model import Patient, PlanResult
@@ -28,7 +28,7 @@ class RTIonPlan(ResultSOPClass):
         Parameters
         ----------
         spec
-            What was asked.
+            The request.
         patient
             The CT and structures it was planned on.
         plan
@@ -86,10 +86,10 @@ class RTIonPlan(ResultSOPClass):
 
     def _add_beams(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
         if not plan.beams:
-            raise lie("the plan has no beams, expected at least one")
+            raise invalid_result("the plan has no beams, expected at least one")
         numbers = [beam.number for beam in plan.beams]
         if len(set(numbers)) != len(numbers):
-            raise lie(f"beam numbers {numbers} are not unique")
+            raise invalid_result(f"beam numbers {numbers} are not unique")
         beams = tuple(encode_beam(beam) for beam in plan.beams)
         self.FractionGroupSequence = [fraction_group_item(spec, beams)]
         self.PatientSetupSequence = [patient_setup_item(patient.ct.patient_position)]

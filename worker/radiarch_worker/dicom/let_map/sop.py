@@ -1,4 +1,4 @@
-"""Dose-averaged LET as a Parametric Map: no RT Dose, so that no viewer and no system takes it for dose."""
+"""Dose-averaged LET as a Parametric Map: not an RT Dose, so that no system takes it for dose."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from radiarch_contract.uids import derive_uid, series_instance_uid, sop_instance
 from radiarch_worker.dicom.base import (
     MANUFACTURER,
     SERIES_NUMBERS,
-    Made,
+    Provenance,
     ResultContent,
     check_identity,
     created_at,
-    lie,
+    invalid_result,
     software_versions,
 )
 from radiarch_worker.dicom.valuerep import decimal_strings, text
@@ -30,21 +30,21 @@ from radiarch_worker.model import Let, Patient
 
 CODING_SCHEME = "99RADIARCH"
 LET_D = Code("LETD", CODING_SCHEME, "Dose-averaged linear energy transfer")
-"""No public scheme that DICOM names has a code for it (CID 7180); PS3.16 8.2 has private ones begin with 99."""
+"""The public coding schemes of DICOM have no code for it (CID 7180); private schemes begin with 99 (PS3.16 8.2)."""
 KEV_PER_UM = Code("keV/um", "UCUM", "kiloelectronvolt per micrometer")
 WINDOW_KEV_UM = (6.0, 12.0)
-"""Centre and width that viewers begin with: 0 to 12, what a proton plan spans."""
+"""Center and width of the default window: 0 to 12, the range in a proton plan."""
 
 
 class LetMap(ResultContent, ParametricMap):  # type: ignore[misc]  # highdicom's types are not followed
-    """LET of a plan's protons in water, keV/um, 32-bit floats on the dose's grid; 0 where it is not told."""
+    """LET of a plan's protons in water, keV/um, 32-bit floats on the dose grid; 0 where it is not reported."""
 
-    def __init__(self, spec: JobSpec, patient: Patient, made: Made, let: Let) -> None:
+    def __init__(self, spec: JobSpec, patient: Patient, provenance: Provenance, let: Let) -> None:
         """
         Parameters
         ----------
-        made
-            Of the dose that it stands beside.
+        provenance
+            Of the dose of the same run.
 
         Raises
         ------
@@ -53,7 +53,7 @@ class LetMap(ResultContent, ParametricMap):  # type: ignore[misc]  # highdicom's
         """
         grid, values = let.grid, let.kev_um
         if values.shape != grid.shape or not np.isfinite(values).all() or float(values.min()) < 0:
-            raise lie("the LET holds values that are negative or not finite numbers")
+            raise invalid_result("the LET has values that are negative or not finite")
         check_identity(spec, patient)
         orientation = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
         x, y, _ = grid.origin_mm
@@ -66,13 +66,13 @@ class LetMap(ResultContent, ParametricMap):  # type: ignore[misc]  # highdicom's
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name="Radiarch",
-            software_versions=tuple(software_versions(made.provenance)),
-            device_serial_number=text(str(made.provenance.get("engine_sha256", "unknown")), 64),
+            software_versions=tuple(software_versions(provenance.values)),
+            device_serial_number=text(str(provenance.values.get("engine_sha256", "unknown")), 64),
             contains_recognizable_visual_features=False,
             real_world_value_mappings=[
                 RealWorldValueMapping(
                     lut_label="LETd",
-                    lut_explanation="Dose-averaged LET of protons in water; 0: not told",
+                    lut_explanation="Dose-averaged LET of protons in water; 0: not reported",
                     unit=KEV_PER_UM,
                     value_range=(0.0, max(float(values.max()), 1.0)),
                     slope=1.0,
@@ -104,19 +104,19 @@ class LetMap(ResultContent, ParametricMap):  # type: ignore[misc]  # highdicom's
         )
         created = created_at(spec)
         self.ContentDate, self.ContentTime = f"{created:%Y%m%d}", f"{created:%H%M%S.%f}"
-        self.Laterality = None  # which body part it is of is not known (type 2C: asked for where it may be paired)
+        self.Laterality = None  # type 2C for paired body parts; which one this is, is not known
         self._name_dimensions(spec)
-        self.tell(spec, patient, made)
+        self.add_identity(spec, patient, provenance)
 
     def _name_dimensions(self, spec: JobSpec) -> None:
-        """A UID that a repeated attempt gives again, for the library's random one."""
+        """Replace the random UID of highdicom by one that every attempt gives again."""
         uid = derive_uid(spec.plan_id, "let/dimensions")
         for item in (*self.DimensionOrganizationSequence, *self.DimensionIndexSequence):
             item.DimensionOrganizationUID = uid
 
 
 def _sources(patient: Patient) -> list[Dataset]:
-    """The CT's planes as far as the library looks at them: identity and geometry."""
+    """The CT's planes with what highdicom reads of them: identity and geometry."""
     ct, grid = patient.ct, patient.ct.grid
     x, y, _ = grid.origin_mm
     planes = []
@@ -125,7 +125,7 @@ def _sources(patient: Patient) -> list[Dataset]:
         plane.SOPClassUID, plane.SOPInstanceUID = ct.sop_class_uid, uid
         plane.StudyInstanceUID, plane.SeriesInstanceUID = ct.study.study_instance_uid, ct.series_instance_uid
         plane.FrameOfReferenceUID, plane.PositionReferenceIndicator = ct.frame_of_reference_uid, ""
-        # who it is of is written with every result: `ResultContent.tell`
+        # the patient is written by `ResultContent.add_identity`
         for keyword in (
             "PatientID",
             "PatientName",

@@ -18,7 +18,7 @@ from radiarch_worker.machines.library import CalibrationLibrary, calibrations
 from radiarch_worker.model import CtVolume, FloatVolume
 
 from .installation import file_sha256, find_installation
-from .materials import Made, make_materials, shipped_materials
+from .materials import CustomMaterial, make_materials, shipped_materials
 from .metals import HU_BY_DENSITY, MAX_G_CM3, METAL_HU, METALS, metal_hu
 
 _RSP_LEAST_HU = -1100.0
@@ -34,7 +34,7 @@ class Calibration:
     ----------
     density : (N, 2) HU and g/cm³, rising HU; linear between them
     materials : (HU from which on, label of the engine's material)
-    made : materials that the engine does not ship
+    custom_materials : materials that the engine does not ship
     files : SHA-256 of the files that it comes from, by name
     rsp_hu, rsp : stopping power relative to water at 100 MeV for each HU, for placing spots
     electrons : electron density relative to water for each of ``rsp_hu``
@@ -44,7 +44,7 @@ class Calibration:
     name: str
     density: FloatArray
     materials: tuple[tuple[float, int], ...]
-    made: tuple[Made, ...]
+    custom_materials: tuple[CustomMaterial, ...]
     files: Mapping[str, str]
     rsp_hu: FloatArray
     rsp: npt.NDArray[np.float32]
@@ -78,7 +78,7 @@ class Calibration:
         digest = hashlib.sha256()
         for text in (self.density_text, self.material_text):
             digest.update(text.encode())
-        for material in self.made:
+        for material in self.custom_materials:
             digest.update(f"{material.properties_text}{material.stopping_text}".encode())
         return {**self.files, "tables": digest.hexdigest()}
 
@@ -241,7 +241,7 @@ def _compiled(tables: CalibrationTables) -> Calibration:
         name=tables.name,
         density=density,
         materials=tuple((start, label(r)) for start, r in tables.materials),
-        made=tuple(m for m in made.values() if isinstance(m, Made)),
+        custom_materials=tuple(m for m in made.values() if isinstance(m, CustomMaterial)),
         files=tables.sha256,
         rsp_hu=hu,
         rsp=rsp.astype(np.float32),

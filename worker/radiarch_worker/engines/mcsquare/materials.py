@@ -52,7 +52,7 @@ class Shipped:
 
 
 @dataclass(frozen=True)
-class Made:
+class CustomMaterial:
     """A material made of a composition.
 
     Attributes
@@ -141,19 +141,19 @@ def _stopping(folder: Path) -> tuple[FloatArray, FloatArray]:
     return energy_mev, stopping
 
 
-def make_materials(compositions: Sequence[Composition]) -> Mapping[Composition, Shipped | Made]:
+def make_materials(compositions: Sequence[Composition]) -> Mapping[Composition, Shipped | CustomMaterial]:
     """A material for each composition; water is the engine's own."""
     shipped = shipped_materials()
     label = max(m.label for m in shipped.values())
-    made: dict[Composition, Shipped | Made] = {WATER: shipped["Water"]}
+    made: dict[Composition, Shipped | CustomMaterial] = {WATER: shipped["Water"]}
     for composition in compositions:
         if composition not in made:
             label += 1
-            made[composition] = Made(label, f"Radiarch_{label}", composition)
+            made[composition] = CustomMaterial(label, f"Radiarch_{label}", composition)
     return made
 
 
-def write_folder(materials: Sequence[Made], folder: Path) -> None:
+def write_folder(materials: Sequence[CustomMaterial], folder: Path) -> None:
     """The engine's folder of materials: its own, and others behind them."""
     shipped = find_installation().materials
     if not materials:

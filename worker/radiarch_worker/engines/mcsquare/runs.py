@@ -145,7 +145,7 @@ def _share(hu: FloatVolume, grid: Grid, settings: RunSettings, root: Path) -> No
     (root / files.BDL_FILE).write_text(settings.machine.bdl_text)
     (root / files.DENSITY_FILE).write_text(settings.calibration.density_text)
     (root / files.MATERIAL_FILE).write_text(settings.calibration.material_text)
-    write_folder(settings.calibration.made, root / files.MATERIALS_FOLDER)
+    write_folder(settings.calibration.custom_materials, root / files.MATERIALS_FOLDER)
 
 
 class _PartLog:

@@ -19,7 +19,7 @@ _REMEDY = "Write it like 'D95% = 100%', 'CTV: D98% = 95%' or 'PTV: Dmean = 60 Gy
 
 
 @dataclass(frozen=True)
-class Normalisation:
+class Normalization:
     """A parsed normalisation.
 
     Attributes
@@ -51,7 +51,7 @@ class Normalisation:
         return f"{self.structure}: {self.metric} = {self.value:.12g}{unit}"
 
     @classmethod
-    def parse(cls, text: str, *, target: str) -> Normalisation:
+    def parse(cls, text: str, *, target: str) -> Normalization:
         """Parse a normalisation; ``target`` is the structure where it names none.
 
         Raises

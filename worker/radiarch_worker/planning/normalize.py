@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError
-from radiarch_contract.normalisation import Normalisation
+from radiarch_contract.normalization import Normalization
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
@@ -32,13 +32,13 @@ class Wanted:
     dose_gy : total over all fractions, as reported
     """
 
-    normalisation: Normalisation
+    normalisation: Normalization
     dose_gy: float
 
 
 def wanted(text: str, prescription: Prescription) -> Wanted:
     """The dose that a normalisation asks for."""
-    found = Normalisation.parse(text, target=prescription.target)
+    found = Normalization.parse(text, target=prescription.target)
     unit_gy = 1.0 if found.unit == "Gy" else prescription.dose_of_gy(found.structure) / 100
     return Wanted(found, found.value * unit_gy)
 

@@ -66,7 +66,8 @@ class Compare extends PlanList {
     const theme = this.getAttribute('theme');
     const base = this.getAttribute('api');
     return [
-      html`<div class="heads">${plans.map((p, i) => html`<div class="head">
+      html`<div class="heads">${plans.map(
+        (p, i) => html`<div class="head">
         <div class="row"><span class="letter" aria-label="Plan ${PLAN_LETTERS[i]}">${PLAN_LETTERS[i]}</span>
           <a href=${uiUrl(`/plans/${p.id}`)} onClick=${(e) => !this.tell('radiarch-select-plan', { planId: p.id }) && e.preventDefault()}><b>${planName(p)}</b> ${shortId(p.id)}</a>
           <span class="tag">UNAPPROVED</span>${p.superseded_by && html`<span class="tag">superseded</span>`}
@@ -75,38 +76,48 @@ class Compare extends PlanList {
         <div class="muted small">${p.patient_id} · ${when(p.created_at)}</div>
         <${NoteList} notes=${p.notes} open=${Boolean(this.state.open[p.id])}
           onOpen=${(open) => this.set(this.scope, { open: { ...this.state.open, [p.id]: open } })} />
-      </div>`)}</div>`,
+      </div>`,
+      )}</div>`,
       this.state.answer?.notes.map((note) => html`<${Note} tone="warn">${sentence(note)}<//>`),
       html`<section><h3>Dose-volume histogram</h3><radiarch-dvh plan-ids=${ids.join(',')} theme=${theme} api=${base}></radiarch-dvh></section>`,
       html`<section><h3>Goals</h3><radiarch-goals plan-ids=${ids.join(',')} theme=${theme} api=${base}></radiarch-goals></section>`,
-      plans.length === 2 && html`<section><h3>Metrics</h3>${this.#metrics(a, b)}</section>`,
+      plans.length === 2 && html`<section><h3>Metrics</h3>${this.#metrics()}</section>`,
       plans.length === 2 && html`<section><h3>What was asked differently</h3>${this.#asked(a, b)}</section>`,
     ];
   }
 
-  #metrics(a, b) {
+  #metrics() {
     const { answer } = this.state;
     if (this.state.asking) return html`<${Bones} lines="6" />`;
     const rows = (answer?.structures ?? [])
       .map(({ plans: [first, second] }) => [first.metrics, second.metrics, second.difference])
       .filter(([m, o]) => m && o)
       .sort(([m], [o]) => Number(isTarget(o.structure)) - Number(isTarget(m.structure)));
-    if (!rows.length) return html`<${Empty} title="No metrics in common">At least one of the plans has no result, or none of the structures is in both.<//>`;
-    const wanted = (name) => METRICS.filter(([key]) => (isTarget(name) ? key !== 'd_max_gy' : ['d_mean_gy', 'd2_gy', 'd_max_gy'].includes(key)));
+    if (!rows.length)
+      return html`<${Empty} title="No metrics in common">At least one of the plans has no result, or none of the structures is in both.<//>`;
+    const wanted = (name) =>
+      METRICS.filter(([key]) => (isTarget(name) ? key !== 'd_max_gy' : ['d_mean_gy', 'd2_gy', 'd_max_gy'].includes(key)));
     const widest = Math.max(0.1, ...rows.flatMap(([m, , d]) => wanted(m.structure).map(([key]) => Math.abs(d?.[key] ?? 0))));
     return html`<div class="scroll"><table class="metrics">
       <thead><tr><th scope="col">Structure</th><th scope="col">Metric</th><th scope="col" class="num">A, Gy</th><th scope="col" class="num">B, Gy</th>
         <th scope="col" class="num">B − A</th><th scope="col"><span class="vh">Difference as a bar</span></th></tr></thead>
-      ${rows.map(([m, o, d]) => html`<tbody class="group">${wanted(m.structure).map(([key, name], i) => html`<tr>
+      ${rows.map(
+        ([m, o, d]) =>
+          html`<tbody class="group">${wanted(m.structure).map(
+            ([key, name], i) => html`<tr>
         <td>${i === 0 && html`<div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>${m.structure}</div>`}</td>
         <td class="muted">${name}</td><td class="num">${fixed(m[key], 1)}</td><td class="num">${fixed(o[key], 1)}</td>
         <td class="num"><b>${signed(d?.[key], 1)}</b></td>
-        <td><span class="scale" aria-hidden="true"><i style=${bar((d?.[key] ?? 0) / widest)}></i></span></td></tr>`)}</tbody>`)}
+        <td><span class="scale" aria-hidden="true"><i style=${bar((d?.[key] ?? 0) / widest)}></i></span></td></tr>`,
+          )}</tbody>`,
+      )}
     </table></div>`;
   }
 
   #asked(a, b) {
-    const [left, right] = [a, b].map((p) => new Map(flat({ prescription: p.prescription, protocol: p.protocol_id, workflow: p.workflow_id, ...p.parameters })));
+    const [left, right] = [a, b].map(
+      (p) => new Map(flat({ prescription: p.prescription, protocol: p.protocol_id, workflow: p.workflow_id, ...p.parameters })),
+    );
     const keys = [...new Set([...left.keys(), ...right.keys()])].filter((k) => left.get(k) !== right.get(k));
     if (!keys.length) return html`<p class="muted">Nothing: both were asked for in the same way.</p>`;
     return html`<div class="scroll"><table class="metrics"><thead><tr><th scope="col">Setting</th><th scope="col">A</th><th scope="col">B</th></tr></thead>
@@ -127,11 +138,27 @@ function* flat(value, path = '') {
       const more = further.robust === false ? {} : further; // how scenarios count says nothing of a nominal objective
       const name = `${structure}: ${OBJECTIVES[metric] ?? metric}`;
       seen[name] = (seen[name] ?? 0) + 1;
-      const rest = Object.entries(more).filter(([, v]) => v).map(([k, v]) => (v === true ? words(k) : `${words(k)} ${v}`));
-      yield [seen[name] > 1 ? `${name} (${seen[name]})` : name, [`${dose} Gy${volume ? ` to ${volume} %` : ''}, weight ${weight}`, ...rest].join(', ')];
+      const rest = Object.entries(more)
+        .filter(([, v]) => v)
+        .map(([k, v]) => (v === true ? words(k) : `${words(k)} ${v}`));
+      yield [
+        seen[name] > 1 ? `${name} (${seen[name]})` : name,
+        [`${dose} Gy${volume ? ` to ${volume} %` : ''}, weight ${weight}`, ...rest].join(', '),
+      ];
     }
   } else if (Array.isArray(value)) {
-    yield [words(path), value.map((v) => (v?.gantry_deg !== undefined ? `${v.gantry_deg}°${v.couch_deg ? `/${v.couch_deg}°` : ''}` : typeof v === 'object' ? JSON.stringify(v) : v)).join(', ') || '–'];
+    yield [
+      words(path),
+      value
+        .map((v) =>
+          v?.gantry_deg !== undefined
+            ? `${v.gantry_deg}°${v.couch_deg ? `/${v.couch_deg}°` : ''}`
+            : typeof v === 'object'
+              ? JSON.stringify(v)
+              : v,
+        )
+        .join(', ') || '–',
+    ];
   } else if (value && typeof value === 'object') {
     for (const [key, item] of Object.entries(value)) yield* flat(item, path ? `${path} ${key}` : key);
   } else if (value !== null && value !== undefined) {

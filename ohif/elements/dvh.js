@@ -36,6 +36,7 @@ class Dvh extends PlanList {
     .one .toggle { max-width: 100%; } .one td:first-child { overflow: hidden; }
     sub { font-size: 10px; }
   `;
+  /** @type {uPlot | null} */
   #chart = null;
   #drawn = '';
   #hidden = new Set();
@@ -46,7 +47,7 @@ class Dvh extends PlanList {
 
   constructor() {
     super();
-    this.shadowRoot.adoptedStyleSheets = [CHART_CSS, ...this.shadowRoot.adoptedStyleSheets];
+    this.place.adoptedStyleSheets = [CHART_CSS, ...this.place.adoptedStyleSheets];
   }
 
   connectedCallback() {
@@ -71,7 +72,7 @@ class Dvh extends PlanList {
   }
 
   looked(name) {
-    if (name === 'relative') this.state = { ...this.state, relative: this.hasAttribute('relative') };
+    if (name === 'relative') this.set(this.scope, { relative: this.hasAttribute('relative') });
     if (name === 'hidden-structures') {
       const text = this.getAttribute('hidden-structures') ?? '';
       this.#hidden = new Set(text.split(',').filter(Boolean).map(decodeURIComponent));
@@ -180,13 +181,17 @@ class Dvh extends PlanList {
       <thead><tr><th scope="col">Structure</th>
         ${heads.map((head) => html`<th scope="col" class="num">${head} ${at === null ? html`D95 <span class="small">${unit}</span>` : html`V(${fixed(at, 1)}\u202f${unit})`}</th>`)}
       </tr></thead>
-      <tbody>${names.map((name) => html`<tr class=${this.state.focus === name ? 'focus' : ''}
+      <tbody>${names.map(
+        (name) => html`<tr class=${this.state.focus === name ? 'focus' : ''}
           onMouseEnter=${() => this.#focus(name)} onMouseLeave=${() => this.#focus(null)}>
         <td>${this.#name(name)}</td>
         ${heads.map((_, i) => {
-          const line = this.lines.find((l) => l.curve.structure === name && (plans.length > 1 ? l.number === i : l.reference === (i === 1)));
+          const line = this.lines.find(
+            (l) => l.curve.structure === name && (plans.length > 1 ? l.number === i : l.reference === (i === 1)),
+          );
           return html`<td class="num">${line ? this.#value(line, at) : '–'}</td>`;
-        })}</tr>`)}</tbody>
+        })}</tr>`,
+      )}</tbody>
     </table>`;
   }
 
@@ -254,8 +259,8 @@ class Dvh extends PlanList {
   }
 
   painted() {
-    const place = this.shadowRoot.querySelector('.chart');
-    this.shadowRoot.querySelector('.root')?.classList.toggle('narrow', this.clientWidth > 0 && this.clientWidth < 620);
+    const place = this.place.querySelector('.chart');
+    this.place.querySelector('.root')?.classList.toggle('narrow', this.clientWidth > 0 && this.clientWidth < 620);
     if (!place) {
       this.ended();
       return;
@@ -271,8 +276,8 @@ class Dvh extends PlanList {
   }
 
   #resize() {
-    const place = this.shadowRoot.querySelector('.chart');
-    this.shadowRoot.querySelector('.root')?.classList.toggle('narrow', this.clientWidth < 620);
+    const place = this.place.querySelector('.chart');
+    this.place.querySelector('.root')?.classList.toggle('narrow', this.clientWidth < 620);
     if (place && this.#chart && place.clientWidth > 50) this.#chart.setSize({ width: place.clientWidth, height: place.clientHeight });
   }
 
@@ -288,7 +293,14 @@ class Dvh extends PlanList {
     const end = Math.max(lastDose(scaled) * 1.03, 1);
     const x = Array.from({ length: POINTS + 1 }, (_, i) => (end * i) / POINTS);
     const font = `12px ${css.fontFamily}`;
-    const axis = { stroke: faint, font, labelFont: font, labelSize: 18, grid: { stroke: grid, width: 1 }, ticks: { stroke: grid, width: 1, size: 4 } };
+    const axis = {
+      stroke: faint,
+      font,
+      labelFont: font,
+      labelSize: 18,
+      grid: { stroke: grid, width: 1 },
+      ticks: { stroke: grid, width: 1, size: 4 },
+    };
     const unit = this.relative ? '% of prescription' : 'Gy, total';
     const chart = new uPlot(
       {

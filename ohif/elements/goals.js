@@ -56,7 +56,15 @@ export class PlanList extends RadiarchElement {
     }
   }
 
-  arrived() {}
+  /**
+   * Another state of a plan has come.
+   *
+   * @param {any} scope
+   * @param {import('../types/service').PlanAnswer} plan
+   */
+  arrived(scope, plan) {
+    void [scope, plan];
+  }
 
   /** The plans in the order of the attribute; null as long as one is missing. */
   get plans() {
@@ -95,7 +103,8 @@ class Goals extends PlanList {
     if (!found || found.worst === null) return null;
     const [, tone, word] = GOALS[found.worst_status] ?? [];
     return html`<div class="note" title=${`Worst in the scenario ${found.worst_scenario}`}>${letter}worst scenario ${withUnit(found.worst, found.unit)}${
-      word && html` <span class=${tone}>${word.toLowerCase()}</span>`}, met in ${found.met} of ${found.scenarios}</div>`;
+      word && html` <span class=${tone}>${word.toLowerCase()}</span>`
+    }, met in ${found.met} of ${found.scenarios}</div>`;
   }
 
   row(text, plans) {

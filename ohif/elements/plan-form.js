@@ -53,11 +53,26 @@ class PlanForm extends RadiarchElement {
     .narrow .beam { gap: 6px; flex-wrap: nowrap; } .narrow .beam input { width: 52px !important; } .narrow .beam .button { padding: 3px 2px; }
     .narrow .goal { max-width: none; }
   `;
-  #size = new ResizeObserver(() => this.shadowRoot.querySelector('.root')?.classList.toggle('narrow', this.clientWidth < 560));
+  #size = new ResizeObserver(() => this.place.querySelector('.root')?.classList.toggle('narrow', this.clientWidth < 560));
+  /** The last request and its key. @type {{text: string, key: string} | null} */
   #key = null;
 
   initial() {
-    return { uid: null, choices: null, set: null, matches: null, workflows: null, protocols: null, draft: null, base: null, refused: null, sending: false, done: null, tried: false, opened: {} };
+    return {
+      uid: null,
+      choices: null,
+      set: null,
+      matches: null,
+      workflows: null,
+      protocols: null,
+      draft: null,
+      base: null,
+      refused: null,
+      sending: false,
+      done: null,
+      tried: false,
+      opened: {},
+    };
   }
 
   ended() {
@@ -69,7 +84,10 @@ class PlanForm extends RadiarchElement {
     const [workflows, protocols] = await Promise.all(
       ['/workflows', '/protocols'].map(async (path) => (await this.api.get(path, { signal: scope.signal })).items),
     );
-    this.set(scope, { workflows: workflows.filter((w) => (w.starts_from ?? 'rtstruct') === 'rtstruct'), protocols: protocols.filter((p) => p.prescription) });
+    this.set(scope, {
+      workflows: workflows.filter((w) => (w.starts_from ?? 'rtstruct') === 'rtstruct'),
+      protocols: protocols.filter((p) => p.prescription),
+    });
     const planId = this.getAttribute('plan-id');
     if (planId) {
       const plan = await this.api.get(`/plans/${planId}`, { signal: scope.signal });
@@ -141,7 +159,16 @@ class PlanForm extends RadiarchElement {
     const workflow = this.#workflow(workflowId);
     const names = Object.keys(workflow?.parameters.properties ?? {}).filter((n) => !OWN_PLACE.has(n));
     return Object.fromEntries(
-      names.map((n) => [n, structuredClone(n in given ? given[n] : n in workflow.defaults ? workflow.defaults[n] : blank(workflow.parameters.properties[n], workflow.parameters))]),
+      names.map((n) => [
+        n,
+        structuredClone(
+          n in given
+            ? given[n]
+            : n in workflow.defaults
+              ? workflow.defaults[n]
+              : blank(workflow.parameters.properties[n], workflow.parameters),
+        ),
+      ]),
     );
   }
 
@@ -167,7 +194,9 @@ class PlanForm extends RadiarchElement {
   #fromProtocol(id) {
     const p = this.state.protocols.find((x) => x.id === id);
     const match = this.state.matches.protocols.find((m) => m.protocol_id === id);
-    const target = match?.structures.find((s) => s.name === p.prescription.target) ? p.prescription.target : this.#target(p.prescription.target);
+    const target = match?.structures.find((s) => s.name === p.prescription.target)
+      ? p.prescription.target
+      : this.#target(p.prescription.target);
     const given = { ...p.calculation, beams: p.beams, beam_count: p.beam_count, objectives: p.objectives };
     return this.#draft({
       source: { kind: 'protocol', id },
@@ -187,7 +216,10 @@ class PlanForm extends RadiarchElement {
       source: { kind: 'workflow', id },
       workflowId: id,
       prescription: { target, dose_gy: dose, fractions: this.state.draft?.prescription.fractions ?? 30 },
-      given: { objectives: needsObjectives && target ? [{ structure: target, metric: 'DUniform', dose_gy: dose, volume_percent: null, weight: 100 }] : [] },
+      given: {
+        objectives:
+          needsObjectives && target ? [{ structure: target, metric: 'DUniform', dose_gy: dose, volume_percent: null, weight: 100 }] : [],
+      },
       goals: target ? [`${target}: D95% ≥ 95%`] : [],
     });
   }
@@ -206,7 +238,11 @@ class PlanForm extends RadiarchElement {
   /** The target wanted, else the only one that looks like one: between several a person chooses. */
   #target(wanted) {
     const all = this.state.set.structures;
-    const found = [all.filter((s) => s.name === wanted), all.filter((s) => s.interpreted_type === 'PTV'), all.filter((s) => isTarget(s.name))].find((s) => s.length);
+    const found = [
+      all.filter((s) => s.name === wanted),
+      all.filter((s) => s.interpreted_type === 'PTV'),
+      all.filter((s) => isTarget(s.name)),
+    ].find((s) => s.length);
     return found?.length === 1 || found?.[0].name === wanted ? found[0].name : '';
   }
 
@@ -214,7 +250,14 @@ class PlanForm extends RadiarchElement {
   get #names() {
     const { set, matches, draft } = this.state;
     const found = matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ?? [];
-    return [...new Set([...set.structures.map((s) => s.name).filter(Boolean), ...found.map((s) => s.name), ...Object.keys(draft.parameters.derived ?? {}).filter(Boolean), 'BODY'])];
+    return [
+      ...new Set([
+        ...set.structures.map((s) => s.name).filter(Boolean),
+        ...found.map((s) => s.name),
+        ...Object.keys(draft.parameters.derived ?? {}).filter(Boolean),
+        'BODY',
+      ]),
+    ];
   }
 
   // -- what is wrong --------------------------------------------------------------------------------------------------
@@ -227,24 +270,32 @@ class PlanForm extends RadiarchElement {
     const p = draft.prescription;
     if (!p.target) errors.push({ path: ['prescription', 'target'], message: 'choose the target' });
     if (!(p.dose_gy > 0 && p.dose_gy <= 120)) errors.push({ path: ['prescription', 'dose_gy'], message: 'more than 0, up to 120 Gy' });
-    if (!(Number.isInteger(p.fractions) && p.fractions >= 1 && p.fractions <= 60)) errors.push({ path: ['prescription', 'fractions'], message: 'a whole number, 1 to 60' });
+    if (!(Number.isInteger(p.fractions) && p.fractions >= 1 && p.fractions <= 60))
+      errors.push({ path: ['prescription', 'fractions'], message: 'a whole number, 1 to 60' });
     const objectives = draft.objectives?.map(bare);
     const beams = draft.beamMode === 'list' ? { beams: draft.beams } : { beam_count: draft.beamCount };
     if (draft.beamMode === 'list' && !draft.beams.length) errors.push({ path: ['beams'], message: 'at least one beam is needed' });
-    errors.push(...check({ ...draft.parameters, ...('beams' in schema.properties ? beams : {}), ...(objectives ? { objectives } : {}) }, schema));
+    errors.push(
+      ...check({ ...draft.parameters, ...('beams' in schema.properties ? beams : {}), ...(objectives ? { objectives } : {}) }, schema),
+    );
     const names = new Set(this.#names);
     draft.objectives?.forEach((o, i) => {
-      if (DVH_METRICS.test(o.metric) && !(o.volume_percent > 0)) errors.push({ path: ['objectives', i, 'volume_percent'], message: `${o.metric} needs a volume` });
-      if (o.structure && !names.has(o.structure)) errors.push({ path: ['objectives', i, 'structure'], message: 'not in this structure set' });
+      if (DVH_METRICS.test(o.metric) && !(o.volume_percent > 0))
+        errors.push({ path: ['objectives', i, 'volume_percent'], message: `${o.metric} needs a volume` });
+      if (o.structure && !names.has(o.structure))
+        errors.push({ path: ['objectives', i, 'structure'], message: 'not in this structure set' });
     });
     draft.goals.forEach((g, i) => {
       const found = parseGoal(g);
       if (found.error) errors.push({ path: ['goals', i], message: found.error });
       else if (!names.has(found.structure)) errors.push({ path: ['goals', i], message: `${found.structure} is not in this structure set` });
     });
-    if (draft.label && !/^[ -~]{1,16}$/.test(draft.label)) errors.push({ path: ['label'], message: 'at most 16 plain letters, digits and signs' });
+    if (draft.label && !/^[ -~]{1,16}$/.test(draft.label))
+      errors.push({ path: ['label'], message: 'at most 16 plain letters, digits and signs' });
     for (const e of refused?.details?.errors ?? []) {
-      const path = String(e.field).split('.').map((x) => (/^\d+$/.test(x) ? Number(x) : x));
+      const path = String(e.field)
+        .split('.')
+        .map((x) => (/^\d+$/.test(x) ? Number(x) : x));
       errors.push({ path: path[0] === 'parameters' ? path.slice(1) : path, message: e.message });
     }
     return errors;
@@ -292,7 +343,8 @@ class PlanForm extends RadiarchElement {
     if (changed('goals')) body.goals = draft.goals;
     if (draft.label) body.label = draft.label;
     if (child) {
-      if (beamsChanged) Object.assign(parameters, draft.beamMode === 'list' ? { beams, beam_count: null } : { beam_count: draft.beamCount, beams: [] });
+      if (beamsChanged)
+        Object.assign(parameters, draft.beamMode === 'list' ? { beams, beam_count: null } : { beam_count: draft.beamCount, beams: [] });
       if (Object.keys(parameters).length) body.parameters = parameters;
       if (objectives && changed('objectives')) body.objectives = objectives;
       if (same(draft.prescription, base.prescription)) delete body.prescription;
@@ -311,16 +363,17 @@ class PlanForm extends RadiarchElement {
     const scope = this.scope;
     this.set(scope, { tried: true });
     if (this.#errors.length || this.state.sending) {
-      queueMicrotask(() => this.shadowRoot.querySelector('[aria-invalid="true"]')?.focus());
+      queueMicrotask(() => /** @type {HTMLElement | null} */ (this.place.querySelector('[aria-invalid="true"]'))?.focus());
       return;
     }
     const [path, body] = this.#request();
     const text = `${path} ${JSON.stringify(body)}`;
     // the same request again, after a lost answer, makes no second plan
-    if (this.#key?.text !== text) this.#key = { text, key: randomKey() };
+    const sent = this.#key?.text === text ? this.#key : { text, key: randomKey() };
+    this.#key = sent;
     this.set(scope, { sending: true, refused: null, done: null });
     try {
-      const plan = await apiOf(this.getAttribute('api')).post(path, body, { headers: { 'Idempotency-Key': this.#key.key } });
+      const plan = await apiOf(this.getAttribute('api')).post(path, body, { headers: { 'Idempotency-Key': sent.key } });
       this.#key = null;
       live(this.api).hurry();
       if (!this.set(scope, { sending: false, done: plan, tried: false })) return;
@@ -339,7 +392,8 @@ class PlanForm extends RadiarchElement {
     const chooser = choices && this.#chooser();
     if (!uid) {
       if (!choices) return html`<${Bones} lines="8" />`;
-      if (!choices.length) return html`<${Empty} title="No structure set">${this.getAttribute('study-uid') ? 'This study has none: contour it, or send the RTSTRUCT to Orthanc.' : 'None has arrived yet.'}<//>`;
+      if (!choices.length)
+        return html`<${Empty} title="No structure set">${this.getAttribute('study-uid') ? 'This study has none: contour it, or send the RTSTRUCT to Orthanc.' : 'None has arrived yet.'}<//>`;
       return html`<form>${chooser}</form>`;
     }
     if (!set) return html`${chooser}<${Bones} lines="8" />`;
@@ -375,7 +429,10 @@ class PlanForm extends RadiarchElement {
     const fits = (id) => matches.protocols.find((m) => m.protocol_id === id);
     const value = `${draft.source.kind} ${draft.source.id}`;
     const match = draft.source.kind === 'protocol' ? fits(draft.source.id) : null;
-    const about = draft.source.kind === 'protocol' ? protocols.find((p) => p.id === draft.source.id)?.description : this.#workflow(draft.source.id)?.description;
+    const about =
+      draft.source.kind === 'protocol'
+        ? protocols.find((p) => p.id === draft.source.id)?.description
+        : this.#workflow(draft.source.id)?.description;
     return html`<section><h3>Start from</h3>
       <div class="field wide"><label for="source">Protocol or workflow</label>
         <select id="source" value=${value} onChange=${(e) => {
@@ -396,7 +453,9 @@ class PlanForm extends RadiarchElement {
     const error = (name) => errorAt(errors, ['prescription', name]);
     const set = (patch) => this.#change({ prescription: { ...p, ...patch } });
     const names = this.#names.filter((n) => n !== 'BODY');
-    const targets = names.filter((n) => isTarget(n) || this.state.set.structures.some((s) => s.name === n && ['PTV', 'CTV', 'GTV'].includes(s.interpreted_type)));
+    const targets = names.filter(
+      (n) => isTarget(n) || this.state.set.structures.some((s) => s.name === n && ['PTV', 'CTV', 'GTV'].includes(s.interpreted_type)),
+    );
     const others = names.filter((n) => !targets.includes(n));
     const option = (n) => html`<option value=${n} selected=${n === p.target}>${n}</option>`;
     return html`<section><h3>Prescription</h3><div class="fields">
@@ -428,19 +487,33 @@ class PlanForm extends RadiarchElement {
         <button type="button" aria-pressed=${String(draft.beamMode === 'count')} onClick=${() => this.#change({ beamMode: 'count' })}>Evenly spaced</button>
         <button type="button" aria-pressed=${String(draft.beamMode === 'list')} onClick=${() => this.#change({ beamMode: 'list', beams: draft.beams.length ? draft.beams : even(draft.beamCount || 2) })}>By angle</button>
       </div>
-      ${draft.beamMode === 'count' && html`<label class="row">Number <${NumberInput} id="f-beam_count" width="56" value=${draft.beamCount} error=${errorAt(errors, ['beam_count'])} onValue=${(v) => this.#change({ beamCount: v })} /></label>
-        <span class="muted">${Number.isInteger(draft.beamCount) && draft.beamCount > 0 && draft.beamCount <= most ? `gantry ${even(draft.beamCount).map((b) => b.gantry_deg).join('°, ')}°` : ''}</span>`}</div>
+      ${
+        draft.beamMode === 'count' &&
+        html`<label class="row">Number <${NumberInput} id="f-beam_count" width="56" value=${draft.beamCount} error=${errorAt(errors, ['beam_count'])} onValue=${(v) => this.#change({ beamCount: v })} /></label>
+        <span class="muted">${
+          Number.isInteger(draft.beamCount) && draft.beamCount > 0 && draft.beamCount <= most
+            ? `gantry ${even(draft.beamCount)
+                .map((b) => b.gantry_deg)
+                .join('°, ')}°`
+            : ''
+        }</span>`
+      }</div>
       <${FieldError} id="f-beam_count" message=${draft.beamMode === 'count' && errorAt(errors, ['beam_count'])} />
-      ${draft.beamMode === 'list' && html`<div class="row" style="align-items:flex-start;gap:16px">
-        <div style="display:grid;gap:6px">${draft.beams.map((b, i) => html`<div class="beam" key=${i}>
+      ${
+        draft.beamMode === 'list' &&
+        html`<div class="row" style="align-items:flex-start;gap:16px">
+        <div style="display:grid;gap:6px">${draft.beams.map(
+          (b, i) => html`<div class="beam" key=${i}>
           <span class="muted" style="width:1.4em">${i + 1}</span>
           <label class="row" style="gap:5px"><span class="small muted">Gantry</span><${NumberInput} id=${`f-beams-${i}-gantry_deg`} width="66" value=${b.gantry_deg} error=${errorAt(errors, ['beams', i, 'gantry_deg'])} onValue=${(v) => set(i, { gantry_deg: v })} />°</label>
           <label class="row" style="gap:5px"><span class="small muted">Couch</span><${NumberInput} id=${`f-beams-${i}-couch_deg`} width="66" value=${b.couch_deg} error=${errorAt(errors, ['beams', i, 'couch_deg'])} onValue=${(v) => set(i, { couch_deg: v })} />°</label>
           <button type="button" class="button quiet" aria-label=${`Remove beam ${i + 1}`} onClick=${() => this.#change({ beams: draft.beams.filter((_, k) => k !== i) })}>Remove</button>
-          <${FieldError} id=${`f-beams-${i}-gantry_deg`} message=${errorAt(errors, ['beams', i, 'gantry_deg']) ?? errorAt(errors, ['beams', i, 'couch_deg'])} /></div>`)}
+          <${FieldError} id=${`f-beams-${i}-gantry_deg`} message=${errorAt(errors, ['beams', i, 'gantry_deg']) ?? errorAt(errors, ['beams', i, 'couch_deg'])} /></div>`,
+        )}
           <div><button type="button" class="button" disabled=${draft.beams.length >= most} onClick=${() => this.#change({ beams: [...draft.beams, { gantry_deg: 0, couch_deg: 0, name: null }] })}>Add a beam</button></div>
           <${FieldError} id="f-beams" message=${errorAt(errors, ['beams'])} /></div>
-        <${Rose} beams=${draft.beams} /></div>`}
+        <${Rose} beams=${draft.beams} /></div>`
+      }
     </section>`;
   }
 
@@ -448,11 +521,19 @@ class PlanForm extends RadiarchElement {
     const schema = this.#workflow(draft.workflowId).parameters;
     const item = unwrap(unwrap(schema.properties.objectives, schema).schema.items ?? {}, schema).schema;
     const metrics = deref(item.properties?.metric, schema).enum ?? [];
-    const extras = Object.entries(item.properties ?? {}).filter(([k]) => !['structure', 'metric', 'dose_gy', 'volume_percent', 'weight'].includes(k));
+    const extras = Object.entries(item.properties ?? {}).filter(
+      ([k]) => !['structure', 'metric', 'dose_gy', 'volume_percent', 'weight'].includes(k),
+    );
     const usual = (k, s) => ('default' in s ? s.default : undefined);
     const shown = (i, o) => this.state.opened[i] ?? extras.some(([k, s]) => o[k] !== undefined && !same(o[k], usual(k, s)));
     const add = () => {
-      const one = { structure: draft.prescription.target, metric: metrics.includes('DMax') ? 'DMax' : metrics[0], dose_gy: draft.prescription.dose_gy, volume_percent: null, weight: 1 };
+      const one = {
+        structure: draft.prescription.target,
+        metric: metrics.includes('DMax') ? 'DMax' : metrics[0],
+        dose_gy: draft.prescription.dose_gy,
+        volume_percent: null,
+        weight: 1,
+      };
       for (const [k, s] of extras) one[k] = blank(s, schema);
       this.#change({ objectives: [...draft.objectives, one] });
     };
@@ -460,8 +541,13 @@ class PlanForm extends RadiarchElement {
       ${draft.objectives.length > 0 && html`<div class="line head" aria-hidden="true"><span>Structure</span><span>Objective</span><span>Dose, Gy</span><span>Volume, %</span><span>Weight</span><span></span></div>`}
       ${draft.objectives.map((o, i) => {
         const at = (name) => errorAt(errors, ['objectives', i, name]);
-        const number = (name, text, unit, off = false) => off ? html`<span class="off"></span>` : html`<span class="cell"><span class="cap" aria-hidden="true">${text}${unit}</span><${NumberInput} id=${`f-objectives-${i}-${name}`} value=${o[name]} error=${at(name)} label=${`${text} of objective ${i + 1}`} onValue=${(v) => this.#changeObjective(i, { [name]: v })} /></span>`;
-        const wrong = ['structure', 'metric', 'dose_gy', 'volume_percent', 'weight'].map((n) => at(n) && `${label(n).text}: ${at(n)}`).filter(Boolean);
+        const number = (name, text, unit, off = false) =>
+          off
+            ? html`<span class="off"></span>`
+            : html`<span class="cell"><span class="cap" aria-hidden="true">${text}${unit}</span><${NumberInput} id=${`f-objectives-${i}-${name}`} value=${o[name]} error=${at(name)} label=${`${text} of objective ${i + 1}`} onValue=${(v) => this.#changeObjective(i, { [name]: v })} /></span>`;
+        const wrong = ['structure', 'metric', 'dose_gy', 'volume_percent', 'weight']
+          .map((n) => at(n) && `${label(n).text}: ${at(n)}`)
+          .filter(Boolean);
         const own = errorAt(errors, ['objectives', i]);
         return html`<div class="line" key=${i}>
           <select aria-label=${`Structure of objective ${i + 1}`} aria-invalid=${at('structure') ? 'true' : null} onChange=${(e) => this.#changeObjective(i, { structure: e.target.value })}>
@@ -469,11 +555,23 @@ class PlanForm extends RadiarchElement {
           <select aria-label=${`Kind of objective ${i + 1}`} aria-invalid=${at('metric') ? 'true' : null} onChange=${(e) => this.#changeObjective(i, { metric: e.target.value, ...(DVH_METRICS.test(e.target.value) ? {} : { volume_percent: null }) })}>
             ${metrics.map((m) => html`<option value=${m} selected=${m === o.metric} title=${MEANING[m]}>${OBJECTIVES[m] ?? m}</option>`)}</select>
           ${number('dose_gy', 'Dose', ', Gy')}${number('volume_percent', 'Volume', ', %', !DVH_METRICS.test(o.metric))}${number('weight', 'Weight', '')}
-          <span class="ends">${extras.length > 0 && html`<button type="button" class="button quiet" aria-expanded=${String(shown(i, o))} aria-label=${`More of objective ${i + 1}`}
-              onClick=${() => this.set(this.scope, { opened: { ...this.state.opened, [i]: !shown(i, o) } })}>More</button>`}
+          <span class="ends">${
+            extras.length > 0 &&
+            html`<button type="button" class="button quiet" aria-expanded=${String(shown(i, o))} aria-label=${`More of objective ${i + 1}`}
+              onClick=${() => this.set(this.scope, { opened: { ...this.state.opened, [i]: !shown(i, o) } })}>More</button>`
+          }
             <button type="button" class="button quiet" aria-label=${`Remove objective ${i + 1}`} onClick=${() => this.#change({ objectives: draft.objectives.filter((_, k) => k !== i) })}>Remove</button></span>
-          ${extras.length > 0 && shown(i, o) && html`<div class="fields extra">${extras.map(([k, s]) => html`<${Field} key=${k} name=${k} schema=${s} root=${schema} value=${o[k] ?? usual(k, s)} path=${['objectives', i, k]} errors=${errors}
-            defaultValue=${s.default} change=${(path, v) => this.#changeObjective(i, { [path[2]]: v })} />`)}</div>`}
+          ${
+            extras.length > 0 &&
+            shown(i, o) &&
+            html`<div class="fields extra">${extras.map(
+              ([
+                k,
+                s,
+              ]) => html`<${Field} key=${k} name=${k} schema=${s} root=${schema} value=${o[k] ?? usual(k, s)} path=${['objectives', i, k]} errors=${errors}
+            defaultValue=${s.default} change=${(path, v) => this.#changeObjective(i, { [path[2]]: v })} />`,
+            )}</div>`
+          }
           ${(wrong.length > 0 || own) && html`<div class="wrong bad small">${[...wrong, own].filter(Boolean).join('; ')}</div>`}
         </div>`;
       })}
@@ -503,7 +601,8 @@ class PlanForm extends RadiarchElement {
     const plain = names.filter((n) => !compound(unwrap(schema.properties[n], schema).schema));
     const compounds = names.filter((n) => compound(unwrap(schema.properties[n], schema).schema));
     const defaults = this.#workflow(draft.workflowId).defaults;
-    const field = (n) => html`<${Field} key=${n} name=${n} schema=${schema.properties[n]} root=${schema} value=${draft.parameters[n]} path=${[n]} errors=${errors} change=${this.#changeParameter} defaultValue=${defaults[n]} structures=${this.#names} />`;
+    const field = (n) =>
+      html`<${Field} key=${n} name=${n} schema=${schema.properties[n]} root=${schema} value=${draft.parameters[n]} path=${[n]} errors=${errors} change=${this.#changeParameter} defaultValue=${defaults[n]} structures=${this.#names} />`;
     const wrong = errors.some((e) => names.includes(e.path[0]));
     return html`${compounds.length > 0 && html`<section><h3>Options</h3><div class="fields">${compounds.map(field)}</div></section>`}
       <section><details open=${wrong || null}><summary>Calculation</summary><div class="fields">${plain.map(field)}</div></details></section>`;
@@ -547,8 +646,15 @@ function randomKey() {
 function Rose({ beams }) {
   return html`<svg width="104" height="104" viewBox="-52 -52 104 104" role="img" aria-label=${`Beams from ${beams.map((b) => `${b.gantry_deg}°`).join(', ')}`}>
     <circle r="40" fill="none" stroke="var(--line)" /><ellipse rx="17" ry="12" fill="var(--surface-2)" stroke="var(--line-2)" />
-    ${beams.filter((b) => Number.isFinite(b.gantry_deg)).map((b, i) => html`<g transform="rotate(${b.gantry_deg})"><path d="M0 -40V-15M-3 -20L0 -14L3 -20" fill="none" stroke="var(--accent)" stroke-width="1.6" />
-      <text y="-43" text-anchor="middle" font-size="9" fill="var(--text-2)" transform="rotate(${-b.gantry_deg} 0 -46)">${i + 1}</text></g>`)}
+    ${beams
+      .filter((b) => Number.isFinite(b.gantry_deg))
+      .map(
+        (
+          b,
+          i,
+        ) => html`<g transform="rotate(${b.gantry_deg})"><path d="M0 -40V-15M-3 -20L0 -14L3 -20" fill="none" stroke="var(--accent)" stroke-width="1.6" />
+      <text y="-43" text-anchor="middle" font-size="9" fill="var(--text-2)" transform="rotate(${-b.gantry_deg} 0 -46)">${i + 1}</text></g>`,
+      )}
   </svg>`;
 }
 

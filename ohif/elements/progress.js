@@ -23,6 +23,7 @@ class Progress extends RadiarchElement {
     ul.uids { margin: 6px 0 0; padding: 0; list-style: none; font: 12px/1.6 var(--mono); overflow-wrap: anywhere; }
     ul.uids li::before { content: none; }
   `;
+  /** @type {string | null} */
   #told = null;
 
   get planId() {
@@ -46,7 +47,7 @@ class Progress extends RadiarchElement {
       const plan = await this.api.delete(`/plans/${this.planId}`);
       this.set(scope, { cancelling: false, plan });
       live(this.api).hurry();
-      if (scope.alive) this.tell('radiarch-cancelled', { planId: plan.id });
+      if (scope?.alive) this.tell('radiarch-cancelled', { planId: plan.id });
     } catch (e) {
       this.set(scope, { cancelling: false, refused: e });
     }
@@ -85,8 +86,11 @@ class Progress extends RadiarchElement {
   missing(plan) {
     const uids = plan.missing_sop_instance_uids;
     const more = plan.missing_instances - uids.length;
-    return uids.length > 0 && html`<details><summary>SOP Instance UIDs of the missing images</summary>
-      <ul class="uids">${uids.map((uid) => html`<li>${uid}</li>`)}${more > 0 && html`<li>and ${more} more</li>`}</ul></details>`;
+    return (
+      uids.length > 0 &&
+      html`<details><summary>SOP Instance UIDs of the missing images</summary>
+      <ul class="uids">${uids.map((uid) => html`<li>${uid}</li>`)}${more > 0 && html`<li>and ${more} more</li>`}</ul></details>`
+    );
   }
 
   bar(plan) {
@@ -115,9 +119,11 @@ class Progress extends RadiarchElement {
     if (!plan.superseded_by && !plan.superseded_at) return null;
     return html`<${Note} tone="warn">
       <strong>Superseded.</strong> The structure set has changed since this plan was made${' '}
-      ${plan.superseded_by
-        ? html`– the newer plan is <a href=${uiUrl(`/plans/${plan.superseded_by}`)} onClick=${(e) => this.choose(e, plan.superseded_by)}>${shortId(plan.superseded_by)}</a>.`
-        : '– the new content was not planned.'}
+      ${
+        plan.superseded_by
+          ? html`– the newer plan is <a href=${uiUrl(`/plans/${plan.superseded_by}`)} onClick=${(e) => this.choose(e, plan.superseded_by)}>${shortId(plan.superseded_by)}</a>.`
+          : '– the new content was not planned.'
+      }
     <//>`;
   }
 

@@ -59,11 +59,20 @@ class Runs extends RadiarchElement {
   initial() {
     let kept = {};
     try {
-      kept = JSON.parse(sessionStorage.getItem(this.#key)) ?? {};
+      kept = JSON.parse(sessionStorage.getItem(this.#key) ?? '{}');
     } catch {
       // storage may be forbidden; then nothing is remembered
     }
-    return { items: null, next: null, cursors: [null], fresh: false, picked: [], q: kept.q ?? '', states: kept.states ?? '', sort: kept.sort ?? '-created_at' };
+    return {
+      items: null,
+      next: null,
+      cursors: [null],
+      fresh: false,
+      picked: [],
+      q: kept.q ?? '',
+      states: kept.states ?? '',
+      sort: kept.sort ?? '-created_at',
+    };
   }
 
   ended() {
@@ -130,9 +139,11 @@ class Runs extends RadiarchElement {
     const { error, items, states, sort, q, cursors, fresh } = this.state;
     const filtered = q || states;
     // in a narrow place the filters are worth their room only where there is much to filter
-    const few = this.hasAttribute('compact') && !filtered && !error && cursors.length === 1 && !this.state.next && (items?.length ?? 0) <= 12;
+    const few =
+      this.hasAttribute('compact') && !filtered && !error && cursors.length === 1 && !this.state.next && (items?.length ?? 0) <= 12;
     return [
-      !few && html`<div class="row" role="search">
+      !few &&
+        html`<div class="row" role="search">
         <label class="search"><span class="vh">Search plans</span><${Icon} name="search" round=${false} />
           <input type="search" placeholder="Patient, label, protocol, UID…" value=${q} onInput=${(e) => this.#type(e.target.value)} /></label>
         <div class="segmented" role="group" aria-label="State">
@@ -143,12 +154,19 @@ class Runs extends RadiarchElement {
           ${SORTS.map(([value, text]) => html`<option value=${value} selected=${value === sort}>${text}</option>`)}</select></label>
       </div>`,
       fresh && html`<${Note}>Plans have changed. <a href="#" onClick=${(e) => this.#newest(e)}>Show the newest</a><//>`,
-      error ? html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => this.#ask({})}>Try again</button>`} />`
-        : !items ? html`<${Bones} lines="8" />`
-        : !items.length ? html`<${Empty} title=${filtered ? 'No plan fits' : 'No plans yet'}>
+      error
+        ? html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => this.#ask({})}>Try again</button>`} />`
+        : !items
+          ? html`<${Bones} lines="8" />`
+          : !items.length
+            ? html`<${Empty} title=${filtered ? 'No plan fits' : 'No plans yet'}>
             ${filtered ? html`<button class="button quiet" onClick=${() => this.#ask({ q: '', states: '' })}>Show all plans</button>` : 'Plans appear here by themselves when a structure set arrives.'}<//>`
-        : this.hasAttribute('compact') ? this.#cards(items) : this.#table(items),
-      items && (cursors.length > 1 || this.state.next) && html`<nav class="row" aria-label="Pages">
+            : this.hasAttribute('compact')
+              ? this.#cards(items)
+              : this.#table(items),
+      items &&
+        (cursors.length > 1 || this.state.next) &&
+        html`<nav class="row" aria-label="Pages">
         <button class="button" disabled=${cursors.length < 2} onClick=${() => this.#ask({ cursors: cursors.slice(0, -1) })}>Previous</button>
         <span class="muted">Page ${cursors.length}</span>
         <button class="button" disabled=${!this.state.next} onClick=${() => this.#ask({ cursors: [...cursors, this.state.next] })}>Next</button>
@@ -173,7 +191,8 @@ class Runs extends RadiarchElement {
       <caption class="vh">Plans</caption>
       <thead><tr><th class="pick"><span class="vh">Compare</span></th><th scope="col">Patient</th><th scope="col">Plan</th><th scope="col">State</th>
         <th scope="col">Prescription</th><th scope="col">Goals</th><th scope="col" class="num">Made</th><th scope="col" class="num">Took</th></tr></thead>
-      <tbody>${items.map((p) => html`<tr key=${p.id} aria-selected=${String(this.getAttribute('selected') === p.id)}>
+      <tbody>${items.map(
+        (p) => html`<tr key=${p.id} aria-selected=${String(this.getAttribute('selected') === p.id)}>
         <td class="pick">${this.#box(p)}</td>
         <td class="who"><div class="clip" title=${p.patient_id}>${p.patient_id || '–'}</div></td>
         <td class="what"><div class="clip">${this.#link(p)}</div><div class="sub clip">${[given(p.label), shortId(p.id)].filter(Boolean).join(' · ')}${this.#superseded(p)}</div></td>
@@ -182,11 +201,13 @@ class Runs extends RadiarchElement {
         <td>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : ''}</td>
         <td class="num" title=${exactly(p.created_at)}>${when(p.created_at)}</td>
         <td class="num">${took(p) === null ? '' : seconds(took(p))}</td>
-      </tr>`)}</tbody></table></div>`;
+      </tr>`,
+      )}</tbody></table></div>`;
   }
 
   #cards(items) {
-    return html`<ul class="cards">${items.map((p) => html`<li key=${p.id} aria-current=${String(this.getAttribute('selected') === p.id)}>
+    return html`<ul class="cards">${items.map(
+      (p) => html`<li key=${p.id} aria-current=${String(this.getAttribute('selected') === p.id)}>
       <span>${this.#box(p)}</span>
       <span class="clip">${this.#link(p)}</span>
       <span><${State} state=${p.state} short /></span>
@@ -194,11 +215,14 @@ class Runs extends RadiarchElement {
       <span class="sub clip" title=${exactly(p.created_at)}>${this.#superseded(p)}${[given(p.label), when(p.created_at), prescription(p.prescription)].filter(Boolean).join(' · ')}</span>
       <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : ''}</span>`}</span>
       ${p.state === 'running' && this.#bar(p)}
-    </li>`)}</ul>`;
+    </li>`,
+    )}</ul>`;
   }
 
   #superseded(plan) {
-    return plan.superseded_at ? html` <span class="tag" title="Its structure set has changed since: its results are not of the present contours">superseded</span> ` : null;
+    return plan.superseded_at
+      ? html` <span class="tag" title="Its structure set has changed since: its results are not of the present contours">superseded</span> `
+      : null;
   }
 
   #link(plan) {
@@ -214,7 +238,8 @@ class Runs extends RadiarchElement {
   }
 
   #aside(plan) {
-    if (plan.state === 'failed' && plan.error) return html`<div class="sub clip" style="max-width:17em" title=${plan.error.message}>${plan.error.code.replaceAll('_', ' ')}</div>`;
+    if (plan.state === 'failed' && plan.error)
+      return html`<div class="sub clip" style="max-width:17em" title=${plan.error.message}>${plan.error.code.replaceAll('_', ' ')}</div>`;
     if (plan.outcome) return html`<div><${Outcome} result=${plan.outcome} /></div>`;
     if (plan.state === 'waiting') return html`<div class="sub">${plan.missing_instances} images missing</div>`;
     return null;
@@ -234,11 +259,14 @@ class Runs extends RadiarchElement {
     const ids = picked.map((p) => p.id);
     return html`<div class="choice" role="status">
       <span>${picked.length === 1 ? 'Choose one more to compare with' : 'Compare'} <b>${picked.map((p) => [given(p.label), shortId(p.id)].filter(Boolean).join(' ')).join(' and ')}</b></span>
-      ${picked.length === 2 && html`<a class="button primary" href=${uiUrl(`/compare/${ids.join(',')}`)} onClick=${(e) => {
-        if (this.tell('radiarch-compare', { planIds: ids })) return;
-        e.preventDefault();
-        this.set(this.scope, { picked: [] });
-      }}>Compare</a>`}
+      ${
+        picked.length === 2 &&
+        html`<a class="button primary" href=${uiUrl(`/compare/${ids.join(',')}`)} onClick=${(e) => {
+          if (this.tell('radiarch-compare', { planIds: ids })) return;
+          e.preventDefault();
+          this.set(this.scope, { picked: [] });
+        }}>Compare</a>`
+      }
       <button class="button quiet" onClick=${() => this.set(this.scope, { picked: [] })}>Clear</button>
     </div>`;
   }

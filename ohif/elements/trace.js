@@ -15,19 +15,22 @@ async function poll(scope, ask) {
   for (;;) {
     if (!scope.alive) return;
     if (document.visibilityState === 'visible' && (await ask())) return;
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, LOOK_MS);
-      scope.onEnd(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    await /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, LOOK_MS);
+        scope.onEnd(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+      })
+    );
   }
 }
 
 class Trace extends RadiarchElement {
   static subjects = ['plan-id'];
   static css = `.chart { height: var(--rad-trace-height, 220px); } .u-legend { display: none; }`;
+  /** @type {uPlot | null} */
   #chart = null;
   #points = 0;
   #shown = '';
@@ -35,7 +38,7 @@ class Trace extends RadiarchElement {
 
   constructor() {
     super();
-    this.shadowRoot.adoptedStyleSheets = [CHART_CSS, ...this.shadowRoot.adoptedStyleSheets];
+    this.place.adoptedStyleSheets = [CHART_CSS, ...this.place.adoptedStyleSheets];
   }
 
   initial() {
@@ -104,18 +107,23 @@ class Trace extends RadiarchElement {
     return html`<div class="row spread"><span class="muted">Objective value by iteration</span>
         <span>${last.iteration} iterations, ${scientific(last.objective)}</span></div>
       <div class="chart" role="img" aria-label=${`Objective value, from ${scientific(iterations[0].objective)} to ${scientific(last.objective)} in ${last.iteration} iterations`}></div>
-      ${terms.length > 0 && html`<div class="row small" style="gap:4px 16px"><span class="row" style="gap:5px"><span class="swatch" style="background:var(--text)"></span>All</span>
-        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`}`;
+      ${
+        terms.length > 0 &&
+        html`<div class="row small" style="gap:4px 16px"><span class="row" style="gap:5px"><span class="swatch" style="background:var(--text)"></span>All</span>
+        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`
+      }`;
   }
 
   /** The structures that add most to the objective value at the end. */
   get #terms() {
     const last = this.state.iterations.at(-1)?.terms ?? {};
-    return Object.keys(last).sort((a, b) => last[b] - last[a]).slice(0, 8);
+    return Object.keys(last)
+      .sort((a, b) => last[b] - last[a])
+      .slice(0, 8);
   }
 
   painted() {
-    const place = this.shadowRoot.querySelector('.chart');
+    const place = this.place.querySelector('.chart');
     if (!place) return this.ended();
     const { iterations } = this.state;
     const positive = (v) => (v > 0 ? v : null);
@@ -138,15 +146,21 @@ class Trace extends RadiarchElement {
   }
 
   #resize() {
-    const place = this.shadowRoot.querySelector('.chart');
-    if (place?.clientWidth > 50) this.#chart?.setSize({ width: place.clientWidth, height: place.clientHeight });
+    const place = this.place.querySelector('.chart');
+    if (place && place.clientWidth > 50) this.#chart?.setSize({ width: place.clientWidth, height: place.clientHeight });
   }
 
   #draw(place, data, terms) {
     const css = getComputedStyle(this);
     const colour = (name) => css.getPropertyValue(name).trim();
     const font = `12px ${css.fontFamily}`;
-    const axis = { stroke: colour('--text-2'), font, labelFont: font, grid: { stroke: colour('--line'), width: 1 }, ticks: { stroke: colour('--line'), width: 1, size: 4 } };
+    const axis = {
+      stroke: colour('--text-2'),
+      font,
+      labelFont: font,
+      grid: { stroke: colour('--line'), width: 1 },
+      ticks: { stroke: colour('--line'), width: 1, size: 4 },
+    };
     return new uPlot(
       {
         width: Math.max(place.clientWidth, 200),
@@ -155,7 +169,10 @@ class Trace extends RadiarchElement {
         legend: { show: false },
         cursor: { drag: { x: false, y: false } },
         scales: { x: { time: false }, y: { distr: 3 } },
-        axes: [{ ...axis, size: 30 }, { ...axis, size: 56, values: (u, ticks) => ticks.map((t) => (t === null ? '' : scientific(t))) }],
+        axes: [
+          { ...axis, size: 30 },
+          { ...axis, size: 56, values: (u, ticks) => ticks.map((t) => (t === null ? '' : scientific(t))) },
+        ],
         series: [
           {},
           ...terms.map((name) => ({ stroke: structureColour(name), width: 1.2, points: { show: false } })),
@@ -214,14 +231,15 @@ class Log extends RadiarchElement {
     if (!this.getAttribute('plan-id')) return html`<${Empty} title="No plan is chosen">Its log appears here.<//>`;
     if (error && !lines.length) return html`<${Problem} error=${error} />`;
     if (!read) return html`<${Bones} lines="6" />`;
-    if (!lines.length) return html`<${Empty} title="Nothing logged${complete ? '' : ' yet'}">${complete ? '' : 'Lines appear here as they are written.'}<//>`;
+    if (!lines.length)
+      return html`<${Empty} title="Nothing logged${complete ? '' : ' yet'}">${complete ? '' : 'Lines appear here as they are written.'}<//>`;
     return html`<pre tabindex="0" aria-label="Log" onScroll=${(e) => {
       this.#atEnd = e.target.scrollHeight - e.target.scrollTop - e.target.clientHeight < 8;
     }}>${lines.join('\n')}</pre>`;
   }
 
   painted() {
-    const pre = this.shadowRoot.querySelector('pre');
+    const pre = this.place.querySelector('pre');
     if (pre && this.#atEnd) pre.scrollTop = pre.scrollHeight;
   }
 }

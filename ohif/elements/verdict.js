@@ -51,7 +51,8 @@ class Verdict extends PlanList {
   }
 
   row(c) {
-    const value = c.value === null ? 'not judged' : `${c.look !== null && !(c.fail < c.look) ? signed(c.value, 2) : number(c.value)}\u202f${c.unit}`;
+    const value =
+      c.value === null ? 'not judged' : `${c.look !== null && !(c.fail < c.look) ? signed(c.value, 2) : number(c.value)}\u202f${c.unit}`;
     return html`<tr><td class="what">${c.title}${c.note && html`<div class="note">${c.note}</div>`}</td><td class="num">${value}</td>${limits(c)}<td><${Outcome} result=${c.result} /></td></tr>`;
   }
 }

@@ -15,6 +15,7 @@ const PLACES = [
 ];
 const INFO_MS = 20_000;
 const THEMES = { light: 'dark', dark: 'light' };
+/** @type {{info: import('../types/service').InfoAnswer | null, problem: unknown, offline: boolean, theme: string | null}} */
 const state = { info: null, problem: null, offline: false, theme: stored('radiarch-theme') };
 
 function stored(key) {
@@ -27,10 +28,14 @@ function stored(key) {
 
 /** `#/plans/ID` → ['plans', 'ID']. */
 function route() {
-  const parts = location.hash.replace(/^#\/?/, '').split('/').map((p) => decodeURIComponent(p));
+  const parts = location.hash
+    .replace(/^#\/?/, '')
+    .split('/')
+    .map((p) => decodeURIComponent(p));
   return parts[0] ? parts : ['plans'];
 }
 
+/** @param {string[]} route */
 function place([name, a, b]) {
   if (name === 'plans' && a && b === 'again') return html`<radiarch-new-page key="again" plan-id=${a} />`;
   if (name === 'plans' && a) return html`<radiarch-plan-page key="plan" plan-id=${a} />`;
@@ -39,7 +44,8 @@ function place([name, a, b]) {
   if (name === 'studies') return html`<radiarch-plans-page key="study" study-uid=${a} />`;
   if (name === 'structure-sets') return html`<radiarch-plans-page key="set" rtstruct-uid=${a} />`;
   if (name === 'arrivals') return html`<radiarch-arrivals-page key="arrivals" />`;
-  if (name === 'new') return html`<radiarch-new-page key="new" rtstruct-uid=${a === 'study' ? null : (a ?? null)} study-uid=${a === 'study' ? b : null} />`;
+  if (name === 'new')
+    return html`<radiarch-new-page key="new" rtstruct-uid=${a === 'study' ? null : (a ?? null)} study-uid=${a === 'study' ? b : null} />`;
   if (name === 'compare') return html`<radiarch-compare-page key="compare" plan-ids=${a ?? ''} />`;
   if (name === 'protocols') return html`<radiarch-protocols-page key="protocols" protocol-id=${a ?? null} />`;
   if (name === 'workers') return html`<radiarch-workers-page key="workers" />`;
@@ -68,14 +74,16 @@ function health() {
   if (!info) return ['warn', 'Asking…'];
   if (!info.ready) return ['bad', info.problems.length > 1 ? `${info.problems.length} problems` : 'Not ready'];
   if (info.problems.length) return ['warn', info.problems.length > 1 ? `Ready, ${info.problems.length} problems` : 'Ready, 1 problem'];
-  const under = info.queue ? info.queue.running + info.queue.queued : 0;
-  return ['', under ? `${info.queue.running} running, ${info.queue.queued} queued` : 'Ready'];
+  const { running, queued } = info.queue ?? { running: 0, queued: 0 };
+  return ['', running + queued ? `${running} running, ${queued} queued` : 'Ready'];
 }
 
-const Mark = () => html`<svg width="24" height="24" viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" fill="#0b5cad" />
+const Mark =
+  () => html`<svg width="24" height="24" viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="7" fill="#0b5cad" />
   <g fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round"><circle cx="16" cy="16" r="3.6" fill="#fff" stroke="none" /><path d="M16 4.5v5M16 22.5v5M4.5 16h5M22.5 16h5" />
   <path d="M8.6 23.4a10.5 10.5 0 0 1 0-14.8M23.4 8.6a10.5 10.5 0 0 1 0 14.8" opacity=".75" /></g></svg>`;
-const Moon = () => html`<svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6" fill="none" stroke="currentColor" stroke-width="1.5" /><path d="M8 2a6 6 0 0 1 0 12z" fill="currentColor" /></svg>`;
+const Moon = () =>
+  html`<svg width="16" height="16" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="6" fill="none" stroke="currentColor" stroke-width="1.5" /><path d="M8 2a6 6 0 0 1 0 12z" fill="currentColor" /></svg>`;
 
 const dark = () => (state.theme ? state.theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches);
 
@@ -91,7 +99,7 @@ function turn() {
 
 function paint() {
   if (state.theme) document.documentElement.dataset.theme = state.theme;
-  render(frame(), document.getElementById('app'));
+  render(frame(), /** @type {HTMLElement} */ (document.getElementById('app')));
   const page = document.querySelector('main > *');
   if (state.theme) page?.setAttribute('theme', state.theme);
 }
@@ -117,15 +125,15 @@ async function ask() {
 }
 
 addEventListener('hashchange', moved);
-addEventListener('radiarch-select-plan', (e) => {
+addEventListener('radiarch-select-plan', (/** @type {any} */ e) => {
   e.preventDefault();
   location.hash = `/plans/${e.detail.planId}`;
 });
-addEventListener('radiarch-compare', (e) => {
+addEventListener('radiarch-compare', (/** @type {any} */ e) => {
   e.preventDefault();
   location.hash = `/compare/${e.detail.planIds.join(',')}`;
 });
-addEventListener('radiarch-planned', (e) => {
+addEventListener('radiarch-planned', (/** @type {any} */ e) => {
   location.hash = `/plans/${e.detail.planId}`;
 });
 live(api()).addEventListener('offline', () => {

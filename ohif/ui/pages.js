@@ -93,7 +93,10 @@ class ArrivalsPage extends Page {
     const { q, states, cursors } = this.state;
     const asked = (this.#asked += 1);
     try {
-      const page = await this.api.get('/arrivals', { params: { q, state: states, cursor: cursors.at(-1), limit: LIMIT }, signal: scope.signal });
+      const page = await this.api.get('/arrivals', {
+        params: { q, state: states, cursor: cursors.at(-1), limit: LIMIT },
+        signal: scope.signal,
+      });
       if (asked === this.#asked) this.set(scope, { items: page.items, next: page.next, error: null });
     } catch (e) {
       if (e.name !== 'AbortError' && asked === this.#asked) this.set(scope, { error: e });
@@ -116,22 +119,36 @@ class ArrivalsPage extends Page {
     return html`<h1>Arrivals</h1>
       <div class="card">
         <div class="row" role="search" style="padding-bottom:10px"><label><span class="vh">Search arrivals</span><input type="search" placeholder="Patient, UID…" value=${q} onInput=${(e) => this.#type(e.target.value)} /></label>
-          <div class="segmented" role="group" aria-label="State">${[['', 'All'], ...Object.entries(ARRIVALS).map(([k, v]) => [k, v[2]])].map(
-            ([value, text]) => html`<button aria-pressed=${String(states === value)} onClick=${() => this.#ask({ states: value })}>${text}</button>`,
+          <div class="segmented" role="group" aria-label="State">${[
+            ['', 'All'],
+            ...Object.entries(ARRIVALS).map(([k, v]) => [k, v[2]]),
+          ].map(
+            ([value, text]) =>
+              html`<button aria-pressed=${String(states === value)} onClick=${() => this.#ask({ states: value })}>${text}</button>`,
           )}</div></div>
-        ${error ? html`<${Problem} error=${error} />` : !items ? html`<${Bones} lines="8" />`
-          : !items.length ? html`<${Empty} title=${q || states ? 'No arrival fits' : 'Nothing has arrived yet'}>${q || states ? '' : 'Each RTSTRUCT that Orthanc gets is listed here, with what became of it.'}<//>`
-          : this.#table(items)}
-        ${(next || cursors.length > 1) && html`<nav class="row" style="padding-top:10px" aria-label="Pages">
+        ${
+          error
+            ? html`<${Problem} error=${error} />`
+            : !items
+              ? html`<${Bones} lines="8" />`
+              : !items.length
+                ? html`<${Empty} title=${q || states ? 'No arrival fits' : 'Nothing has arrived yet'}>${q || states ? '' : 'Each RTSTRUCT that Orthanc gets is listed here, with what became of it.'}<//>`
+                : this.#table(items)
+        }
+        ${
+          (next || cursors.length > 1) &&
+          html`<nav class="row" style="padding-top:10px" aria-label="Pages">
           <button class="button" disabled=${cursors.length < 2} onClick=${() => this.#ask({ cursors: cursors.slice(0, -1) })}>Previous</button><span class="muted">Page ${cursors.length}</span>
-          <button class="button" disabled=${!next} onClick=${() => this.#ask({ cursors: [...cursors, next] })}>Next</button></nav>`}
+          <button class="button" disabled=${!next} onClick=${() => this.#ask({ cursors: [...cursors, next] })}>Next</button></nav>`
+        }
       </div>`;
   }
 
   #table(items) {
     return html`<div class="scroll"><table><caption class="vh">Structure sets that arrived</caption>
       <thead><tr><th scope="col">Arrived</th><th scope="col">Patient</th><th scope="col">From</th><th scope="col" class="num">Structures</th><th scope="col">State</th><th scope="col">What became of it</th><th></th></tr></thead>
-      <tbody>${items.map((a) => html`<tr key=${a.id}>
+      <tbody>${items.map(
+        (a) => html`<tr key=${a.id}>
         <td class="nowrap" title=${exactly(a.first_seen_at)}>${when(a.first_seen_at)}${a.contents > 1 && html`<div class="small muted">${a.contents} contents</div>`}</td>
         <td class="who"><div class="clip" title=${a.patient_id}>${a.patient_id || '–'}</div><div class="small muted mono" title=${a.sop_instance_uid}>${shortUid(a.sop_instance_uid)}</div></td>
         <td>${a.calling_ae ?? 'REST'}</td>
@@ -141,7 +158,8 @@ class ArrivalsPage extends Page {
           ${a.plan_id && html`<div><a href=${`#/plans/${a.plan_id}`}>${a.protocol_id ?? 'Plan'} ${shortId(a.plan_id)}</a></div>`}
           ${a.error && html`<div>${sentence(a.error.message)}</div><div class="remedy">${sentence(a.error.remedy)}</div>`}</td>
         <td class="num"><a class="button" href=${`#/new/${a.sop_instance_uid}`}>Plan…</a></td>
-      </tr>`)}</tbody></table></div>`;
+      </tr>`,
+      )}</tbody></table></div>`;
   }
 }
 
@@ -161,12 +179,16 @@ class ProtocolsPage extends Page {
   }
 
   async start(scope) {
-    const [protocols, arrivals] = await Promise.all([this.api.get('/protocols', { signal: scope.signal }), this.api.get('/arrivals', { params: { limit: 100 }, signal: scope.signal })]);
+    const [protocols, arrivals] = await Promise.all([
+      this.api.get('/protocols', { signal: scope.signal }),
+      this.api.get('/arrivals', { params: { limit: 100 }, signal: scope.signal }),
+    ]);
     this.set(scope, { protocols: protocols.items, problems: protocols.problems, arrivals: arrivals.items });
   }
 
   async #check(uid) {
-    const scope = this.scope;
+    const { scope } = this;
+    if (!scope) return;
     this.set(scope, { uid, matches: null, refused: null });
     if (!/^[0-9.]{3,64}$/.test(uid)) return;
     try {
@@ -185,10 +207,14 @@ class ProtocolsPage extends Page {
     return html`<h1>Protocols</h1>
       ${problems.length > 0 && html`<div class="stack">${problems.map((p) => html`<${Problem} error=${p} />`)}</div>`}
       <div class="card">${this.#matcher()}</div>
-      ${!protocols.length ? html`<div class="card"><${Empty} title="No protocols">Put YAML files into the folder of protocols and restart Orthanc: without one nothing is planned by itself.<//></div>`
-        : html`<div class="split"><nav class="card" aria-label="Protocols, in the order in which they are tried"><ul class="list">${protocols.map(
-            (p) => html`<li><a href=${`#/protocols/${p.id}`} aria-current=${String(p === chosen)}><b>${p.title}</b><div class="small muted">priority ${p.priority}${p.enabled ? '' : ' · disabled'}</div></a></li>`,
-          )}</ul></nav><div class="card detail">${this.#detail(chosen)}</div></div>`}`;
+      ${
+        !protocols.length
+          ? html`<div class="card"><${Empty} title="No protocols">Put YAML files into the folder of protocols and restart Orthanc: without one nothing is planned by itself.<//></div>`
+          : html`<div class="split"><nav class="card" aria-label="Protocols, in the order in which they are tried"><ul class="list">${protocols.map(
+              (p) =>
+                html`<li><a href=${`#/protocols/${p.id}`} aria-current=${String(p === chosen)}><b>${p.title}</b><div class="small muted">priority ${p.priority}${p.enabled ? '' : ' · disabled'}</div></a></li>`,
+            )}</ul></nav><div class="card detail">${this.#detail(chosen)}</div></div>`
+      }`;
   }
 
   #matcher() {
@@ -200,15 +226,22 @@ class ProtocolsPage extends Page {
         <span class="muted">or</span><label class="vh" for="uid">SOP Instance UID</label><input id="uid" class="mono" style="width:min(440px,100%)" placeholder="SOP Instance UID of an RTSTRUCT in Orthanc" value=${uid} onChange=${(e) => this.#check(e.target.value.trim())} /></div>
       ${refused && html`<div style="padding-top:10px"><${Problem} error=${refused} /></div>`}
       ${uid && !matches && !refused && html`<${Bones} lines="3" />`}
-      ${matches && html`<div style="padding-top:10px;display:grid;gap:10px">
-        ${matches.problem ? html`<${Problem} error=${matches.problem} />` : matches.chosen
-          ? html`<div class="status good"><${Icon} name="check" />It would be planned with ${title(matches.chosen)}.</div>`
-          : html`<div class="status warn"><${Icon} name="alert" />No protocol would start by itself.</div>`}
+      ${
+        matches &&
+        html`<div style="padding-top:10px;display:grid;gap:10px">
+        ${
+          matches.problem
+            ? html`<${Problem} error=${matches.problem} />`
+            : matches.chosen
+              ? html`<div class="status good"><${Icon} name="check" />It would be planned with ${title(matches.chosen)}.</div>`
+              : html`<div class="status warn"><${Icon} name="alert" />No protocol would start by itself.</div>`
+        }
         <div class="scroll"><table><thead><tr><th scope="col">Protocol</th><th scope="col">Fits</th><th scope="col">Why not, or which structures it takes</th></tr></thead><tbody>${matches.protocols.map(
           (m) => html`<tr><td>${title(m.protocol_id)}${m.enabled ? '' : html` <span class="tag">disabled</span>`}</td>
             <td><span class="status ${m.fits ? 'good' : 'muted'}"><${Icon} name=${m.fits ? 'check' : 'dash'} />${m.fits ? 'Yes' : 'No'}</span></td>
             <td>${m.reason ?? m.structures.map((s) => (s.name === s.roi_name ? s.name : `${s.name} = ${s.roi_name}`)).join(', ')}${m.missing.length > 0 && html`<div class="small muted">Without: ${m.missing.join(', ')}</div>`}</td></tr>`,
-        )}</tbody></table></div></div>`}`;
+        )}</tbody></table></div></div>`
+      }`;
   }
 
   #detail(p) {
@@ -226,8 +259,11 @@ class ProtocolsPage extends Page {
         <dt>Beams</dt><dd>${p.beams.length ? p.beams.map((b) => `${b.gantry_deg}°${b.couch_deg ? ` couch ${b.couch_deg}°` : ''}`).join(', ') : p.beam_count ? `${p.beam_count}, evenly spaced` : 'the workflow’s default'}</dd>
         ${conditions.map(([k, v]) => html`<dt>${k}</dt><dd>${v}</dd>`)}
         <dt>File</dt><dd class="mono">${p.file} <span class="muted" title=${p.sha256}>${p.sha256.slice(0, 12)}</span></dd></dl>
-      ${p.objectives.length > 0 && html`<section><h2>Objectives</h2><div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Objective</th><th scope="col" class="num">Dose, Gy</th><th scope="col" class="num">Volume, %</th><th scope="col" class="num">Weight</th></tr></thead>
-        <tbody>${p.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${o.dose_gy}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div></section>`}
+      ${
+        p.objectives.length > 0 &&
+        html`<section><h2>Objectives</h2><div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Objective</th><th scope="col" class="num">Dose, Gy</th><th scope="col" class="num">Volume, %</th><th scope="col" class="num">Weight</th></tr></thead>
+        <tbody>${p.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${o.dose_gy}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div></section>`
+      }
       ${p.goals.length > 0 && html`<section><h2>Goals</h2><div>${p.goals.map((g) => html`<div>${g}</div>`)}</div></section>`}
       ${Object.keys(p.calculation).length > 0 && html`<section><h2>Calculation</h2><dl class="facts">${Object.entries(p.calculation).map(([k, v]) => html`<dt>${words(k)}</dt><dd>${typeof v === 'object' ? JSON.stringify(v) : String(v)}</dd>`)}</dl></section>`}`;
   }
@@ -250,7 +286,12 @@ class WorkersPage extends Page {
         this.api.get('/plans', { params: { state: 'waiting,queued,running', sort: 'created_at', limit: 50 }, signal }),
       ]);
       const value = (r, before) => (r.status === 'fulfilled' ? r.value : before);
-      this.set(scope, { info: value(info, this.state.info), workers: value(workers, null)?.items ?? [], queue: value(queue, null)?.items ?? null, error: info.status === 'rejected' && info.reason.name !== 'AbortError' ? info.reason : null });
+      this.set(scope, {
+        info: value(info, this.state.info),
+        workers: value(workers, null)?.items ?? [],
+        queue: value(queue, null)?.items ?? null,
+        error: info.status === 'rejected' && info.reason.name !== 'AbortError' ? info.reason : null,
+      });
     };
     await look();
     const timer = setInterval(look, LOOK_MS);
@@ -264,16 +305,36 @@ class WorkersPage extends Page {
     return html`<h1>Workers and queue</h1>
       ${info.problems.length > 0 && html`<div class="stack">${info.problems.map((p) => html`<${Problem} error=${p} />`)}</div>`}
       <div class="cards">
-        <div class="card"><h2>Queue</h2><div class="figures">${[['running', info.queue?.running], ['queued', info.queue?.queued], ['waiting for images', info.queue?.waiting]].map(([k, v]) => html`<div><b>${v ?? '–'}</b><span class="muted">${k}</span></div>`)}</div></div>
+        <div class="card"><h2>Queue</h2><div class="figures">${[
+          ['running', info.queue?.running],
+          ['queued', info.queue?.queued],
+          ['waiting for images', info.queue?.waiting],
+        ].map(([k, v]) => html`<div><b>${v ?? '–'}</b><span class="muted">${k}</span></div>`)}</div></div>
         <div class="card"><h2>Engines</h2>${Object.keys(info.engines).length ? html`<dl class="facts">${Object.entries(info.engines).map(([name, e]) => html`<dt>${name}</dt><dd><span class="status ${e.available ? 'good' : 'bad'}"><${Icon} name=${e.available ? 'check' : 'cross'} />${e.available ? `runs on ${e.workers} ${e.workers === 1 ? 'worker' : 'workers'}` : 'does not run'}</span>${!e.available && e.reason && html`<div class="small muted">${e.reason}</div>`}${e.version && html`<div class="small muted">${e.version}</div>`}</dd>`)}</dl>` : html`<p class="muted">No worker tells of one.</p>`}</div>
         <div class="card"><h2>Service</h2><dl class="facts"><dt>Radiarch</dt><dd>${info.version}</dd>${info.orthanc && html`<dt>Orthanc</dt><dd>${info.orthanc.version}, ${info.orthanc.name}</dd><dt>DICOM</dt><dd>${info.orthanc.dicom_aet}, port ${info.orthanc.dicom_port}</dd>`}<dt>Protocols</dt><dd><a href="#/protocols">${info.protocols}</a></dd>${info.known_hosts?.length > 0 && html`<dt>Asked by</dt><dd>${info.known_hosts.join(', ')}</dd>`}</dl></div>
       </div>
-      <div class="card"><h2>Workers</h2>${!workers?.length ? html`<${Empty} title="No worker gives a sign of life">Plans stay queued until one does; nothing is lost.<//>` : html`<div class="scroll"><table><thead><tr><th scope="col">Name</th><th scope="col">Machine</th><th scope="col">Version</th><th scope="col">State</th><th scope="col">Plan</th><th scope="col">Engines</th><th scope="col" class="num">Running for</th><th scope="col" class="num">Last seen</th></tr></thead>
-        <tbody>${workers.map((w) => html`<tr key=${w.name}><td>${w.name}</td><td>${w.host} <span class="muted">${w.pid}</span></td><td>${w.version}</td><td><span class="status"><${Icon} name=${w.state === 'busy' ? 'play' : 'check'} />${words(w.state)}</span></td>
-          <td>${w.plan_id ? html`<a href=${`#/plans/${w.plan_id}`}>${shortId(w.plan_id)}</a>` : '–'}</td><td>${Object.entries(w.engines).map(([n, e]) => `${n}${e.available ? '' : ' (does not run)'}`).join(', ')}</td>
-          <td class="num">${seconds((Date.now() - new Date(w.started_at)) / 1000)}</td><td class="num" title=${exactly(w.heartbeat_at)}>${seconds(Math.max(0, (Date.now() - new Date(w.heartbeat_at)) / 1000))} ago</td></tr>`)}</tbody></table></div>`}</div>
-      <div class="card"><h2>Under way</h2>${!queue ? html`<${Bones} lines="2" />` : !queue.length ? html`<${Empty} title="Nothing is under way">What arrives is planned as it comes.<//>` : html`<div class="scroll"><table><thead><tr><th scope="col">Plan</th><th scope="col">Patient</th><th scope="col">State</th><th scope="col" class="num">Progress</th><th scope="col" class="num">Since</th></tr></thead>
-        <tbody>${queue.map((p) => html`<tr key=${p.id}><td><a href=${`#/plans/${p.id}`}>${p.protocol_id ?? p.workflow_id}</a> <span class="muted">${shortId(p.id)}</span></td><td>${p.patient_id}</td><td><${State} state=${p.state} /></td><td class="num">${p.state === 'running' ? `${Math.round(100 * p.progress)} %` : ''}</td><td class="num" title=${exactly(p.created_at)}>${when(p.created_at)}</td></tr>`)}</tbody></table></div>`}</div>`;
+      <div class="card"><h2>Workers</h2>${
+        !workers?.length
+          ? html`<${Empty} title="No worker gives a sign of life">Plans stay queued until one does; nothing is lost.<//>`
+          : html`<div class="scroll"><table><thead><tr><th scope="col">Name</th><th scope="col">Machine</th><th scope="col">Version</th><th scope="col">State</th><th scope="col">Plan</th><th scope="col">Engines</th><th scope="col" class="num">Running for</th><th scope="col" class="num">Last seen</th></tr></thead>
+        <tbody>${workers.map(
+          (
+            w,
+          ) => html`<tr key=${w.name}><td>${w.name}</td><td>${w.host} <span class="muted">${w.pid}</span></td><td>${w.version}</td><td><span class="status"><${Icon} name=${w.state === 'busy' ? 'play' : 'check'} />${words(w.state)}</span></td>
+          <td>${w.plan_id ? html`<a href=${`#/plans/${w.plan_id}`}>${shortId(w.plan_id)}</a>` : '–'}</td><td>${Object.entries(w.engines)
+            .map(([n, e]) => `${n}${e.available ? '' : ' (does not run)'}`)
+            .join(', ')}</td>
+          <td class="num">${seconds((Date.now() - Date.parse(w.started_at)) / 1000)}</td><td class="num" title=${exactly(w.heartbeat_at)}>${seconds(Math.max(0, (Date.now() - Date.parse(w.heartbeat_at)) / 1000))} ago</td></tr>`,
+        )}</tbody></table></div>`
+      }</div>
+      <div class="card"><h2>Under way</h2>${
+        !queue
+          ? html`<${Bones} lines="2" />`
+          : !queue.length
+            ? html`<${Empty} title="Nothing is under way">What arrives is planned as it comes.<//>`
+            : html`<div class="scroll"><table><thead><tr><th scope="col">Plan</th><th scope="col">Patient</th><th scope="col">State</th><th scope="col" class="num">Progress</th><th scope="col" class="num">Since</th></tr></thead>
+        <tbody>${queue.map((p) => html`<tr key=${p.id}><td><a href=${`#/plans/${p.id}`}>${p.protocol_id ?? p.workflow_id}</a> <span class="muted">${shortId(p.id)}</span></td><td>${p.patient_id}</td><td><${State} state=${p.state} /></td><td class="num">${p.state === 'running' ? `${Math.round(100 * p.progress)} %` : ''}</td><td class="num" title=${exactly(p.created_at)}>${when(p.created_at)}</td></tr>`)}</tbody></table></div>`
+      }</div>`;
   }
 }
 

@@ -2,7 +2,20 @@
 import { ohifUrl } from '../elements/core/api.js';
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
-import { OBJECTIVES, exactly, fixed, planName, prescription, seconds, shortId, shortUid, signed, stageName, when, words } from '../elements/core/format.js';
+import {
+  OBJECTIVES,
+  exactly,
+  fixed,
+  planName,
+  prescription,
+  seconds,
+  shortId,
+  shortUid,
+  signed,
+  stageName,
+  when,
+  words,
+} from '../elements/core/format.js';
 import { sorted } from '../elements/core/notes.js';
 import { structureColour } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
@@ -39,7 +52,7 @@ class PlanPage extends RadiarchElement {
   `;
 
   async start(scope) {
-    const id = this.getAttribute('plan-id');
+    const id = this.getAttribute('plan-id') ?? '';
     this.follow(scope, id, (plan) => {
       if (this.state.set || this.state.asked) return;
       this.state.asked = true;
@@ -100,8 +113,13 @@ class PlanPage extends RadiarchElement {
     const planned = 'spots' in plan.beams[0];
     return html`<div class="scroll"><table><thead><tr><th scope="col">Beam</th><th scope="col" class="num">Gantry</th><th scope="col" class="num">Couch</th>
       ${planned && html`<th scope="col" class="num">Layers</th><th scope="col" class="num">Spots</th><th scope="col" class="num">MeV</th><th scope="col" class="num">MU a fraction</th>`}</tr></thead>
-      <tbody>${plan.beams.map((b, i) => html`<tr><td>${b.name ?? i + 1}</td><td class="num">${fixed(b.gantry_deg, b.gantry_deg % 1 ? 1 : 0)}°</td><td class="num">${fixed(b.couch_deg, b.couch_deg % 1 ? 1 : 0)}°</td>
-        ${planned && html`<td class="num">${b.layers}</td><td class="num">${b.spots.toLocaleString('en')}</td><td class="num">${fixed(b.energy_min_mev, 0)}–${fixed(b.energy_max_mev, 0)}</td><td class="num">${fixed(b.meterset_mu, 1)}</td>`}</tr>`)}</tbody></table></div>`;
+      <tbody>${plan.beams.map(
+        (
+          b,
+          i,
+        ) => html`<tr><td>${b.name ?? i + 1}</td><td class="num">${fixed(b.gantry_deg, b.gantry_deg % 1 ? 1 : 0)}°</td><td class="num">${fixed(b.couch_deg, b.couch_deg % 1 ? 1 : 0)}°</td>
+        ${planned && html`<td class="num">${b.layers}</td><td class="num">${b.spots.toLocaleString('en')}</td><td class="num">${fixed(b.energy_min_mev, 0)}–${fixed(b.energy_max_mev, 0)}</td><td class="num">${fixed(b.meterset_mu, 1)}</td>`}</tr>`,
+      )}</tbody></table></div>`;
   }
 
   #objectives(plan) {
@@ -110,10 +128,15 @@ class PlanPage extends RadiarchElement {
   }
 
   #outputs(plan) {
-    if (!plan.outputs.length) return html`<p class="muted">${plan.state === 'succeeded' ? 'None is stored.' : 'They are listed here once they are stored.'}</p>`;
+    if (!plan.outputs.length)
+      return html`<p class="muted">${plan.state === 'succeeded' ? 'None is stored.' : 'They are listed here once they are stored.'}</p>`;
     const names = { rtdose: 'RT Dose', rtplan: 'RT Plan', report: 'Report', dose_difference: 'Dose difference', let: 'LET' };
-    return html`<ul class="plain">${plan.outputs.map((o) => html`<li class="row spread"><span><b>${names[o.kind] ?? words(o.kind)}</b> <span class="muted mono" title=${o.sop_instance_uid}>${shortUid(o.sop_instance_uid)}</span></span>
-      <span class="row" style="gap:12px">${o.kind === 'dose_difference' && html`<a href=${ohifUrl(plan, o)}>OHIF</a>`}<a href=${`/app/explorer.html#instance?uuid=${o.orthanc_id}`}>Explorer</a><a href=${this.api.url(`/artifacts/${o.sop_instance_uid}`)} download>DICOM file</a></span></li>`)}</ul>`;
+    return html`<ul class="plain">${plan.outputs.map(
+      (
+        o,
+      ) => html`<li class="row spread"><span><b>${names[o.kind] ?? words(o.kind)}</b> <span class="muted mono" title=${o.sop_instance_uid}>${shortUid(o.sop_instance_uid)}</span></span>
+      <span class="row" style="gap:12px">${o.kind === 'dose_difference' && html`<a href=${ohifUrl(plan, o)}>OHIF</a>`}<a href=${`/app/explorer.html#instance?uuid=${o.orthanc_id}`}>Explorer</a><a href=${this.api.url(`/artifacts/${o.sop_instance_uid}`)} download>DICOM file</a></span></li>`,
+    )}</ul>`;
   }
 
   #request(plan) {
@@ -157,8 +180,12 @@ class PlanPage extends RadiarchElement {
     const mm = (v) => (v.every((x) => x === v[0]) ? fixed(v[0], 1) : v.map((x) => fixed(x, 1)).join(' / '));
     return html`<p class="muted">${r.scenarios.length} scenarios: setup ${mm(r.setup_systematic_mm)} mm systematic, ${mm(r.setup_random_mm)} mm random; range ${fixed(r.range_percent, 1)} %.</p>
       <div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Metric</th><th scope="col" class="num">Nominal, Gy</th><th scope="col" class="num">Lowest</th><th scope="col">in</th><th scope="col" class="num">Highest</th><th scope="col">in</th></tr></thead>
-        <tbody>${r.metrics.map((m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>${m.structure}</div></td><td>${m.metric}</td>
-          <td class="num">${fixed(m.nominal_gy, 1)}</td><td class="num">${fixed(m.low_gy, 1)}</td><td class="muted small">${m.low_scenario}</td><td class="num">${fixed(m.high_gy, 1)}</td><td class="muted small">${m.high_scenario}</td></tr>`)}</tbody></table></div>`;
+        <tbody>${r.metrics.map(
+          (
+            m,
+          ) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>${m.structure}</div></td><td>${m.metric}</td>
+          <td class="num">${fixed(m.nominal_gy, 1)}</td><td class="num">${fixed(m.low_gy, 1)}</td><td class="muted small">${m.low_scenario}</td><td class="num">${fixed(m.high_gy, 1)}</td><td class="muted small">${m.high_scenario}</td></tr>`,
+        )}</tbody></table></div>`;
   }
 
   #timings(plan) {
@@ -166,7 +193,8 @@ class PlanPage extends RadiarchElement {
     const steps = Object.keys(STEPS).filter((k) => k in parts);
     const within = Object.keys(parts).filter((k) => !(k in STEPS));
     const longest = Math.max(...Object.values(parts), 0.001);
-    const bar = (k, text, part) => html`<span class=${part ? 'part muted' : ''}>${text}</span><i class=${part ? 'part' : ''} style=${{ width: `${(100 * parts[k]) / longest}%` }}></i><span class="num ${part ? 'muted' : ''}">${seconds(parts[k])}</span>`;
+    const bar = (k, text, part) =>
+      html`<span class=${part ? 'part muted' : ''}>${text}</span><i class=${part ? 'part' : ''} style=${{ width: `${(100 * parts[k]) / longest}%` }}></i><span class="num ${part ? 'muted' : ''}">${seconds(parts[k])}</span>`;
     const details = within.map((k) => bar(k, stageName(k), steps.includes('plan')));
     return html`<div class="bars">${steps.map((k) => [bar(k, STEPS[k]), k === 'plan' && details])}${!steps.includes('plan') && details}
       ${engine !== undefined && html`<span class="muted">Of this, the engine</span><span></span><span class="num muted">${seconds(engine)}</span>`}

@@ -23,7 +23,7 @@ function at(stops, t) {
 /**
  * How a dose is coloured.
  *
- * @returns {{low, high, colour}} the Gy at the ends of the map, and [r, g, b] (0 to 255) of a dose in Gy
+ * @returns {{low: number, high: number, stops: string[], colour: (gy: number) => number[]}} the Gy at the ends of the map, and [r, g, b] (0 to 255) of a dose in Gy
  */
 export function scale(session) {
   const [low, high, stops] = session.isSigned

@@ -6,6 +6,7 @@ const ROOT = '/dicom-web';
 const RTDOSE = '1.2.840.10008.5.1.4.1.1.481.2';
 const MAX_VALUES = 400e6;
 
+/** @type {Promise<any> | null} */
 let parser = null;
 
 /** dicom-parser is made for pages without modules: it is loaded as a script, once. */
@@ -25,15 +26,24 @@ function dicomParser() {
 
 const value = (item, tag, i = 0) => item[tag]?.Value?.[i];
 
+/**
+ * @param {string} path
+ * @param {{signal?: AbortSignal, accept: string}} options
+ */
 async function ask(path, { signal, accept }) {
   const answer = await fetch(ROOT + path, { signal, headers: { Accept: accept }, credentials: 'same-origin' });
   if (answer.ok) return answer;
-  const error = new Error(`Orthanc answered ${answer.status} when it was asked for images`);
+  const error = /** @type {Error & {remedy?: string}} */ (new Error(`Orthanc answered ${answer.status} when it was asked for images`));
   error.remedy = answer.status === 404 ? 'It may have been deleted; load the page again.' : "See Orthanc's log.";
   throw error;
 }
 
-/** The RT Dose and RT Structure Set objects of a study, newest first. */
+/**
+ * The RT Dose and RT Structure Set objects of a study, newest first.
+ *
+ * @param {string} studyUid
+ * @param {{signal?: AbortSignal}} [options]
+ */
 export async function findObjects(studyUid, { signal } = {}) {
   const fields = ['SeriesDescription', 'FrameOfReferenceUID', 'DoseSummationType', 'DoseType', 'Manufacturer', 'StructureSetLabel'];
   const query = ['Modality=RTDOSE,RTSTRUCT', ...fields.map((f) => `includefield=${f}`), 'limit=1000'].join('&');
@@ -57,7 +67,12 @@ export async function findObjects(studyUid, { signal } = {}) {
     .sort((a, b) => (a.created < b.created ? 1 : -1));
 }
 
-/** One object, parsed; in Explicit VR Little Endian whatever it was stored as. */
+/**
+ * One object, parsed; in Explicit VR Little Endian whatever it was stored as.
+ *
+ * @param {{studyUid: string, seriesUid: string, sopUid: string}} object
+ * @param {{signal?: AbortSignal}} [options]
+ */
 async function fetchObject({ studyUid, seriesUid, sopUid }, { signal } = {}) {
   const path = `/studies/${studyUid}/series/${seriesUid}/instances/${sopUid}`;
   const [library, answer] = await Promise.all([
@@ -94,7 +109,11 @@ function lastIndexOf(bytes, wanted) {
   return -1;
 }
 
-const numbers = (set, tag) => (set.string(tag) ?? '').split('\\').filter((t) => t.trim()).map(Number);
+const numbers = (set, tag) =>
+  (set.string(tag) ?? '')
+    .split('\\')
+    .filter((t) => t.trim())
+    .map(Number);
 
 /**
  * An RT Dose in Gy.
@@ -202,7 +221,7 @@ function reverseFrames(values, size, frames) {
 /**
  * The structures of an RT Structure Set.
  *
- * @returns {Promise<{label, frameUid, structures: [{number, name, planes, normal, spacing}]}>} see `lines.js`
+ * @returns {Promise<{label: string, sopUid: string, structures: any[]}>} see `lines.js`
  */
 export async function fetchStructures(source, options) {
   return readStructures(await fetchObject(source, options));
@@ -214,7 +233,10 @@ export function readStructures(set) {
     const element = item.elements[tag];
     if (!element) return '';
     const bytes = item.byteArray.subarray(element.dataOffset, element.dataOffset + element.length);
-    return text.decode(bytes).replace(/[\0 ]+$/, '').trim();
+    return text
+      .decode(bytes)
+      .replace(/[\0 ]+$/, '')
+      .trim();
   };
   const items = (tag) => set.elements[tag]?.items?.map((i) => i.dataSet) ?? [];
   const rois = new Map(
@@ -251,7 +273,10 @@ function onPlanes(polygons) {
     planes.get(key).polygons.push(points);
   }
   const sorted = [...planes.values()].sort((a, b) => a.z - b.z);
-  const gaps = sorted.slice(1).map((p, i) => p.z - sorted[i].z).sort((a, b) => a - b);
+  const gaps = sorted
+    .slice(1)
+    .map((p, i) => p.z - sorted[i].z)
+    .sort((a, b) => a - b);
   return { planes: sorted, normal, spacing: gaps.length ? gaps[gaps.length >> 1] : 1 };
 }
 

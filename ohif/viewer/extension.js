@@ -57,6 +57,7 @@ const open = () => session.open(studyOfAddress(), choiceOfAddress());
 // while OHIF is still starting: its dose is fetched beside the images, not after them
 if (location.pathname.startsWith('/ohif/radiarch')) open();
 
+/** @type {(() => void) | null} */
 let stop = null;
 
 /** The planning mode begins. */
@@ -77,8 +78,8 @@ export function leave() {
 export default {
   id: ID,
   preRegistration: nameTabs,
-  onModeEnter({ servicesManager }) {
-    addDoseMetadata(servicesManager);
+  onModeEnter() {
+    addDoseMetadata();
   },
   getPanelModule: () =>
     PANELS.map(([name, label, iconName]) => ({

@@ -14,11 +14,7 @@ export class RefusedDose extends Error {
 const TOLERANCE_MM = 0.01;
 
 export const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
-export const cross = (a, b) => [
-  a[1] * b[2] - a[2] * b[1],
-  a[2] * b[0] - a[0] * b[2],
-  a[0] * b[1] - a[1] * b[0],
-];
+export const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 export const minus = (a, b) => [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
 export const along = (p, d, t) => [p[0] + d[0] * t, p[1] + d[1] * t, p[2] + d[2] * t];
 export const length = (a) => Math.hypot(a[0], a[1], a[2]);
@@ -91,7 +87,11 @@ export class DoseGrid {
         'Send it again; it is not complete.',
       );
     }
-    Object.assign(this, { dimensions, spacing, origin, axes, values });
+    this.dimensions = dimensions;
+    this.spacing = spacing;
+    this.origin = origin;
+    this.axes = axes;
+    this.values = values;
     let max = 0;
     let min = 0;
     for (const v of values) {
@@ -153,7 +153,12 @@ export class DoseGrid {
 
 /** A dose divided by a constant. */
 export function divided(grid, by) {
-  return by === 1 ? grid : new DoseGrid(grid, grid.values.map((v) => v / by));
+  return by === 1
+    ? grid
+    : new DoseGrid(
+        grid,
+        grid.values.map((v) => v / by),
+      );
 }
 
 /**
@@ -167,7 +172,10 @@ export function alike(a, b) {
   for (const { type } of [a, b]) {
     if (type === 'ERROR') throw new RefusedDose('one of the two is a difference of doses, and no dose', 'Choose two doses.');
     if (type !== 'PHYSICAL' && type !== 'EFFECTIVE') {
-      throw new RefusedDose('one of the two doses does not say whether it is physical or RBE-weighted', 'Export it with its Dose Type (3004,0004).');
+      throw new RefusedDose(
+        'one of the two doses does not say whether it is physical or RBE-weighted',
+        'Export it with its Dose Type (3004,0004).',
+      );
     }
   }
   const extent = ({ summation }) => (/^(PLAN|MULTI_PLAN|PLAN_OVERVIEW)$/.test(summation) ? 'whole plans' : summation || 'unknown');
@@ -178,7 +186,9 @@ export function alike(a, b) {
     );
   }
   if (a.type === b.type) return { by: [1, 1], quantity: a.type === 'EFFECTIVE' ? 'RBE-weighted dose' : 'physical dose' };
-  const by = [a, b].map(({ type, rbe }) => (type === 'EFFECTIVE' ? rbe : 1));
+  const divisor = ({ type, rbe }) => (type === 'EFFECTIVE' ? rbe : 1);
+  /** @type {[number, number]} */
+  const by = [divisor(a), divisor(b)];
   if (by.some((v) => !v)) {
     throw new RefusedDose(
       'one dose is RBE-weighted and the other is physical, and the weighted one does not say by which constant RBE: their Gy are not the same',

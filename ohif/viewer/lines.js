@@ -6,7 +6,7 @@ import { along, dot, length, minus } from './grid.js';
  * A field sampled on a lattice.
  *
  * @param grid anything with `at(world)` that gives a number or null
- * @param plane {origin, u, v}: a corner, and the vectors (mm) across the whole plane to the right and downwards
+ * @param plane `{origin, u, v}`, a corner, and the vectors (mm) across the whole plane to the right and downwards
  * @returns {{nx, ny, values}} Float32Array, NaN outside of the grid
  */
 export function sample(grid, plane, nx, ny) {
@@ -54,17 +54,47 @@ export function levelLines({ nx, ny, values }, level) {
       const left = [i, j + a / (a - d)];
       const line = (p, q) => out.push(p[0], p[1], q[0], q[1]);
       switch (code) {
-        case 1: case 14: line(left, top); break;
-        case 2: case 13: line(top, right); break;
-        case 3: case 12: line(left, right); break;
-        case 4: case 11: line(right, bottom); break;
-        case 6: case 9: line(top, bottom); break;
-        case 7: case 8: line(left, bottom); break;
+        case 1:
+        case 14:
+          line(left, top);
+          break;
+        case 2:
+        case 13:
+          line(top, right);
+          break;
+        case 3:
+        case 12:
+          line(left, right);
+          break;
+        case 4:
+        case 11:
+          line(right, bottom);
+          break;
+        case 6:
+        case 9:
+          line(top, bottom);
+          break;
+        case 7:
+        case 8:
+          line(left, bottom);
+          break;
         case 5:
-          if (sum >= 0) { line(left, bottom); line(top, right); } else { line(left, top); line(right, bottom); }
+          if (sum >= 0) {
+            line(left, bottom);
+            line(top, right);
+          } else {
+            line(left, top);
+            line(right, bottom);
+          }
           break;
         default: // 10
-          if (sum >= 0) { line(left, top); line(right, bottom); } else { line(left, bottom); line(top, right); }
+          if (sum >= 0) {
+            line(left, top);
+            line(right, bottom);
+          } else {
+            line(left, bottom);
+            line(top, right);
+          }
       }
     }
   }
@@ -75,11 +105,12 @@ export function levelLines({ nx, ny, values }, level) {
  * The polygons of a structure that lie on a plane: those of the nearest contour plane, if it is nearer than half of the
  * distance between contour planes.
  *
- * @param structure {planes: [{z, polygons}], normal, spacing}: `z` is the distance along `normal`
+ * @param structure `{planes: [{z, polygons}], normal, spacing}`; `z` is the distance along `normal`
  * @param point any point of the plane
  */
 export function polygonsAt(structure, point) {
   const z = dot(point, structure.normal);
+  /** @type {any} */
   let best = null;
   for (const plane of structure.planes) {
     if (best === null || Math.abs(plane.z - z) < Math.abs(best.z - z)) best = plane;
@@ -93,7 +124,7 @@ export function polygonsAt(structure, point) {
  * Each contour plane stands for a slab of the distance between contour planes, so that the outline is that of the
  * steps: the sides of the slabs, and their ends where the neighbour is not as wide.
  *
- * @param plane {point, normal}, not parallel to the contour planes
+ * @param plane `{point, normal}`, not parallel to the contour planes
  */
 export function crossings(structure, plane) {
   const { normal: axis, spacing } = structure;
@@ -106,7 +137,10 @@ export function crossings(structure, plane) {
   const size = length(d);
   if (size < 0.05) return [];
   const direction = d.map((c) => c / size);
-  const upright = minus(axis, plane.normal.map((c) => c * dot(axis, plane.normal)));
+  const upright = minus(
+    axis,
+    plane.normal.map((c) => c * dot(axis, plane.normal)),
+  );
   const rise = upright.map((c) => c / dot(upright, axis)); // one mm along the contour normal, within the plane
   const position = (t, z, base) => along(along(base, rise, z - dot(base, axis)), direction, t);
   const base = along(plane.point, direction, -dot(plane.point, direction));

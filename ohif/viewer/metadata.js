@@ -7,7 +7,7 @@ import { RefusedDose, along, doseGeometry } from './grid.js';
 
 const PRIORITY = 100000;
 
-export function addDoseMetadata(servicesManager) {
+export function addDoseMetadata() {
   const { metaData } = window.cornerstone;
   const { MetadataModules } = window.cornerstone.Enums;
   let asking = false; // OHIF's provider is asked for the instance, and so are we

@@ -15,8 +15,10 @@ export class Overlay {
   #canvas = document.createElement('canvas');
   #legend = document.createElement('div');
   #readout = document.createElement('div');
+  /** @type {number[] | null} */
   #pointer = null;
   #drawn = '';
+  /** @type {any} */
   #lattice = null;
   #controller = new AbortController();
 
@@ -83,7 +85,7 @@ export class Overlay {
     const ratio = window.devicePixelRatio || 1;
     this.#canvas.width = Math.round(width * ratio);
     this.#canvas.height = Math.round(height * ratio);
-    const context = this.#canvas.getContext('2d');
+    const context = /** @type {CanvasRenderingContext2D} */ (this.#canvas.getContext('2d'));
     context.scale(ratio, ratio);
     context.lineJoin = 'round';
     return context;
@@ -198,7 +200,7 @@ export class Overlay {
     const line = (text, colour, weight = 400) => {
       const div = document.createElement('div');
       div.textContent = text;
-      div.style.fontWeight = weight;
+      div.style.fontWeight = String(weight);
       if (colour) div.style.color = colour;
       lines.push(div);
       return div;
@@ -250,7 +252,10 @@ export class Overlay {
     const { clientWidth, clientHeight } = this.#canvas;
     const world = planeOf(this.#viewport, clientWidth, clientHeight).from(this.#pointer);
     const gy = dose.grid.at(world);
-    const place = `x ${world.map((c) => trim(c, 1)).join('  y ').replace(/ {2}y (?=[^y]*$)/, '  z ')} mm`;
+    const place = `x ${world
+      .map((c) => trim(c, 1))
+      .join('  y ')
+      .replace(/ {2}y (?=[^y]*$)/, '  z ')} mm`;
     const percent = gy !== null && reference && !this.#session.isStoredDifference ? `  (${trim((gy / reference.gy) * 100, 1)} %)` : '';
     readout.textContent = gy === null ? `outside of the dose grid   ${place}` : `${trim(gy, 2)} Gy${percent}   ${place}`;
     readout.dataset.gy = gy === null ? '' : String(gy);
@@ -268,7 +273,12 @@ function planeOf(viewport, width, height) {
   const [uu, vv] = [dot(u, u), dot(v, v)];
   // not part of what is compared
   Object.defineProperties(plane, {
-    to: { value: (p) => { const d = minus(p, plane.origin); return [(dot(d, u) / uu) * width, (dot(d, v) / vv) * height]; } },
+    to: {
+      value: (p) => {
+        const d = minus(p, plane.origin);
+        return [(dot(d, u) / uu) * width, (dot(d, v) / vv) * height];
+      },
+    },
     from: { value: ([x, y]) => along(along(plane.origin, u, x / width), v, y / height) },
     scale: { value: width / length(u) },
   });

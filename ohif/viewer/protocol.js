@@ -23,9 +23,7 @@ export const protocol = {
   availableTo: {},
   editableBy: {},
   // without a rule none is chosen
-  protocolMatchingRules: [
-    { id: 'ct', weight: 100, attribute: 'ModalitiesInStudy', constraint: { contains: ['CT'] } },
-  ],
+  protocolMatchingRules: [{ id: 'ct', weight: 100, attribute: 'ModalitiesInStudy', constraint: { contains: ['CT'] } }],
   imageLoadStrategy: 'interleaveCenter',
   numberOfPriorsReferenced: 0,
   // the first series is the first of images (app-config.js): they hang before structure sets, of which Orthanc writes

@@ -24,37 +24,60 @@ export const DEFAULTS = Object.freeze({
   storedLevels: null, // of a difference that is stored, Gy; null: shares of its span
   span: null, // Gy at the ends of its colours; null: found from its values
 });
+/**
+ * Something that is read: `none`, `loading`, `ready`, `error`, and for doses `pending` and `refused`; the rest depends on it.
+ *
+ * @typedef {{status: string, [further: string]: any}} Read
+ * @typedef {{kind: string, id: string}} Choice a plan by its id, or a dose by its SOP Instance UID
+ * @typedef {import('../types/service').PlanAnswer} Plan
+ */
+
+/** @type {Read} */
 const NOTHING = Object.freeze({ status: 'none' });
 
 /** `change` is told after each change of anything below, `drawn` when a new dose is seen in all pictures. */
 export class Session extends EventTarget {
+  /** @type {string | null} */
   studyUid = null;
   /** {status: none|loading|ready|error, items} of DICOM objects, and of the service's plans */
   objects = NOTHING;
   plans = NOTHING;
+  /** @type {string | null} */
   structureSetUid = null;
   structures = NOTHING;
   /** {kind: 'plan', id} or {kind: 'dose', id: SOP Instance UID}: another system's dose, or a difference of doses */
+  /** @type {Choice | null} */
   choice = null;
   /** Another choice that is taken off; null: the dose itself. */
+  /** @type {Choice | null} */
   minus = null;
+  /** @type {Plan | null} */
   plan = null;
   /** The plan whose dose is taken off, if it is one's. */
+  /** @type {Plan | null} */
   minusPlan = null;
   /** {status: none|pending|loading|ready|refused|error, grid, frameUid, label, type, quantity, isDifference, legend} */
   dose = NOTHING;
+  /** @type {Record<string, any>} */
   display = { ...DEFAULTS };
   hidden = new Set();
+  /** @type {number | null} */
   referenceGy = null;
 
   #study = new AbortController();
   #dose = new AbortController();
   #structures = new AbortController();
+  /** @type {(() => void) | null} */
   #stop = null;
 
   // -- choices ---------------------------------------------------------------------------------------------------------
 
-  /** Show a study; `wanted` is what of it, a choice as above. */
+  /**
+   * Show a study.
+   *
+   * @param {string | null} studyUid
+   * @param {Choice | null} [wanted] what of it
+   */
   open(studyUid, wanted = null) {
     if (studyUid === this.studyUid) {
       if (wanted) this.choose(wanted);
@@ -123,7 +146,8 @@ export class Session extends EventTarget {
     if (sopUid === this.structureSetUid) return;
     this.#showStructureSet(sopUid);
     const plans = this.plansOf(sopUid);
-    if (this.choice?.kind === 'plan' && !plans.some((p) => p.id === this.choice.id)) {
+    const { choice } = this;
+    if (choice?.kind === 'plan' && !plans.some((p) => p.id === choice.id)) {
       this.choose(plans.length ? { kind: 'plan', id: (plans.find((p) => p.state === 'succeeded') ?? plans[0]).id } : null);
     } else {
       this.#tell();
@@ -179,6 +203,7 @@ export class Session extends EventTarget {
     return (this.objects.items ?? []).filter((o) => o.modality === 'RTDOSE');
   }
 
+  /** @type {string | null} */
   #content = null;
   #evaluations = new Map();
 
@@ -198,9 +223,9 @@ export class Session extends EventTarget {
     return this.display.span > 0 ? this.display.span : roundAbove(Math.max(this.dose.grid.maxGy, -this.dose.grid.minGy, 1e-6));
   }
 
-  /** Gy that count as 100 %, and what they are. */
+  /** Gy that count as 100 %, and what they are. @returns {{gy: number, name: string} | null} */
   get reference() {
-    if (this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
+    if (this.referenceGy !== null && this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
     if (this.plan?.prescription) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
     if (this.dose.grid) return { gy: this.minus ? this.dose.largestGy : this.dose.grid.maxGy, name: 'maximum of this dose' };
     return null;
@@ -234,9 +259,15 @@ export class Session extends EventTarget {
     return [...new Set(found)].sort((a, b) => b - a).slice(0, 20);
   }
 
+  /** Of the plan's first beam that has one, patient mm. @returns {number[] | null} */
+  get isocenter() {
+    for (const beam of this.plan?.beams ?? []) if ('isocenter_mm' in beam && beam.isocenter_mm) return beam.isocenter_mm;
+    return null;
+  }
+
   /** Where to look first, patient mm: the isocenter, else where the dose is largest; null while there is neither. */
   get centre() {
-    return this.plan?.beams?.find((b) => b.isocenter_mm)?.isocenter_mm ?? this.hottest;
+    return this.isocenter ?? this.hottest;
   }
 
   /** Where the dose (or the difference, whatever its sign) is largest, patient mm. */
@@ -262,7 +293,7 @@ export class Session extends EventTarget {
   /** Have the chosen dose of another system judged with the structure set that is shown. */
   async evaluate() {
     const { signal } = this.#dose;
-    const [doseUid, setUid] = [this.choice.id, this.structureSetUid];
+    const [doseUid, setUid] = [this.choice?.id, this.structureSetUid];
     const name = `${doseUid} ${setUid}`;
     const set = (evaluation) => {
       this.#evaluations.set(name, evaluation);
@@ -290,7 +321,7 @@ export class Session extends EventTarget {
     const studyUid = this.studyUid;
     const reading = this.#readPlans();
     try {
-      const items = await findObjects(studyUid, { signal });
+      const items = await findObjects(studyUid ?? '', { signal });
       if (signal.aborted) return;
       this.objects = { status: 'ready', items };
     } catch (e) {
@@ -338,8 +369,9 @@ export class Session extends EventTarget {
 
   /** The chosen plan has changed: its dose may be there now, or it was superseded. */
   #follow() {
-    if (this.choice?.kind !== 'plan') return;
-    const now = this.plans.items.find((p) => p.id === this.choice.id);
+    const { choice } = this;
+    if (choice?.kind !== 'plan') return;
+    const now = this.plans.items.find((p) => p.id === choice.id);
     if (now && this.plan && (now.state !== this.plan.state || now.superseded_at !== this.plan.superseded_at)) {
       this.#readChoice();
     }
@@ -358,7 +390,10 @@ export class Session extends EventTarget {
       if (signal.aborted) return;
       this.plan = first.plan ?? null;
       this.minusPlan = second?.plan ?? null;
-      this.#showStructureSet(first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null, first.plan?.rtstruct_sha256);
+      this.#showStructureSet(
+        first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null,
+        first.plan?.rtstruct_sha256,
+      );
       const unready = [first, second].find((s) => s && !s.object);
       if (unready) {
         this.dose = RUNNING.has(unready.plan.state) ? { status: 'pending', plan: unready.plan } : endless(unready.plan);
@@ -388,7 +423,16 @@ export class Session extends EventTarget {
     if (!b) {
       const quantity = QUANTITIES[a.type] ?? 'dose of an unknown type';
       const isDifference = a.type === 'ERROR';
-      return { ...ready, grid: a.grid, largestGy: a.grid.maxGy, label: first.label, isDifference, type: a.type, quantity, legend: isDifference ? first.legend : null };
+      return {
+        ...ready,
+        grid: a.grid,
+        largestGy: a.grid.maxGy,
+        label: first.label,
+        isDifference,
+        type: a.type,
+        quantity,
+        legend: isDifference ? first.legend : null,
+      };
     }
     const { by, quantity } = alike(a, b);
     const [one, other] = [divided(a.grid, by[0]), divided(b.grid, by[1])];
@@ -408,11 +452,26 @@ export class Session extends EventTarget {
   async #source(choice, signal) {
     if (choice.kind === 'dose') {
       const object = (this.objects.items ?? []).find((o) => o.sopUid === choice.id);
-      if (!object) throw new RefusedDose('this study has no dose with the UID that was asked for', 'It may have been deleted, or the link is of another study.');
+      if (!object)
+        throw new RefusedDose(
+          'this study has no dose with the UID that was asked for',
+          'It may have been deleted, or the link is of another study.',
+        );
       const owner = this.ownerOf(choice.id);
-      if (!owner) return { object, label: doseLabel(object), legend: 'difference, Gy; which dose was subtracted from which, the object does not say' };
+      if (!owner)
+        return {
+          object,
+          label: doseLabel(object),
+          legend: 'difference, Gy; which dose was subtracted from which, the object does not say',
+        };
       const plan = await api().get(`/plans/${encodeURIComponent(owner.planId)}`, { signal });
-      return { plan, object, label: `${planName(plan)}: difference`, legend: 'difference, Gy, computed minus reference', structureSetUid: plan.rtstruct_sop_instance_uid };
+      return {
+        plan,
+        object,
+        label: `${planName(plan)}: difference`,
+        legend: 'difference, Gy, computed minus reference',
+        structureSetUid: plan.rtstruct_sop_instance_uid,
+      };
     }
     const plan = await api().get(`/plans/${encodeURIComponent(choice.id)}`, { signal });
     if (plan.study_instance_uid !== this.studyUid) {
@@ -479,7 +538,7 @@ const QUANTITIES = { EFFECTIVE: 'RBE-weighted dose', PHYSICAL: 'physical dose', 
 /** The least of 1, 2, 5 times a power of ten that is not below a value. */
 function roundAbove(value) {
   const power = 10 ** Math.floor(Math.log10(value));
-  return [1, 2, 5, 10].find((n) => n * power >= value * (1 - 1e-6)) * power;
+  return ([1, 2, 5].find((n) => n * power >= value * (1 - 1e-6)) ?? 10) * power;
 }
 
 const same = (a, b) => a?.kind === b?.kind && a?.id === b?.id;

@@ -2,7 +2,7 @@
 
 import { along, dot, minus } from './grid.js';
 import { Overlay } from './overlay.js';
-import { ACTOR, Wash, fits } from './wash.js';
+import { Wash, fits } from './wash.js';
 
 /** Start; returns how to stop. */
 export function keepViewports(session, servicesManager) {
@@ -25,7 +25,13 @@ export function keepViewports(session, servicesManager) {
     if (!old || !old.connected || old.viewport !== viewport) {
       old?.overlay.remove();
       const overlay = new Overlay(session, viewport, null);
-      overlays.set(viewport.id, { overlay, viewport, get connected() { return overlay.connected; } });
+      overlays.set(viewport.id, {
+        overlay,
+        viewport,
+        get connected() {
+          return overlay.connected;
+        },
+      });
     }
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
@@ -79,7 +85,14 @@ export function keepViewports(session, servicesManager) {
     }
   };
   session.addEventListener('change', changed, { signal });
-  session.addEventListener('go', ({ detail }) => viewports().filter((v) => fits(v, session.dose)).forEach((v) => goTo(v, detail)), { signal });
+  session.addEventListener(
+    'go',
+    ({ detail }) =>
+      viewports()
+        .filter((v) => fits(v, session.dose))
+        .forEach((v) => goTo(v, detail)),
+    { signal },
+  );
   all();
 
   return () => {

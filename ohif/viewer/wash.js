@@ -7,6 +7,7 @@ let number = 0;
 
 export class Wash {
   #session;
+  /** @type {string | null} */
   #volumeId = null;
   #grid = null;
   #adding = new Set();
@@ -133,7 +134,10 @@ export class Wash {
 
 /** Opacity over dose: none below the threshold (for a difference: nearer to zero), and one and the same from there on. */
 function steps(threshold, edge, opacity, isDifference) {
-  const above = [[threshold, 0], [threshold + edge, opacity]];
+  const above = [
+    [threshold, 0],
+    [threshold + edge, opacity],
+  ];
   return isDifference ? [[-threshold - edge, opacity], [-threshold, 0], ...above] : above;
 }
 

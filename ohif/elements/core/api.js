@@ -13,12 +13,21 @@ const REMEDIES = {
   403: `If ${location.origin} is this server's right address, add it to Radiarch.KnownHosts in Orthanc's configuration; Orthanc's log has the reason.`,
 };
 
-/** Address of a plan in the viewer, or of a result of its own there, such as a difference of doses. */
-export const ohifUrl = (plan, output = null) =>
+/**
+ * Address of a plan in the viewer, or of a result of its own there, such as a difference of doses.
+ *
+ * @param {{id: string, study_instance_uid: string}} plan
+ * @param {{sop_instance_uid: string}} [output]
+ */
+export const ohifUrl = (plan, output) =>
   `/ohif/viewer?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&${output ? `object=${encodeURIComponent(output.sop_instance_uid)}` : `plan=${encodeURIComponent(plan.id)}`}`;
 
 /** `{code, message, remedy, details}` of the service, or of what kept us from reaching it. */
 export class ApiError extends Error {
+  /**
+   * @param {{code: string, message: string, remedy: string, details?: Record<string, any>}} error
+   * @param {number} [status]
+   */
   constructor({ code, message, remedy, details = {} }, status = 0) {
     super(message);
     this.code = code;
@@ -41,10 +50,23 @@ export class Api {
     return `${this.base}${path}${query ? `?${query}` : ''}`;
   }
 
+  /**
+   * @template {string} P
+   * @param {P} path
+   * @param {{params?: Record<string, any>, signal?: AbortSignal}} [options]
+   * @returns {Promise<import('../../types/service').GetAnswer<P>>}
+   */
   get(path, { params, signal } = {}) {
     return this.#ask('GET', this.url(path, params), { signal });
   }
 
+  /**
+   * @template {string} P
+   * @param {P} path
+   * @param {object} body
+   * @param {{headers?: Record<string, string>, signal?: AbortSignal}} [options]
+   * @returns {Promise<import('../../types/service').PostAnswer<P>>}
+   */
   post(path, body, { headers = {}, signal } = {}) {
     return this.#ask('POST', this.url(path), {
       signal,
@@ -53,10 +75,22 @@ export class Api {
     });
   }
 
+  /**
+   * @template {string} P
+   * @param {P} path
+   * @param {{signal?: AbortSignal}} [options]
+   * @returns {Promise<import('../../types/service').DeleteAnswer<P>>}
+   */
   delete(path, { signal } = {}) {
     return this.#ask('DELETE', this.url(path), { signal });
   }
 
+  /**
+   * @param {string} method
+   * @param {string} url
+   * @param {{signal?: AbortSignal, body?: string, headers?: Record<string, string>}} options
+   * @returns {Promise<any>}
+   */
   async #ask(method, url, { signal, body, headers }) {
     let response;
     try {

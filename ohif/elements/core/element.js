@@ -7,6 +7,7 @@ import { sheets } from './styles.js';
 /** The time during which one set of attributes is shown. */
 class Scope {
   #controller = new AbortController();
+  /** @type {Array<() => void>} */
   #last = [];
 
   get alive() {
@@ -29,22 +30,37 @@ class Scope {
 }
 
 export class RadiarchElement extends HTMLElement {
-  /** Attributes that say what is shown: when one changes everything starts anew. */
+  /** Attributes that say what is shown: when one changes everything starts anew. @type {string[]} */
   static subjects = [];
-  /** Attributes that say how: they are only painted anew. */
+  /** Attributes that say how: they are only painted anew. @type {string[]} */
   static looks = [];
 
   static get observedAttributes() {
     return ['api', 'theme', ...this.subjects, ...this.looks];
   }
 
+  /** Styles of its own, beside the base. */
+  static css = '';
+
   #painting = false;
+  /** @type {Record<string, any>} */
   state = {};
+  /** @type {Scope | null} */
   scope = null;
 
   constructor() {
     super();
-    this.attachShadow({ mode: 'open' }).adoptedStyleSheets = sheets(this.constructor.css);
+    this.attachShadow({ mode: 'open' }).adoptedStyleSheets = sheets(this.#class.css);
+  }
+
+  /** @returns {typeof RadiarchElement} */
+  get #class() {
+    return /** @type {any} */ (this.constructor);
+  }
+
+  /** What it is drawn into. @returns {ShadowRoot} */
+  get place() {
+    return /** @type {ShadowRoot} */ (this.shadowRoot);
   }
 
   get api() {
@@ -65,12 +81,12 @@ export class RadiarchElement extends HTMLElement {
     this.scope = null;
     this.state = {};
     this.ended();
-    render(null, this.shadowRoot);
+    render(null, this.place);
   }
 
   attributeChangedCallback(name, before, after) {
     if (before === after || !this.isConnected) return;
-    if (name === 'theme' || this.constructor.looks.includes(name)) this.looked(name);
+    if (name === 'theme' || this.#class.looks.includes(name)) this.looked(name);
     else this.restart();
   }
 
@@ -108,7 +124,7 @@ export class RadiarchElement extends HTMLElement {
   }
 
   paint() {
-    render(html`<div class="root" part="root">${this.view()}</div>`, this.shadowRoot);
+    render(html`<div class="root" part="root">${this.view()}</div>`, this.place);
     this.painted();
   }
 
@@ -117,13 +133,19 @@ export class RadiarchElement extends HTMLElement {
     return this.dispatchEvent(new CustomEvent(type, { detail, bubbles: true, composed: true, cancelable: true }));
   }
 
-  /** Follow the plan of an attribute; `next(plan)` as long as the scope lives. */
-  follow(scope, id, next = () => {}) {
+  /**
+   * Follow the plan of an attribute; `next(plan)` as long as the scope lives.
+   *
+   * @param {Scope} scope
+   * @param {string} id
+   * @param {(plan: import('../../types/service').PlanAnswer) => void} [next]
+   */
+  follow(scope, id, next) {
     scope.onEnd(
       followPlan(this.api, id, (plan, error) => {
         if (!scope.alive) return;
         this.set(scope, { plan, error: plan ? null : error });
-        if (plan) next(plan);
+        if (plan) next?.(plan);
       }),
     );
   }
@@ -138,13 +160,19 @@ export class RadiarchElement extends HTMLElement {
   initial() {
     return {};
   }
-  async start() {}
+  /** @param {Scope} scope */
+  async start(scope) {
+    void scope;
+  }
+  /** @returns {any} */
   view() {
     return null;
   }
   painted() {}
   ended() {}
-  looked() {
+  /** @param {string} name of the attribute */
+  looked(name) {
+    void name;
     this.repaint();
   }
 }

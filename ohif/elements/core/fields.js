@@ -2,7 +2,8 @@
 import { html } from './dom.js';
 import { blank, label, limits, unwrap } from './schema.js';
 
-export const errorAt = (errors, path) => errors.find((e) => e.path.length === path.length && e.path.every((p, i) => String(p) === String(path[i])))?.message;
+export const errorAt = (errors, path) =>
+  errors.find((e) => e.path.length === path.length && e.path.every((p, i) => String(p) === String(path[i])))?.message;
 const idOf = (path) => `f-${path.join('-')}`;
 
 /** A number as typed: empty is `null`, what is no number is NaN, so that it is refused rather than guessed. */
@@ -36,8 +37,13 @@ export function Field({ name, schema, root, value, path, errors, change, default
     return html`<fieldset class="group">
       <legend>${nullable ? html`<label class="row"><input type="checkbox" checked=${on} onChange=${() => set(on ? null : blank({ ...s, default: undefined, type: 'object' }, root))} /> ${text}</label>` : text}</legend>
       ${s.description && html`<p class="muted small">${s.description}</p>`}
-      ${on && html`<div class="fields">${Object.entries(s.properties).map(([key, own]) => html`<${Field} key=${key} name=${key} schema=${own} root=${root}
-        value=${value[key]} path=${[...path, key]} errors=${errors} change=${change} defaultValue=${own.default} structures=${structures} />`)}</div>`}
+      ${
+        on &&
+        html`<div class="fields">${Object.entries(s.properties).map(
+          ([key, own]) => html`<${Field} key=${key} name=${key} schema=${own} root=${root}
+        value=${value[key]} path=${[...path, key]} errors=${errors} change=${change} defaultValue=${own.default} structures=${structures} />`,
+        )}</div>`
+      }
       <${FieldError} id=${id} message=${error} />
     </fieldset>`;
   }
@@ -51,8 +57,13 @@ export function Field({ name, schema, root, value, path, errors, change, default
     return html`<fieldset class="group"><legend><label class="row"><input id=${id} type="checkbox" checked=${Boolean(value)} onChange=${(e) => set(e.target.checked)} /> ${text}</label></legend>
       ${s.description && html`<p class="muted small" style="margin:0">${s.description}</p>`}
       ${value && html`<label class="row small"><input type="checkbox" checked=${detailed} onChange=${(e) => set(e.target.checked ? blank(detail, root) : true)} /> With limits of its own</label>`}
-      ${detailed && html`<div class="fields">${Object.entries(detail.properties).map(([key, own]) => html`<${Field} key=${key} name=${key} schema=${own} root=${root} value=${value[key]}
-        path=${[...path, key]} errors=${errors} change=${change} defaultValue=${own.default} structures=${structures} />`)}</div>`}${hinted}</fieldset>`;
+      ${
+        detailed &&
+        html`<div class="fields">${Object.entries(detail.properties).map(
+          ([key, own]) => html`<${Field} key=${key} name=${key} schema=${own} root=${root} value=${value[key]}
+        path=${[...path, key]} errors=${errors} change=${change} defaultValue=${own.default} structures=${structures} />`,
+        )}</div>`
+      }${hinted}</fieldset>`;
   }
   let input;
   if (s.type === 'boolean') {
@@ -102,18 +113,29 @@ function List({ text, s, root, value, path, errors, change, error, id, nullable,
     const on = value !== null && value !== undefined;
     return html`<div class="field"><span>${text}</span><div class="row" style="gap:5px">
       ${nullable && html`<input type="checkbox" checked=${on} aria-label=${`Give ${text}`} onChange=${() => change(path, on ? null : s.prefixItems.map((i) => blank(i, root)))} />`}
-      ${on && s.prefixItems.map((item, i) => html`<${NumberInput} id=${`${id}-${i}`} width="70" value=${items[i]} label=${`${text} ${'xyz'[i] ?? i + 1}`}
-        error=${errorAt(errors, [...path, i])} onValue=${(v) => change([...path, i], v)} />`)}
+      ${
+        on &&
+        s.prefixItems.map(
+          (item, i) => html`<${NumberInput} id=${`${id}-${i}`} width="70" value=${items[i]} label=${`${text} ${'xyz'[i] ?? i + 1}`}
+        error=${errorAt(errors, [...path, i])} onValue=${(v) => change([...path, i], v)} />`,
+        )
+      }
       ${!on && html`<span class="muted">automatic</span>`}</div><${FieldError} id=${id} message=${error} /></div>`;
   }
   const { schema: item } = unwrap(own, root);
   return html`<fieldset class="group"><legend>${text}</legend>
-    ${items.map((v, i) => html`<div class="row item" key=${i}>
-      ${item.type === 'object' && item.properties
-        ? html`<div class="fields">${Object.entries(item.properties).map(([key, p]) => html`<${Field} key=${key} name=${key} schema=${p} root=${root} value=${v?.[key]}
-            path=${[...path, i, key]} errors=${errors} change=${change} defaultValue=${p.default} structures=${structures} />`)}</div>`
-        : html`<${Field} name=${`${i + 1}`} schema=${own} root=${root} value=${v} path=${[...path, i]} errors=${errors} change=${change} />`}
-      <button type="button" class="button quiet" aria-label=${`Remove ${text} ${i + 1}`} onClick=${() => set(items.filter((_, k) => k !== i))}>Remove</button></div>`)}
+    ${items.map(
+      (v, i) => html`<div class="row item" key=${i}>
+      ${
+        item.type === 'object' && item.properties
+          ? html`<div class="fields">${Object.entries(item.properties).map(
+              ([key, p]) => html`<${Field} key=${key} name=${key} schema=${p} root=${root} value=${v?.[key]}
+            path=${[...path, i, key]} errors=${errors} change=${change} defaultValue=${p.default} structures=${structures} />`,
+            )}</div>`
+          : html`<${Field} name=${`${i + 1}`} schema=${own} root=${root} value=${v} path=${[...path, i]} errors=${errors} change=${change} />`
+      }
+      <button type="button" class="button quiet" aria-label=${`Remove ${text} ${i + 1}`} onClick=${() => set(items.filter((_, k) => k !== i))}>Remove</button></div>`,
+    )}
     ${s.description && html`<p class="muted small" style="margin:0">${s.description}</p>`}
     <div><button type="button" class="button" disabled=${items.length >= (s.maxItems ?? Infinity)} onClick=${() => set([...items, blank(own, root)])}>Add</button></div>
     <${FieldError} id=${id} message=${error} />

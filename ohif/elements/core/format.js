@@ -43,7 +43,7 @@ export function eta(s) {
 export function took(plan) {
   if (!plan.started_at) return null;
   const end = plan.ended_at ? new Date(plan.ended_at) : new Date();
-  return Math.max(0, (end - new Date(plan.started_at)) / 1000);
+  return Math.max(0, (end.getTime() - new Date(plan.started_at).getTime()) / 1000);
 }
 
 const DAY = new Intl.DateTimeFormat(undefined, { year: 'numeric', month: 'short', day: '2-digit' });

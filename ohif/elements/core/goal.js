@@ -12,7 +12,7 @@ function at(pattern, text, position) {
   return pattern.exec(text);
 }
 
-const skip = (text, position) => position + /^\s*/.exec(text.slice(position))[0].length;
+const skip = (text, position) => position + text.slice(position).search(/\S|$/);
 
 /** `{structure}` of a goal, or `{error, position}` where it stops making sense. */
 export function parseGoal(text) {
@@ -23,13 +23,15 @@ export function parseGoal(text) {
   let position = skip(text, colon + 1);
   const metric = at(METRIC, text, position);
   if (!metric) return wrong(position, 'a metric such as D95%, D2cc, V20Gy, Dmean, Dmax(0.03cc), CI or HI');
-  const kind = /^(Dmean|Dmin|Dmax|CI|HI|D|V)/.exec(metric[0])[0];
+  const kind = metric[0].match(/^(Dmean|Dmin|Dmax|CI|HI|D|V)/)?.[0] ?? '';
   const [, argument, unit, volume] = metric;
   if (volume !== undefined && kind !== 'Dmax') return wrong(position, 'no parentheses: only Dmax(0.03cc) has them');
   if (['D', 'V'].includes(kind)) {
     if (argument === undefined) return wrong(position + metric[0].length, `a number and unit after ${kind}, as in D95% or V20Gy`);
-    if ((kind === 'D' && unit === 'Gy') || (kind === 'V' && unit === 'cc')) return wrong(position + metric[0].length - unit.length, 'D of a volume (% or cc), V of a dose (Gy or %)');
-    if (kind === 'D' && unit === '%' && !(Number(argument) > 0 && Number(argument) <= 100)) return wrong(position + 1, 'a percentage above 0 and up to 100');
+    if ((kind === 'D' && unit === 'Gy') || (kind === 'V' && unit === 'cc'))
+      return wrong(position + metric[0].length - unit.length, 'D of a volume (% or cc), V of a dose (Gy or %)');
+    if (kind === 'D' && unit === '%' && !(Number(argument) > 0 && Number(argument) <= 100))
+      return wrong(position + 1, 'a percentage above 0 and up to 100');
   } else if (argument !== undefined) {
     return wrong(position + kind.length, `nothing directly after ${kind}`);
   }
@@ -58,7 +60,8 @@ function extras(text, end, unit, wrong) {
     position = skip(text, position + word.length);
     const found = at(word === 'priority' ? PRIORITY : VALUE, text, position);
     if (!found) return wrong(position, word === 'priority' ? 'a priority from 1, which comes first, to 99' : 'a number');
-    if (word === 'tolerance' && (found[2] ?? '') !== unit) return wrong(position + found[1].length, `the unit of the goal's value, ${unit || 'none'}`);
+    if (word === 'tolerance' && (found[2] ?? '') !== unit)
+      return wrong(position + found[1].length, `the unit of the goal's value, ${unit || 'none'}`);
     position = skip(text, position + found[0].trimEnd().length);
   }
   return null;

@@ -11,6 +11,7 @@ class Live extends EventTarget {
   #next = null;
   #arrivals = null;
   #timer = 0;
+  /** @type {Promise<void> | null} */
   #polling = null;
   #quiet = 0;
   #failures = 0;
@@ -118,7 +119,9 @@ class PlanFeed {
   #stop;
   #reading = false;
   #again = false;
+  /** @type {import('../../types/service').PlanAnswer | null} */
   plan = null;
+  /** @type {any} */
   error = null;
 
   constructor(api, id, done) {
@@ -126,7 +129,9 @@ class PlanFeed {
     this.#id = id;
     this.done = done;
     this.#stop = live(api).watch((changes) => this.#changed(changes));
-    live(api).ready().then(() => this.#read());
+    live(api)
+      .ready()
+      .then(() => this.#read());
   }
 
   add(listener) {
@@ -173,12 +178,13 @@ class PlanFeed {
       if (!complete) this.#read();
       return;
     }
-    const same = this.plan && !this.error && ['state', 'stage', 'superseded_at', 'superseded_results'].every((k) => this.plan[k] === summary[k]);
+    const { plan } = this;
+    const same = plan && !this.error && ['state', 'stage', 'superseded_at', 'superseded_results'].every((k) => plan[k] === summary[k]);
     if (!same || !['running', 'waiting'].includes(summary.state)) {
       this.#read();
       return;
     }
-    this.plan = { ...this.plan, ...Object.fromEntries(MOVING.map((k) => [k, summary[k]])) };
+    this.plan = { ...plan, ...Object.fromEntries(MOVING.map((k) => [k, summary[k]])) };
     this.#tell();
   }
 

@@ -27,7 +27,7 @@ export const isImportant = (note) => rank(note) < 5;
 /**
  * Notes, of which `shown` are seen and the others on demand.
  *
- * @param onOpen told of the wish to see all, or less again; without it all are shown
+ * @param {{notes: string[], shown?: number, open?: boolean, onOpen?: ((open: boolean) => void) | null}} properties `onOpen` is told of the wish to see all, or less again; without it all are shown
  */
 export function NoteList({ notes, shown = 2, open = false, onOpen = null }) {
   const all = sorted(notes);
@@ -37,8 +37,13 @@ export function NoteList({ notes, shown = 2, open = false, onOpen = null }) {
   const tone = isImportant(all[0]) ? 'warn' : 'info';
   return html`<div class="notice ${tone} notes" role="note"><${Icon} name=${tone === 'warn' ? 'alert' : 'info'} />
     <div><ul>${seen.map((note) => html`<li>${sentence(note)}</li>`)}</ul>
-      ${onOpen && rest > 0 && html`<button class="button quiet more" aria-expanded=${String(open)} onClick=${() => onOpen(!open)}>${
-        open ? 'Fewer notes' : `${rest} more ${rest === 1 ? 'note' : 'notes'}`}</button>`}
+      ${
+        onOpen &&
+        rest > 0 &&
+        html`<button class="button quiet more" aria-expanded=${String(open)} onClick=${() => onOpen(!open)}>${
+          open ? 'Fewer notes' : `${rest} more ${rest === 1 ? 'note' : 'notes'}`
+        }</button>`
+      }
     </div></div>`;
 }
 

@@ -5,7 +5,10 @@ const MAX_DEPTH = 20;
 /** A schema with its `$ref` followed. */
 export function deref(schema, root, depth = 0) {
   if (!schema?.$ref || depth > MAX_DEPTH) return schema ?? {};
-  const found = schema.$ref.split('/').slice(1).reduce((at, key) => at?.[key], root);
+  const found = schema.$ref
+    .split('/')
+    .slice(1)
+    .reduce((at, key) => at?.[key], root);
   return deref({ ...found, ...Object.fromEntries(Object.entries(schema).filter(([k]) => k !== '$ref')) }, root, depth + 1);
 }
 
@@ -30,7 +33,15 @@ const TYPES = {
   boolean: (v) => typeof v === 'boolean',
   null: (v) => v === null,
 };
-const NOUNS = { object: 'an object', array: 'a list', string: 'a text', number: 'a number', integer: 'a whole number', boolean: 'yes or no', null: 'nothing' };
+const NOUNS = {
+  object: 'an object',
+  array: 'a list',
+  string: 'a text',
+  number: 'a number',
+  integer: 'a whole number',
+  boolean: 'yes or no',
+  null: 'nothing',
+};
 
 /** What is wrong with a value: `[{path: ['objectives', 0, 'weight'], message}]`. */
 export function check(value, schema, root = schema, path = []) {
@@ -56,7 +67,8 @@ export function check(value, schema, root = schema, path = []) {
     if (s.maximum !== undefined && value > s.maximum) wrong(`must be ${s.maximum} or less`);
     if (s.exclusiveMinimum !== undefined && value <= s.exclusiveMinimum) wrong(`must be more than ${s.exclusiveMinimum}`);
     if (s.exclusiveMaximum !== undefined && value >= s.exclusiveMaximum) wrong(`must be less than ${s.exclusiveMaximum}`);
-    if (s.multipleOf && Math.abs(value / s.multipleOf - Math.round(value / s.multipleOf)) > 1e-9) wrong(`must be a multiple of ${s.multipleOf}`);
+    if (s.multipleOf && Math.abs(value / s.multipleOf - Math.round(value / s.multipleOf)) > 1e-9)
+      wrong(`must be a multiple of ${s.multipleOf}`);
   }
   if (typeof value === 'string') {
     const length = [...value].length;

@@ -43,12 +43,15 @@ class Banner extends Panel {
 
   /** A dose that no plan here has made. */
   other() {
-    const object = session.objects.items?.find((o) => o.sopUid === session.choice.id);
-    const says = [session.plans.status === 'ready' && 'dose of another system', !session.minus && (session.dose.legend ?? session.dose.quantity)];
+    const object = session.objects.items?.find((o) => o.sopUid === session.choice?.id);
+    const says = [
+      session.plans.status === 'ready' && 'dose of another system',
+      !session.minus && (session.dose.legend ?? session.dose.quantity),
+    ];
     return [html`<b>${object ? doseLabel(object) : 'Dose'}</b>`, html`<span class="muted">${says.filter(Boolean).join(', ')}</span>`];
   }
 
-  heading(p, says = null) {
+  heading(p, says = '') {
     return [
       says && html`<span class="muted">${says}</span>`,
       html`<b>${planName(p)}</b>`,

@@ -42,8 +42,15 @@ class Dose extends Panel {
     const plans = session.plans.items ?? [];
     const group = (label, items) => items.length > 0 && html`<optgroup label=${label}>${items}</optgroup>`;
     return [
-      group('Plans', plans.map((p) => html`<option value=${`plan:${p.id}`}>${planName(p)} · ${time(p.created_at)}${
-        p.state === 'succeeded' ? '' : ` · ${p.state}`}${p.superseded_at ? ' · superseded' : ''}</option>`)),
+      group(
+        'Plans',
+        plans.map(
+          (p) =>
+            html`<option value=${`plan:${p.id}`}>${planName(p)} · ${time(p.created_at)}${
+              p.state === 'succeeded' ? '' : ` · ${p.state}`
+            }${p.superseded_at ? ' · superseded' : ''}</option>`,
+        ),
+      ),
       // whose they are the service's records say
       group(session.plans.status === 'ready' ? 'Doses of other systems' : 'Doses', session.otherDoses.map(doseOption)),
     ];
@@ -57,7 +64,7 @@ class Dose extends Panel {
   }
 
   planOf(dose) {
-    const { planId } = session.ownerOf(dose.sopUid);
+    const planId = session.ownerOf(dose.sopUid)?.planId;
     return session.plans.items.find((p) => p.id === planId);
   }
 
@@ -72,17 +79,22 @@ class Dose extends Panel {
         <select id="choice" value=${encode(session.choice)} onChange=${(e) => session.choose(decode(e.target.value))}>
           <option value="">none</option>${options}${differences}
         </select></label>
-      ${session.choice && !session.isStoredDifference && html`<label class="field">minus
+      ${
+        session.choice &&
+        !session.isStoredDifference &&
+        html`<label class="field">minus
         <select id="minus" value=${encode(session.minus)} onChange=${(e) => session.subtract(decode(e.target.value))}>
           <option value="">nothing (the dose itself)</option>${options}
-        </select></label>`}`;
+        </select></label>`
+      }`;
   }
 
   state_() {
     const { dose, plan } = session;
     return [
       superseded(plan),
-      (dose.status === 'refused' || dose.status === 'error') && html`<${Problem} error=${dose} tone=${dose.status === 'refused' ? 'warn' : 'bad'} />`,
+      (dose.status === 'refused' || dose.status === 'error') &&
+        html`<${Problem} error=${dose} tone=${dose.status === 'refused' ? 'warn' : 'bad'} />`,
       dose.status === 'loading' && html`<div role="status"><p class="muted small">Loading the dose…</p><${Bones} lines="3" /></div>`,
       dose.status === 'pending' && html`<radiarch-progress theme="dark" plan-id=${dose.plan.id}></radiarch-progress>`,
     ];
@@ -90,6 +102,7 @@ class Dose extends Panel {
 
   look() {
     const { display, dose, reference } = session;
+    if (!reference) return null;
     const { low, high, stops } = scale(session);
     const stored = session.isStoredDifference;
     const bar = `linear-gradient(to right, ${stops.join(', ')})`;
@@ -101,49 +114,72 @@ class Dose extends Panel {
       onChange=${(e) => session.set({ [name]: e.target.checked })} />${label}</label>`;
     return html`
       <div class="small muted">${sentence(dose.legend ?? dose.quantity).slice(0, -1)}, ${
-        dose.isDifference ? 'from' : 'up to'} <b>${dose.isDifference ? `${fixed(dose.grid.minGy, 2)} to ${fixed(dose.grid.maxGy, 2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
+        dose.isDifference ? 'from' : 'up to'
+      } <b>${dose.isDifference ? `${fixed(dose.grid.minGy, 2)} to ${fixed(dose.grid.maxGy, 2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
         grid ${dose.grid.spacing.map((s) => Number(s.toFixed(2))).join(' × ')} mm</div>
       <div class="row small" style="gap:4px"><span class="muted">Go to</span>
-        ${session.plan?.beams?.some((b) => b.isocenter_mm) && html`<button class="button quiet accent" onClick=${() => session.goTo(session.centre)}>isocenter</button>`}
+        ${session.isocenter && html`<button class="button quiet accent" onClick=${() => session.goTo(session.centre)}>isocenter</button>`}
         <button class="button quiet accent" onClick=${() => session.goTo(session.hottest)}>${dose.isDifference ? 'largest difference' : 'hottest point'}</button>
       </div>
-      ${stored
-        ? html`<label class="field">Ends of the colours (± Gy)
+      ${
+        stored
+          ? html`<label class="field">Ends of the colours (± Gy)
             <input type="number" name="span" min="0.001" step="0.1" value=${Number(session.spanGy.toPrecision(3))}
               onChange=${(e) => Number(e.target.value) > 0 && session.set({ span: Number(e.target.value), storedLevels: null })} /></label>`
-        : html`<label class="field">100 % is (Gy) – ${reference.name}
+          : html`<label class="field">100 % is (Gy) – ${reference.name}
             <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
-              onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>`}
+              onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>`
+      }
       <fieldset><legend>Colour wash</legend>
         ${check('wash', 'shown')}
         <div><div class="bar" style=${{ background: bar }}></div>
           <div class="ends"><span>${fixed(low, stored ? 2 : 1)} Gy</span>${dose.isDifference && html`<span>0</span>`}<span>${fixed(high, stored ? 2 : 1)} Gy</span></div></div>
-        ${!dose.isDifference && html`<label class="field">Colours<select name="map" value=${display.map}
+        ${
+          !dose.isDifference &&
+          html`<label class="field">Colours<select name="map" value=${display.map}
           onChange=${(e) => session.set({ map: e.target.value })}>
-          ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`}
+          ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`
+        }
         ${range('opacity', 'Opacity', 0.05, 1, 0.05, `${Math.round(display.opacity * 100)} %`)}
-        ${range('threshold', 'Threshold', 0, 100, 1, dose.isDifference
-          ? `± ${((session.spanGy * display.threshold) / 100).toFixed(2)} Gy`
-          : `${display.threshold} % · ${((reference.gy * display.threshold) / 100).toFixed(1)} Gy`)}
+        ${range(
+          'threshold',
+          'Threshold',
+          0,
+          100,
+          1,
+          dose.isDifference
+            ? `± ${((session.spanGy * display.threshold) / 100).toFixed(2)} Gy`
+            : `${display.threshold} % · ${((reference.gy * display.threshold) / 100).toFixed(1)} Gy`,
+        )}
       </fieldset>
       <fieldset><legend>Isodose lines</legend>
         <div class="pair">${check('lines', 'shown')}
-          ${!stored && html`<div class="segmented" role="group" aria-label="Unit of the levels">
-            ${[['percent', '%'], ['gy', 'Gy']].map(([unit, text]) => html`<button aria-pressed=${String(display.unit === unit)}
-              onClick=${() => this.unit(unit)}>${text}</button>`)}</div>`}</div>
+          ${
+            !stored &&
+            html`<div class="segmented" role="group" aria-label="Unit of the levels">
+            ${[
+              ['percent', '%'],
+              ['gy', 'Gy'],
+            ].map(
+              ([unit, text]) => html`<button aria-pressed=${String(display.unit === unit)}
+              onClick=${() => this.unit(unit)}>${text}</button>`,
+            )}</div>`
+          }</div>
         <label class="field">Levels (${session.levelsUnit === 'percent' ? '% of the 100 % dose' : 'Gy'})
           <input type="text" name="levels" value=${session.levelsText} spellcheck=${false}
             onChange=${(e) => session.set({ [session.levelsName]: e.target.value })} /></label>
-        <ul aria-label="Colours of the levels">${[...lineColours(session)].map(([gy, colour]) => html`<li class="row small">
+        <ul aria-label="Colours of the levels">${[...lineColours(session)].map(
+          ([gy, colour]) => html`<li class="row small">
           <span class="swatch" style=${{ background: css(colour), height: '4px', width: '18px' }}></span>
-          ${fixed(gy, 2)} Gy ${!stored && html`<span class="muted">${fixed((gy / reference.gy) * 100)} %</span>`}</li>`)}</ul>
+          ${fixed(gy, 2)} Gy ${!stored && html`<span class="muted">${fixed((gy / reference.gy) * 100)} %</span>`}</li>`,
+        )}</ul>
       </fieldset>
       <fieldset><legend>Beams</legend>${check('beams', 'directions shown')}</fieldset>`;
   }
 
   /** The same levels in the other unit. */
   unit(unit) {
-    if (unit === session.display.unit) return;
+    if (unit === session.display.unit || !session.reference) return;
     const { gy } = session.reference;
     const inUnit = (text) =>
       text
@@ -161,20 +197,28 @@ class Dose extends Panel {
     const { structures, structureSets } = session;
     const name = (set) => `${set.description || 'Structure set'}${set.created ? ` · ${set.created.slice(0, 8)}` : ''}`;
     return html`<fieldset><legend>Structures</legend>
-      ${structureSets.length > 1 && html`<label class="field">Structure set<select id="structure-set" value=${session.structureSetUid ?? ''}
+      ${
+        structureSets.length > 1 &&
+        html`<label class="field">Structure set<select id="structure-set" value=${session.structureSetUid ?? ''}
         onChange=${(e) => session.chooseStructureSet(e.target.value)}>
-        ${structureSets.map((s) => html`<option value=${s.sopUid}>${name(s)}</option>`)}</select></label>`}
+        ${structureSets.map((s) => html`<option value=${s.sopUid}>${name(s)}</option>`)}</select></label>`
+      }
       ${structures.status === 'none' && html`<p class="muted small">This study has no structure set.</p>`}
       ${structures.status === 'loading' && html`<${Bones} lines="4" />`}
       ${(structures.status === 'error' || structures.status === 'refused') && html`<${Problem} error=${structures} />`}
-      ${structures.status === 'ready' && html`
+      ${
+        structures.status === 'ready' &&
+        html`
         <label class="check"><input type="checkbox" checked=${session.display.contours}
           onChange=${(e) => session.set({ contours: e.target.checked })} />contours shown</label>
-        <ul>${structures.items.map((s) => html`<li key=${s.number}><label class="check">
+        <ul>${structures.items.map(
+          (s) => html`<li key=${s.number}><label class="check">
           <input type="checkbox" checked=${!session.hidden.has(s.name)} disabled=${!session.display.contours}
             onChange=${(e) => session.toggleStructure(s.name, e.target.checked)} />
           <span class="swatch" style=${{ background: structureColour(s.name) }}></span><span class="clip" title=${s.name}>${s.name}</span>
-        </label></li>`)}</ul>`}
+        </label></li>`,
+        )}</ul>`
+      }
     </fieldset>`;
   }
 }

@@ -16,7 +16,10 @@ class Plan extends Panel {
       return html`<${Empty} title="Nothing to plan on">This study has no structure set. Send an RT Structure Set, then load the page again.<//>`;
     }
     const chosen = session.choice?.kind === 'plan' ? session.choice.id : null;
-    return html`<div class="parts" onradiarch-planned=${(e) => this.watch_(e.detail.planId)} onradiarch-select-plan=${(e) => { e.preventDefault(); show(e.detail.planId); }}>
+    return html`<div class="parts" onradiarch-planned=${(e) => this.watch_(e.detail.planId)} onradiarch-select-plan=${(e) => {
+      e.preventDefault();
+      show(e.detail.planId);
+    }}>
       ${chosen && session.dose.status === 'pending' && html`<radiarch-progress theme="dark" plan-id=${chosen}></radiarch-progress>`}
       <radiarch-plan-form theme="dark" rtstruct-uid=${session.structureSetUid}></radiarch-plan-form>
     </div>`;

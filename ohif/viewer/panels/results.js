@@ -11,11 +11,12 @@ function nothing(what) {
   if (session.isStoredDifference) {
     return html`<${Empty} title=${`A difference of doses has no ${what}`}>
       <p>It says where one dose is above or below another one; it is not a dose that could be judged.</p>
-      ${session.plan && html`<button class="button" onClick=${() => session.choose({ kind: 'plan', id: session.plan.id })}>Show the check that it is of</button>`}<//>`;
+      ${session.plan && html`<button class="button" onClick=${() => session.choose({ kind: 'plan', id: session.plan?.id ?? '' })}>Show the check that it is of</button>`}<//>`;
   }
   if (session.choice?.kind === 'dose') {
     const { status, error } = session.evaluationOf(session.choice.id);
-    if (status === 'error') return html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => session.evaluate()}>Try again</button>`} />`;
+    if (status === 'error')
+      return html`<${Problem} error=${error} action=${html`<button class="button" onClick=${() => session.evaluate()}>Try again</button>`} />`;
     const possible = session.structureSetUid && session.dose.status === 'ready';
     return html`<${Empty} title=${`No ${what} yet for this dose`}>
       <p>${session.plans.status === 'ready' ? 'It was made by another system. ' : ''}Its DVH can be computed here, with the structure set that is shown.</p>
@@ -26,7 +27,10 @@ function nothing(what) {
 
 function difference() {
   if (!session.minus) return null;
-  const says = session.minus.kind === 'plan' ? 'Two plans are compared: the images show B − A.' : 'The images show a difference; what is here is of the plan alone.';
+  const says =
+    session.minus.kind === 'plan'
+      ? 'Two plans are compared: the images show B − A.'
+      : 'The images show a difference; what is here is of the plan alone.';
   return html`<${Note}>${says} <button class="button quiet accent" onClick=${() => session.subtract(null)}>${session.minus.kind === 'plan' ? 'Only B' : 'No difference'}</button><//>`;
 }
 
@@ -56,7 +60,9 @@ class Goals extends Panel {
   view() {
     if (!this.planIds) return nothing('goals');
     // of a plan that is compared with another one, the verdict would be of the first alone
-    const verdict = this.planIds.includes(',') ? null : html`<radiarch-verdict theme="dark" if-any plan-id=${this.planIds}></radiarch-verdict>`;
+    const verdict = this.planIds.includes(',')
+      ? null
+      : html`<radiarch-verdict theme="dark" if-any plan-id=${this.planIds}></radiarch-verdict>`;
     return [superseded(session.plan), difference(), verdict, goals(this.planIds)];
   }
 }
@@ -91,7 +97,8 @@ export async function show(planId) {
   }
   const plan = await api().get(`/plans/${encodeURIComponent(planId)}`);
   if (plan.study_instance_uid === session.studyUid) session.choose({ kind: 'plan', id: planId });
-  else location.assign(`/ohif/radiarch?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&plan=${encodeURIComponent(planId)}`);
+  else
+    location.assign(`/ohif/radiarch?StudyInstanceUIDs=${encodeURIComponent(plan.study_instance_uid)}&plan=${encodeURIComponent(planId)}`);
 }
 
 /** The later choice against the first. */

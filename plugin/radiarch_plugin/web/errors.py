@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from radiarch_contract.errors import (
     ConflictError,
     ErrorCode,
@@ -35,7 +35,7 @@ _BY_CODE = {
 MAX_FINDINGS = 20
 
 
-class JsonResponse(Response):
+class JsonResponse(JSONResponse):
     """JSON in ASCII, so that nothing a client sent (a lone surrogate) can make the answer itself fail."""
 
     media_type = "application/json"

@@ -110,7 +110,7 @@ def test_changes_name_the_plans_that_changed_and_no_others(api: Api) -> None:
 def test_changes_tell_of_arrivals_and_of_too_much(api: Api) -> None:
     start = api.get("/changes").json()
     api.store.arrivals.admit(new_arrival("1.2.3.4", "a" * 64, plan=False))
-    assert api.get("/changes", since=start["next"]).json()["arrivals"] != start["arrivals"]
+    assert api.get("/changes").json()["arrivals"] != start["arrivals"]
     for _ in range(101):
         api.store.plans.create(new_plan())
     answer = api.get("/changes", since=start["next"]).json()

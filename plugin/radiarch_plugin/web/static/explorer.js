@@ -4,7 +4,7 @@
   'use strict';
 
   // Orthanc's own page says nothing about frames: where clicks could be stolen there is nothing to click
-  if (window.top !== window.self) {
+  if (window.top && window.top !== window.self) {
     try {
       if (window.top.location.origin !== window.location.origin) throw new Error();
     } catch (e) {
@@ -12,12 +12,15 @@
     }
   }
 
+  var ELEMENTS = '../radiarch/elements/index.js';
   var UID = /^[0-9.]{1,64}$/;
   var generation = 0;
 
   function element(name, attributes, text) {
     var made = document.createElement(name);
-    Object.keys(attributes).forEach(function (key) { made.setAttribute(key, attributes[key]); });
+    Object.keys(attributes).forEach(function (key) {
+      made.setAttribute(key, attributes[key]);
+    });
     if (text) made.textContent = text; // never as markup: it may come from DICOM
     return made;
   }
@@ -28,20 +31,30 @@
   }
 
   function ask(path, then) {
-    $.ajax({ url: '../' + path, dataType: 'json', cache: false, success: then });
+    $.ajax({
+      url: '../' + path,
+      dataType: 'json',
+      cache: false,
+      success: then,
+    });
   }
 
   // what stood there for another resource goes at once; the elements are loaded when they are first needed
   function place(level) {
     $('#radiarch-' + level).remove();
-    return $(element('div', { id: 'radiarch-' + level, style: 'margin: 14px 0; clear: both' })).insertAfter($('#' + level + '-info'));
+    return $(
+      element('div', {
+        id: 'radiarch-' + level,
+        style: 'margin: 14px 0; clear: both',
+      }),
+    ).insertAfter($('#' + level + '-info'));
   }
 
   function runs(block, attributes) {
     attributes.compact = '';
     attributes.theme = 'light';
     attributes.style = 'background: #fff; padding: 10px; border-radius: 8px; text-shadow: none; font-weight: normal';
-    import('../radiarch/elements/index.js').then(function () {
+    import(ELEMENTS).then(function () {
       block.append(element('radiarch-runs', attributes));
     });
   }

@@ -18,6 +18,8 @@ import yaml
 
 CHECKOUT = Path(__file__).parents[1]
 PROTOCOLS = CHECKOUT / "orthanc-config" / "protocols"
+STOCKS = {"ct_calibration": "UCL_Toshiba"}
+"""What stock OpenTPS cannot be given otherwise: both plans have it, or they would be of different patients."""
 EQUAL = Path(__file__).with_name("equal.yaml")
 CASES = {"prostate": "prostate-two-lateral", "tg119": "tg119-c-shape"}
 _SAMPLE_S = 0.2
@@ -58,7 +60,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="radiarch-benchmark-") as folder:
         plans = [Path(folder) / "ours.npz", Path(folder) / "stock.npz"]
         equal = yaml.safe_load(EQUAL.read_text()) if options.equal else {"both": {}, "ours": {}}
-        settings = [*_settings(equal["both"]), *(f"--set={s}" for s in options.set)]
+        same = {} if options.without_stock else STOCKS
+        settings = [*_settings(same), *_settings(equal["both"]), *(f"--set={s}" for s in options.set)]
         own = [*settings, *_settings(equal["ours"]), *(f"--set={s}" for s in options.set_ours)]
         ours = measure("benchmarks.ours", case, protocol, "--threads", options.threads, "--plan", plans[0], *own)
         stock = None

@@ -143,7 +143,7 @@ class Arrivals:
                 row.state, row.error = ArrivalState.NOT_PLANNED.value, dumps(outcome)
                 contents[0].error_code = outcome.code.value
                 return None
-            former = next((c.plan_id for c in contents if c.plan_id is not None), None)
+            former = _former_check(session, contents, (row.patient_id, row.study_instance_uid))
             plan_id: str = insert_plan(session, outcome, now, supersedes=former).id
             if former is not None:
                 session.execute(update(PlanRow).where(PlanRow.id == former).values(superseded_by=plan_id))
@@ -210,6 +210,20 @@ def _plan_of(session: Session, sop_instance_uid: str, owner: tuple[str, str]) ->
             PlanRow.origin == Origin.ARRIVAL.value,
             PlanRow.superseded_at.is_(None),
         )
+        .order_by(PlanRow.seq.desc())
+        .limit(1)
+    )
+    return session.scalar(query)
+
+
+def _former_check(session: Session, contents: Sequence[ArrivalContentRow], owner: tuple[str, str]) -> str | None:
+    """The newest check of an earlier content, of the same patient and study: that of a copy takes no other's place."""
+    ids = [c.plan_id for c in contents if c.plan_id is not None]
+    patient_id, study_instance_uid = owner
+    query = (
+        select(PlanRow.id)
+        .where(PlanRow.id.in_(ids), PlanRow.patient_id == patient_id)
+        .where(PlanRow.study_instance_uid == study_instance_uid)
         .order_by(PlanRow.seq.desc())
         .limit(1)
     )

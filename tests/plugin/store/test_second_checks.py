@@ -138,6 +138,23 @@ def test_a_dose_that_comes_late_has_the_check_made_once_more(world: World, study
     assert (again.supersedes, arrival(world, plan).plan_id) == (alone.id, again.id)
 
 
+def test_a_copy_for_another_patient_has_a_check_of_its_own(world: World, study: PhantomStudy) -> None:
+    world.trigger = world.new_trigger(dose_wait_s=0.0)
+    everything = [*study.datasets, plan_of(study)]
+    world.send(*everything)
+    world.turn()
+    (first,) = world.plans()
+    for dataset in everything:
+        dataset.PatientID = f"{dataset.PatientID}-copy"
+    world.send(*everything)
+    world.turn()
+    settle(world)
+    before, copied = world.plans()
+    assert (before.id, before.state, before.superseded_at) == (first.id, PlanState.QUEUED, None)
+    assert before.superseded_by is None
+    assert (copied.patient_id, copied.supersedes) == (f"{first.patient_id}-copy", None)
+
+
 def test_nothing_is_lost_by_a_restart(world: World, study: PhantomStudy) -> None:
     plan = plan_of(study)
     world.send(plan, study.rtstruct)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from .errors import ErrorCode, InvalidRequestError, RadiarchError
 from .protocol import Protocol
+from .protocol_names import undefined_names
 from .protocol_sketch import Sketch, sketch
 from .yaml_file import FieldPath, Problem, UnreadableYamlError, YamlFile, read_yaml
 
@@ -26,6 +27,7 @@ __all__ = [
     "ProtocolFolder",
     "read_folder",
     "read_protocol",
+    "undefined_in",
 ]
 
 REMEDY = "Correct the file; docs/protocols.md describes the fields."
@@ -129,6 +131,15 @@ def read_protocol(path: Path) -> LoadedProtocol:
     if isinstance(item, BrokenProtocol):
         raise item.error
     return item
+
+
+def undefined_in(path: Path, protocol: Protocol) -> list[Problem]:
+    """Names in a protocol's file that are nowhere defined (`protocol_names`); the protocol can be used all the same."""
+    try:
+        file = read_yaml(path.name, path.read_bytes())
+    except (OSError, UnreadableYamlError):  # changed since it was read
+        file = YamlFile(path.name, {}, {})
+    return [file.problem(u.where, str(u)) for u in undefined_names(protocol)]
 
 
 def _read(path: Path) -> LoadedProtocol | BrokenProtocol:

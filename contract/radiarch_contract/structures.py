@@ -72,6 +72,7 @@ class Rank(StrEnum):
     SYNONYM = "a synonym"
     PATTERN = "a pattern"
     TYPE = "the interpreted type EXTERNAL"
+    LEVEL = "its kind of target and dose"
 
 
 @dataclass(frozen=True)
@@ -168,13 +169,61 @@ def looks_like_target(name: str, interpreted_type: str = "") -> bool:
     return _TARGET.match(normalize(name)) is not None and not is_helper(name)
 
 
+# A target's name with its dose: 'PTV_60', 'PTV 60Gy', 'PTV-6000', 'ctv59.4'. Two figures at least: 'PTV2' is no dose.
+_LEVEL = re.compile(r"(ptv|ctv|gtv|itv)[ _-]*([1-9]\d{1,3}(?:[.,]\d{1,2})?)[ _]*(gy|cgy)?", re.IGNORECASE)
+_KINDS = ("ptv", "ctv", "gtv", "itv")
+_MADE_FOR_PLANNING = re.compile(r"opti?|optim.*|ring.*|shell|help.*|dummy|avoid.*", re.IGNORECASE)
+
+
+@lru_cache(maxsize=16_384)
+def dose_level(name: str) -> tuple[str, float] | None:
+    """The kind of target and the dose that a name consists of, or None.
+
+    Without a unit, two figures are Gy and four are cGy; what then is less than 10 Gy or more than 100 Gy is no dose.
+
+    Examples
+    --------
+    >>> dose_level("PTV_60"), dose_level("ptv 6000cGy"), dose_level("CTV59.4")
+    (('ptv', 60.0), ('ptv', 60.0), ('ctv', 59.4))
+    >>> dose_level("PTV_60_opt"), dose_level("PTV2"), dose_level("PTV_60_30"), dose_level("zPTV_60")
+    (None, None, None, None)
+    """
+    m = _LEVEL.fullmatch(spelled(name))
+    if m is None:
+        return None
+    value, unit = float(m[2].replace(",", ".")), (m[3] or "").lower()
+    dose_gy = value / 100 if unit == "cgy" or (not unit and value >= 1000) else value
+    return (m[1].lower(), dose_gy) if 10 <= dose_gy <= 100 else None
+
+
+def _is_rival(name: str, kind: str) -> bool:
+    """Whether a ROI is a target of this kind, as far as its name tells, and not made for planning only."""
+    words = re.split(r"[^a-z0-9]+", spelled(name).casefold())
+    return (
+        normalize(name).startswith(kind) and not is_helper(name) and not any(map(_MADE_FOR_PLANNING.fullmatch, words))
+    )
+
+
+def _of_level(name: str, rois: Sequence[Roi]) -> list[Roi]:
+    """Targets of the kind and dose that a name has; for a kind alone, as 'PTV', the only one that there is of it.
+
+    Where one of its kind has a dose in its name, every other one is a rival: nobody knows which is meant.
+    """
+    if (wanted := dose_level(name)) is not None:
+        return [r for r in rois if dose_level(r.name) == wanted]
+    kind = spelled(name).casefold()
+    if kind not in _KINDS or not any((found := dose_level(r.name)) and found[0] == kind for r in rois):
+        return []
+    return [r for r in rois if _is_rival(r.name, kind)]
+
+
 def find_roi(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -> Roi | Ambiguity | None:
     """The ROI that ``name`` stands for, or None.
 
     In this order: the exact name; the name and the selector's names, compared by `normalize`; the TG-263 synonyms of
     ``name``; the selector's patterns (whole name, case-insensitive), one after the other; for BODY the interpreted
-    type EXTERNAL. Helper contours (`is_helper`) are found by an exact name or a pattern only. Where a rank has
-    several ROIs, those without any contour do not count.
+    type EXTERNAL; for targets their kind and dose (`dose_level`). Helper contours (`is_helper`) are found by an exact
+    name or a pattern only. Where a rank has several ROIs, those without any contour do not count.
     """
     for rank, candidates in _ranks(name, selector, rois):
         drawn = [r for r in candidates if r.contours != 0]
@@ -195,6 +244,14 @@ def _ranks(name: str, selector: StructureSelector | None, rois: Sequence[Roi]) -
         yield Rank.PATTERN, [r for r in rois if compiled.fullmatch(spelled(r.name))]
     if name == "BODY":
         yield Rank.TYPE, [r for r in rois if r.interpreted_type == "EXTERNAL" and not is_helper(r.name)]
+    yield Rank.LEVEL, _of_level(name, rois)
+
+
+@lru_cache(maxsize=1)
+def standard_names() -> dict[str, str]:
+    """What is known of TG-263: the standard name by the normalised form of it and of each of its synonyms."""
+    found = {normalize(synonym): name for name, synonyms in SYNONYMS.items() for synonym in synonyms}
+    return found | {normalize(name): name for name in SYNONYMS}
 
 
 def _exactly(name: str, rois: Sequence[Roi]) -> list[Roi]:

@@ -320,6 +320,12 @@ def test_checking_protocols_needs_no_server(bare: Command, tmp_path: Path) -> No
     assert f"bad.yaml, line {line}, field prescription.dose_gy" in result.out
     assert bare("protocols", "check", str(tmp_path / "bad.yaml"), "--json").json["problems"][0]["line"] == line
     assert bare("protocols", "check", str(tmp_path / "none")).code == Exit.USAGE
+    (tmp_path / "bad.yaml").write_text(text.replace("PTV: D95%", "Rectm: D95%"))
+    result = bare("protocols", "check", str(tmp_path))
+    assert result.code == Exit.PROBLEMS
+    assert "field goals.0: 'Rectm' is neither" in result.out
+    assert "did you mean 'Rectum'?" in result.out
+    assert "is right" not in result.out
 
 
 def test_workflows_workers_and_arrivals(radiarch: Command, served: Served) -> None:

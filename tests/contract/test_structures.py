@@ -15,6 +15,7 @@ from radiarch_contract.structures import (
     Rank,
     Roi,
     StructureSelector,
+    dose_level,
     find_roi,
     is_helper,
     normalize,
@@ -40,6 +41,18 @@ def chosen(found: Roi | Ambiguity | None) -> str:
         ("Bladder", "Harnblase"),
         ("BODY", "External"),
         ("Rectum", "rectum"),
+        ("Lungs", "Lung Total"),
+        ("Breast_L", "Breast Left"),
+        ("Breast_L", "Left Breast"),
+        ("SpinalCord", "Cord"),
+        ("Parotid_L", "Parotid L"),
+        ("Parotid_R", "Rt Parotid"),
+        ("PTV_60", "PTV60"),
+        ("PTV_60", "PTV 60 Gy"),
+        ("PTV_60", "PTV_6000"),
+        ("PTV_6000", "ptv60"),
+        ("PTV", "PTV_60"),
+        ("CTV", "ctv 59.4Gy"),
     ],
 )
 def test_tg263_names_find_their_synonyms(wanted: str, present: str) -> None:
@@ -48,6 +61,85 @@ def test_tg263_names_find_their_synonyms(wanted: str, present: str) -> None:
 
 def test_left_is_never_right() -> None:
     assert find_roi("Femur_Head_L", None, rois("Femoral_head_R", "Right Femoral Head")) is None
+
+
+SIDES = ("L", "R", "Left", "Right", "Lt", "Rt", "li", "re")
+PAIRED = sorted(name.removesuffix("_L") for name in SYNONYMS if name.endswith("_L"))
+
+
+@given(base=st.sampled_from(PAIRED), word=st.sampled_from(SIDES), before=st.booleans(), blank=st.sampled_from(" _-"))
+def test_a_side_is_never_taken_for_the_other_however_it_is_written(
+    base: str, word: str, before: bool, blank: str
+) -> None:
+    roi = f"{word}{blank}{base}" if before else f"{base}{blank}{word}"
+    side = "L" if word[0] in "Ll" else "R"
+    assert chosen(find_roi(f"{base}_{side}", None, rois("Other", roi))) == roi
+    assert find_roi(f"{base}_{'R' if side == 'L' else 'L'}", None, rois("Other", roi)) is None
+
+
+def test_a_synonym_is_of_one_organ() -> None:
+    """But for the bowel, whose parts are contoured as the whole."""
+    names: dict[str, set[str]] = {}
+    for name, synonyms in SYNONYMS.items():
+        for form in {normalize(n) for n in (name, *synonyms)}:
+            names.setdefault(form, set()).add(name)
+    assert {frozenset(n) for n in names.values() if len(n) > 1} == {
+        frozenset({"Bowel", "Bag_Bowel"}),
+        frozenset({"Bowel", "Bowel_Small"}),
+    }
+
+
+@given(
+    name=st.sampled_from(sorted(SYNONYMS)),
+    made=st.sampled_from([" opt", "_ring", "-PTV", " PRV", " minus GTV", "_eval", "!", "~", "+5mm", " 2", "_cropped"]),
+    write=st.sampled_from([str.strip, str.lower, str.upper]),
+)
+def test_what_is_made_of_an_organ_is_not_the_organ(name: str, made: str, write: Callable[[str], str]) -> None:
+    for called in (name, *SYNONYMS[name]):
+        if not (name in ("CTV", "GTV", "PTV", "ITV") and made == "_eval"):
+            assert find_roi(name, None, rois(write(called) + made)) is None
+
+
+@given(
+    doses=st.lists(st.integers(10, 99), min_size=2, max_size=4, unique=True),
+    form=st.sampled_from(["{}_{}", "{}{}", "{} {}Gy", "{}-{}00", "{}_{}00cGy"]),
+    kind=st.sampled_from(["PTV", "CTV", "GTV", "ITV"]),
+)
+def test_dose_levels_are_told_apart_and_never_chosen_between(doses: list[int], form: str, kind: str) -> None:
+    present = rois(*(form.format(kind, d) for d in doses))
+    for dose, roi in zip(doses, present, strict=True):
+        assert find_roi(f"{kind}_{dose}", None, present) == roi
+    found = find_roi(kind, None, present)
+    assert isinstance(found, Ambiguity)
+    assert found.rank is Rank.LEVEL
+    missing = next(d for d in range(10, 100) if d not in doses)
+    assert find_roi(f"{kind}_{missing}", None, present) is None
+    assert find_roi("PTV" if kind != "PTV" else "CTV", None, present) is None
+
+
+@pytest.mark.parametrize("other", ["PTV_boost", "PTV LN", "PTV_60_eval", "PTV_60_30", "PTV-GTV", "ptv2"])
+def test_a_dose_in_its_name_does_not_choose_a_target_beside_another(other: str) -> None:
+    assert isinstance(find_roi("PTV", None, rois("PTV_60", other)), Ambiguity)
+    assert chosen(find_roi("PTV_60", None, rois("PTV_60Gy", other))) == "PTV_60Gy"
+
+
+@pytest.mark.parametrize(
+    "other", ["_PTV_60", "zPTV_50", "PTV_60_opt", "PTV_opti", "PTV_60 Ring 2", "PTV60-Ring", "GTV_60"]
+)
+def test_what_is_made_for_planning_is_no_rival(other: str) -> None:
+    assert chosen(find_roi("PTV", None, rois("PTV_60", other))) == "PTV_60"
+    assert find_roi("PTV", None, rois(other)) is None
+
+
+@pytest.mark.parametrize("name", ["PTV_7", "PTV_101", "PTV_999", "PTV_12000", "PTV_060", "PTV_60_Gy_2", "PTV 6,0"])
+def test_a_number_that_is_no_dose_is_none(name: str) -> None:
+    assert dose_level(name) is None
+    assert find_roi("PTV", None, rois(name)) is None
+
+
+def test_a_pattern_comes_before_the_dose_of_a_name() -> None:
+    selector = StructureSelector(patterns=(r"ptv[ _]?\d+",))
+    assert chosen(find_roi("PTV", selector, rois("PTV_60", "PTV LN"))) == "PTV_60"
 
 
 def test_the_exact_name_wins_over_synonyms_and_patterns() -> None:

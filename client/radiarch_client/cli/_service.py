@@ -162,15 +162,18 @@ def _protocols(root: RadiarchGroup) -> None:
     def check(cli: Cli, folder: Path) -> int:
         """Check protocols without a server: a folder of YAML files, or one file.
 
-        Every mistake is named with file, line and field; the exit code is then 9. The schema is that of this
-        installation: it should be of the server's version.
+        Every mistake is named with file, line and field, and objectives and goals on structures that are nowhere
+        defined; the exit code is then 9. The schema is that of this installation: it should be of the server's version.
         """
         loaded, problems = _checked(folder)
         found = [{"id": p.protocol.id, "file": p.file, "sha256": p.sha256} for p in loaded]
+        wrong = {p.file for p in problems}
         if cli.as_json:
             cli.emit({"ok": not problems, "protocols": found, "problems": [asdict(p) for p in problems]})
         elif found or problems:
-            cli.show(*map(str, problems), *(f"{p['file']}: {p['id']} is right" for p in found))
+            cli.show(
+                *map(str, problems), *(f"{p['file']}: {p['id']} is right" for p in found if p["file"] not in wrong)
+            )
         else:
             cli.say(f"{folder} has no *.yaml file: nothing would be planned automatically.")
         if problems and not cli.as_json:
@@ -179,16 +182,21 @@ def _protocols(root: RadiarchGroup) -> None:
 
 
 def _checked(folder: Path) -> tuple[Sequence[LoadedProtocol], Sequence[Problem]]:
-    """Protocols of a folder, or of one file, that can be used, and every mistake in the others."""
-    from radiarch_contract.protocol_file import InvalidProtocolsError, read_folder, read_protocol
+    """Protocols of a folder, or of one file, that can be used, every mistake in the others, and undefined names."""
+    from radiarch_contract.protocol_file import InvalidProtocolsError, read_folder, read_protocol, undefined_in
 
-    if not folder.is_file():
+    loaded: Sequence[LoadedProtocol] = ()
+    problems: Sequence[Problem] = ()
+    if folder.is_file():
+        try:
+            loaded = [read_protocol(folder)]
+        except InvalidProtocolsError as e:
+            problems = e.problems
+        parent = folder.parent
+    else:
         read = read_folder(folder)
-        return read.loaded, read.problems
-    try:
-        return [read_protocol(folder)], []
-    except InvalidProtocolsError as e:
-        return [], e.problems
+        loaded, problems, parent = read.loaded, read.problems, folder
+    return loaded, [*problems, *(u for p in loaded for u in undefined_in(parent / p.file, p.protocol))]
 
 
 def _info(info: Info) -> list[Any]:

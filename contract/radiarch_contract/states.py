@@ -47,6 +47,13 @@ class Origin(StrEnum):
     REQUEST = "request"
 
 
+class Priority(StrEnum):
+    """Which of the queued runs are taken first: interactive ones, but no batch run is overtaken without end."""
+
+    INTERACTIVE = "interactive"  # somebody asked for it and waits
+    BATCH = "batch"  # it arrived by itself, or was asked for as one of many
+
+
 class OutputKind(StrEnum):
     """Kinds of results; part of the derived UID, so never rename one."""
 

@@ -16,8 +16,10 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from sqlalchemy.exc import DBAPIError
 
 from .auth.filter import InvalidKnownHostsError, KnownHosts
+from .intake.names import fill_names
 from .intake.trigger import Trigger
 from .jobs.inputs import Inputs
 from .jobs.loop import Loop
@@ -136,6 +138,7 @@ class Plugin:
                 self.runtime.services = self._background.services
                 self.runtime.problems = ()
                 log.warning("Radiarch %s has started", __version__)
+                self._fill_names(self._background.services)
                 return
             except RadiarchError as e:
                 info = e.info
@@ -149,6 +152,19 @@ class Plugin:
                 told = info
             self.runtime.problems = (info,)
             self._stopping.wait(RETRY_S)
+
+    def _fill_names(self, services: Services) -> None:
+        """What older versions have stored gets its patients' names; a service without them works all the same."""
+        while not self._stopping.is_set():
+            try:
+                if filled := fill_names(services.store, services.orthanc):
+                    log.info("%d plans and arrivals of older versions have got their patients' names", filled)
+                return
+            except (RadiarchError, DBAPIError):
+                self._stopping.wait(RETRY_S)
+            except Exception:
+                log.exception("patients' names of older versions' plans could not be looked up")
+                return
 
     def _open(self, settings: Settings, protocols: ProtocolSet, first_cursor: int | None) -> _Background:
         redis = connect_redis(settings.redis_url)

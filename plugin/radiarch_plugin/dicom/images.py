@@ -138,8 +138,8 @@ def _distance(one: Sequence[float], other: Sequence[float]) -> float:
     return max(abs(x - y) for x, y in zip(one, other, strict=True))
 
 
-def image_fields(facts: RtstructFacts, orthanc: Orthanc | None = None) -> dict[str, Any]:
-    """What `NewPlan` has to know of a structure set's images; the plan waits where ``orthanc`` is not asked.
+def structure_set_fields(facts: RtstructFacts, orthanc: Orthanc | None = None) -> dict[str, Any]:
+    """What `NewPlan` has to know of a structure set and its images; the plan waits where ``orthanc`` is not asked.
 
     Raises
     ------
@@ -148,6 +148,12 @@ def image_fields(facts: RtstructFacts, orthanc: Orthanc | None = None) -> dict[s
     """
     wanted = facts.images
     fields: dict[str, Any] = {
+        "patient_id": facts.patient_id,
+        "patient_name": facts.patient_name,
+        "study_instance_uid": facts.study_instance_uid,
+        "rtstruct_sop_instance_uid": facts.sop_instance_uid,
+        "rtstruct_sha256": facts.sha256,
+        "frame_of_reference_uid": facts.frame_of_reference_uid,
         "image_uids": tuple(wanted.images),
         "image_study_uid": wanted.study_instance_uid,
         "image_series_uid": wanted.series_instance_uid,

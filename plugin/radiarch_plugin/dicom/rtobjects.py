@@ -13,7 +13,7 @@ from pydicom.uid import RTDoseStorage, RTIonPlanStorage, RTPlanStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.identity import dataset_sha256
 
-from .rtstruct import MAX_BYTES, MAX_TEXT, refuse_inflating
+from .rtstruct import MAX_BYTES, MAX_TEXT, patient_name, refuse_inflating
 
 Kind = Literal["rtplan", "rtdose"]
 MAX_REFERENCES = 1_000
@@ -52,6 +52,7 @@ class ObjectFacts:
     dose_summation: str = ""
     created: str = ""
     calling_ae: str | None = None
+    patient_name: str | None = None
 
     @property
     def is_whole_dose(self) -> bool:
@@ -115,6 +116,7 @@ def _facts(ds: Dataset, kind: Kind, calling_ae: str | None) -> ObjectFacts:
         dose_summation=_text(ds, "DoseSummationType")[:16],
         created=_text(ds, "InstanceCreationDate") + _text(ds, "InstanceCreationTime"),
         calling_ae=calling_ae,
+        patient_name=patient_name(ds),
     )
 
 

@@ -34,6 +34,7 @@ class RtstructFacts:
     ``images`` are those that it is drawn on, empty where ``problem`` says why they cannot be told.
     ``sha256`` is `radiarch_contract.identity.dataset_sha256`.
     ``calling_ae`` is not in the object: Orthanc's metadata has it (None where it came by REST).
+    ``patient_name`` is as DICOM has it (``Family^Given``), '' where it is empty, None where it cannot be decoded.
     """
 
     sop_instance_uid: str
@@ -49,6 +50,7 @@ class RtstructFacts:
     series_description: str = ""
     structure_set_label: str = ""
     calling_ae: str | None = None
+    patient_name: str | None = None
 
     @property
     def frame_of_reference_uid(self) -> str | None:
@@ -167,7 +169,16 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         series_description=_text(ds, "SeriesDescription"),
         structure_set_label=_text(ds, "StructureSetLabel"),
         calling_ae=calling_ae,
+        patient_name=patient_name(ds),
     )
+
+
+def patient_name(ds: Dataset) -> str | None:
+    """Patient's Name (0010,0010) in its character set; None where it cannot be decoded: no reason to refuse."""
+    try:
+        return _text(ds, "PatientName")
+    except Exception:  # a hostile value can raise nearly anything from pydicom
+        return None
 
 
 def _images(ds: Dataset) -> tuple[WantedImages, InputRefusedError | None]:

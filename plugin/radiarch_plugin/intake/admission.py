@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, RadiarchError
-from radiarch_contract.states import Origin
+from radiarch_contract.states import Origin, Priority
 from radiarch_contract.workflows import parse_parameters
 
-from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.images import structure_set_fields
 from radiarch_plugin.dicom.rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.protocols.loaded import ProtocolSet
 from radiarch_plugin.protocols.matching import Matched, match
@@ -36,6 +36,7 @@ def consider(
         series_instance_uid=facts.series_instance_uid,
         study_instance_uid=facts.study_instance_uid,
         patient_id=facts.patient_id,
+        patient_name=facts.patient_name,
         sha256=facts.sha256,
         calling_ae=calling_ae,
         structures=tuple(roi.name for roi in facts.rois),
@@ -77,20 +78,16 @@ def planned_by(found: Matched, facts: RtstructFacts) -> NewPlan:
     parameters = parse_parameters(protocol.workflow, protocol.parameters())
     return NewPlan(
         origin=Origin.ARRIVAL,
+        priority=Priority.BATCH,
         workflow_id=protocol.workflow,
         protocol_id=protocol.id,
         protocol_sha256=found.loaded.sha256,
-        patient_id=facts.patient_id,
-        study_instance_uid=facts.study_instance_uid,
-        rtstruct_sop_instance_uid=facts.sop_instance_uid,
-        rtstruct_sha256=facts.sha256,
-        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=protocol.prescription,
         parameters=parameters.model_dump(mode="json"),
         structures=found.structures,
         missing_structures=found.missing,
         goals=protocol.goals,
-        **image_fields(facts),
+        **structure_set_fields(facts),
         request={"protocol_id": protocol.id},
     )
 

@@ -13,7 +13,7 @@ from typing import Protocol
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError, RadiarchError, ServiceError
 
 from radiarch_plugin.dicom import images
-from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.images import structure_set_fields
 from radiarch_plugin.dicom.rtstruct import RtstructFacts, read_rtstruct
 from radiarch_plugin.requests.check import StoredObjects
 from radiarch_plugin.store import NewPlan, PlanView, Store
@@ -140,11 +140,6 @@ def _again(plan: PlanView, facts: RtstructFacts) -> NewPlan:
         workflow_id=plan.workflow_id,
         protocol_id=plan.protocol_id,
         protocol_sha256=plan.protocol_sha256,
-        patient_id=plan.patient_id,
-        study_instance_uid=plan.study_instance_uid,
-        rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid,
-        rtstruct_sha256=plan.rtstruct_sha256,
-        frame_of_reference_uid=plan.frame_of_reference_uid,
         prescription=plan.prescription,
         parameters=plan.parameters,
         inputs=plan.inputs,
@@ -155,6 +150,7 @@ def _again(plan: PlanView, facts: RtstructFacts) -> NewPlan:
         requested_by=plan.requested_by,
         plan_label=plan.plan_label,
         time_limit_s=plan.time_limit_s,
+        priority=plan.priority,
         parent_id=plan.parent_id,
-        **image_fields(facts),
+        **structure_set_fields(facts),
     )

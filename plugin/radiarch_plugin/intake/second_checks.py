@@ -17,7 +17,7 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo, InputRefusedError, No
 from radiarch_contract.images import Located, same_patient
 from radiarch_contract.job import JobInput
 
-from radiarch_plugin.dicom.images import Search, image_fields
+from radiarch_plugin.dicom.images import Search, structure_set_fields
 from radiarch_plugin.dicom.rtobjects import Kind, ObjectFacts, read_object
 from radiarch_plugin.dicom.rtstruct import MAX_BYTES, RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.protocols.loaded import ProtocolSet
@@ -125,6 +125,7 @@ class SecondChecks:
                 series_instance_uid=facts.series_instance_uid,
                 study_instance_uid=facts.study_instance_uid,
                 patient_id=facts.patient_id,
+                patient_name=facts.patient_name,
                 sha256=facts.sha256,
                 calling_ae=calling_ae,
             )
@@ -253,7 +254,7 @@ class SecondChecks:
             inputs.append(as_reference(doses))
         return planned_by(found, facts).model_copy(
             update={
-                **image_fields(facts, self._orthanc),  # it may have to wait until its series is whole
+                **structure_set_fields(facts, self._orthanc),  # it may have to wait until its series is whole
                 "inputs": tuple(inputs),
                 "request": {"protocol_id": protocol.id, f"{thing.kind}_sop_instance_uid": thing.sop_instance_uid},
                 "requested_by": thing.calling_ae,

@@ -96,8 +96,14 @@ class JobQueue:
     def ping(self) -> None:
         self._client.ping()
 
-    def enqueue(self, spec: JobSpec, *, time_limit_s: float) -> None:
-        """Give an attempt to the workers; its fence first, so that it never runs without one."""
+    def enqueue(self, spec: JobSpec, *, time_limit_s: float, at_front: bool = False) -> None:
+        """Give an attempt to the workers; its fence first, so that it never runs without one.
+
+        Parameters
+        ----------
+        at_front
+            Whether it is taken before all that waits.
+        """
         ref = AttemptRef(spec.plan_id, spec.attempt)
         self.set_fence(ref.plan_id, ref.attempt)
         self._queue.enqueue_call(
@@ -107,6 +113,7 @@ class JobQueue:
             timeout=max(1, int(time_limit_s)),
             result_ttl=transport.TRANSPORT_TTL_S,
             failure_ttl=transport.TRANSPORT_TTL_S,
+            at_front=at_front,
             description=ref.job_id,  # RQ's own would repeat the specification, patient and all, in logs
         )
 

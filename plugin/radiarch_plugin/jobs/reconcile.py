@@ -16,7 +16,7 @@ from radiarch_contract import transport
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.job import AttemptStatus, Output
 from radiarch_contract.redis_keys import is_wrong_type
-from radiarch_contract.states import PlanState
+from radiarch_contract.states import PlanState, Priority
 from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.store import ActivePlan, EndedPlan, LogPosition, Ownership, ProgressUpdate, Store
@@ -25,6 +25,7 @@ from .decide import OF_INPUTS, Decision, Kind, Watch, decide, look, outputs_miss
 from .inputs import Inputs
 from .loop import Loop
 from .queue import AttemptRef, JobQueue, Observation
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,8 @@ class Reconciler(Loop):
         self._clear_again_at = 0.0
         self._broken: set[str] = set()
         self._swept_at: float | None = None
+        self._turns = Turns()
+        self._workers = 0
 
     def failed(self) -> None:
         # Silence while Redis was away is no worker's fault: everybody's time starts anew.
@@ -132,7 +135,7 @@ class Reconciler(Loop):
         self._store.attempts.progress(progress)
         self._take_logs([(p, seen[_ref(p)].status) for p in active])
         self._watches = {ref: w for ref, w in self._watches.items() if ref in seen}
-        given = self._give(MAX_QUEUED - sum(p.state is PlanState.QUEUED for p in active), now)
+        given = self._give([p for p in active if p.state is PlanState.QUEUED], now)
         return _BUSY_S if active or ended or given else _IDLE_S
 
     # -- plans that are with the queue or a worker --------------------------------------------------------------
@@ -208,17 +211,26 @@ class Reconciler(Loop):
                 attempts.fail(plan.id, plan.attempt, decision.error, worker=result.worker if result else None)
         self._watches.pop(ref, None)
 
-    def _give(self, room: int, now: float) -> int:
+    def _give(self, waiting: Sequence[ActivePlan], now: float) -> int:
         """Enqueue what is due; returns how many."""
         self._resume_at = {plan_id: at for plan_id, at in self._resume_at.items() if at > now}
-        if room <= 0:
-            return 0
-        due = self._store.attempts.due(room, without=self._resume_at)
-        for plan in due:
-            spec = self._store.attempts.begin(plan.id)
-            if spec is not None:
-                self._queue.enqueue(spec, time_limit_s=plan.time_limit_s)
-        return len(due)
+        room = self._turns.room(waiting, MAX_QUEUED, self._workers)
+        due = self._store.attempts.due
+        interactive = due(room.interactive, Priority.INTERACTIVE, without=self._resume_at)
+        batch_room = room.batch if room.at_front else max(room.batch - len(interactive), 1)
+        batch = due(batch_room, Priority.BATCH, without=self._resume_at)
+        if room.at_front:
+            for plan in reversed(interactive):  # the one put there last is taken first
+                self._begin(plan, at_front=True)
+            self._turns.given(len(interactive))
+        for plan in batch if room.at_front else [*interactive, *batch]:
+            self._begin(plan)
+        return len(interactive) + len(batch)
+
+    def _begin(self, plan: ActivePlan, *, at_front: bool = False) -> None:
+        spec = self._store.attempts.begin(plan.id)
+        if spec is not None:
+            self._queue.enqueue(spec, time_limit_s=plan.time_limit_s, at_front=at_front)
 
     # -- logs ---------------------------------------------------------------------------------------------------
 
@@ -305,7 +317,9 @@ class Reconciler(Loop):
         self._swept_at = now
         listed = self._queue.queued_job_ids()
         waiting = [ref for job_id in listed if (ref := AttemptRef.parse(job_id))]
-        busy = [w.plan_id for w in self._queue.workers() if w.plan_id]
+        workers = self._queue.workers()
+        self._workers = len(workers)
+        busy = [w.plan_id for w in workers if w.plan_id]
         current = self._store.attempts.current(sorted({r.plan_id for r in waiting} | set(busy)))
         for plan_id, attempt in current.items():
             if attempt is None:

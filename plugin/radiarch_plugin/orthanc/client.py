@@ -277,6 +277,24 @@ class OrthancClient:
             )
         return next(iter(found))
 
+    def patient_names(self, study_instance_uids: Sequence[str]) -> dict[tuple[str, str], str]:
+        """Patient's Name by Patient ID and Study Instance UID, of studies that are stored."""
+        found: dict[tuple[str, str], str] = {}
+        uids = list(study_instance_uids)
+        for chunk in (uids[i : i + FIND_AT_ONCE] for i in range(0, len(uids), FIND_AT_ONCE)):
+            query = {
+                "Level": "Study",
+                "Query": {"StudyInstanceUID": "\\".join(chunk)},
+                "Expand": True,
+                "CaseSensitive": True,
+            }
+            for item in _json(self._short.post("/tools/find", json.dumps(query).encode())):
+                study = _tag(item, "MainDicomTags", "StudyInstanceUID")
+                if study in chunk:
+                    owner = _tag(item, "PatientMainDicomTags", "PatientID"), study
+                    found[owner] = _tag(item, "PatientMainDicomTags", "PatientName")
+        return found
+
     def find_structure_sets(self, study_instance_uid: str) -> list[dict[str, str]]:
         """The RTSTRUCT instances of a study, by what Orthanc has indexed of them (`FIND_AT_ONCE` at most)."""
         query = {

@@ -13,14 +13,14 @@ from radiarch_contract.goals import Goal
 from radiarch_contract.images import same_patient
 from radiarch_contract.job import JobInput
 from radiarch_contract.protocol import GoalText
-from radiarch_contract.states import Origin
+from radiarch_contract.states import Origin, Priority
 from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.verdict import ActionLevels
 from radiarch_contract.workflows import GammaCriteria, Prescription, parse_parameters
 
 from radiarch_plugin.dicom.images import Orthanc as Images
-from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.images import structure_set_fields
 from radiarch_plugin.dicom.rtobjects import Kind, ObjectFacts, read_object
 from radiarch_plugin.dicom.rtstruct import RtstructFacts
 from radiarch_plugin.orthanc.client import OrthancClient
@@ -28,6 +28,7 @@ from radiarch_plugin.store import NewPlan
 
 from .plan import (
     GivenStructures,
+    RequestPriority,
     Uid,
     given_structures,
     goal_structures,
@@ -63,6 +64,7 @@ class _CheckRequest(Asked):
     goals: tuple[GoalText, ...] = Field(default=(), max_length=200)
     structures: GivenStructures = Field(default_factory=dict)
     label: Label = None
+    priority: RequestPriority = Priority.INTERACTIVE
 
     def as_asked(self) -> dict[str, Any]:
         """What was given, without defaults."""
@@ -208,22 +210,18 @@ def new_check(
     return NewPlan(
         origin=Origin.REQUEST,
         workflow_id=workflow_id,
-        patient_id=facts.patient_id,
-        study_instance_uid=facts.study_instance_uid,
-        rtstruct_sop_instance_uid=facts.sop_instance_uid,
-        rtstruct_sha256=facts.sha256,
-        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=request.prescription,
         parameters=dict(parameters),
         inputs=tuple(inputs),
         structures=structures,
         missing_structures=tuple(missing),
         goals=request.goals,
-        **image_fields(facts, orthanc),
+        **structure_set_fields(facts, orthanc),
         request={"workflow_id": workflow_id, **request.as_asked()},
         requested_by=requested_by,
         idempotency_key=idempotency_key,
         plan_label=request.label or workflow_id.upper(),
+        priority=request.priority,
     )
 
 

@@ -11,7 +11,7 @@ from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundErr
 from radiarch_contract.goals import Goal
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
-from radiarch_contract.states import Origin
+from radiarch_contract.states import Origin, Priority
 from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import (
     Ambiguity,
@@ -32,7 +32,7 @@ from radiarch_contract.workflows import (
     validation_error,
 )
 
-from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.images import structure_set_fields
 from radiarch_plugin.dicom.rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.orthanc.client import OrthancClient
 from radiarch_plugin.protocols.loaded import LoadedProtocol, ProtocolSet
@@ -43,6 +43,9 @@ MAX_NAMED = 60
 
 Uid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$", description="A DICOM UID.")]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+RequestPriority = Annotated[
+    Priority, Field(description="batch: one of many, which runs that somebody waits for may overtake in the queue.")
+]
 RoiNumber = Annotated[int, Field(ge=-(2**31), le=2**31 - 1)]
 GivenStructures = Annotated[
     dict[Name, Annotated[str, Field(min_length=1, max_length=256)] | RoiNumber],
@@ -82,6 +85,7 @@ class PlanRequest(Asked):
         default_factory=dict, max_length=100, description="Further parameters of the workflow, over the protocol's."
     )
     label: str | None = Field(default=None, pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")
+    priority: RequestPriority = Priority.INTERACTIVE
 
     @model_validator(mode="after")
     def _start_somewhere(self) -> Self:
@@ -128,21 +132,17 @@ def make_plan(
         workflow_id=workflow_id,
         protocol_id=loaded.protocol.id if loaded else None,
         protocol_sha256=loaded.sha256 if loaded else None,
-        patient_id=facts.patient_id,
-        study_instance_uid=facts.study_instance_uid,
-        rtstruct_sop_instance_uid=facts.sop_instance_uid,
-        rtstruct_sha256=facts.sha256,
-        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=prescription,
         parameters=parameters,
         structures=tuple(refs.values()),
         missing_structures=tuple(missing),
         goals=goals,
-        **image_fields(facts, orthanc),
+        **structure_set_fields(facts, orthanc),
         request=request.as_asked(),
         requested_by=requested_by,
         idempotency_key=idempotency_key,
         plan_label=request.label or "RADIARCH",
+        priority=request.priority,
     )
 
 

@@ -10,12 +10,12 @@ from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals
-from radiarch_contract.states import Origin
+from radiarch_contract.states import Origin, Priority
 from radiarch_contract.strict import Asked, PlainObject
 from radiarch_contract.structures import StructureRef, StructureSelector
 from radiarch_contract.workflows import Prescription, get_workflow, parse_parameters, validation_error
 
-from radiarch_plugin.dicom.images import image_fields
+from radiarch_plugin.dicom.images import structure_set_fields
 from radiarch_plugin.dicom.rtstruct import RtstructFacts, read_rtstruct, require_plannable
 from radiarch_plugin.orthanc.client import OrthancClient
 from radiarch_plugin.protocols.loaded import ProtocolSet
@@ -23,6 +23,7 @@ from radiarch_plugin.store import NewPlan, PlanView
 
 from .plan import (
     PrescriptionRequest,
+    RequestPriority,
     goal_structures,
     objective_structures,
     override_structures,
@@ -42,6 +43,7 @@ class ReoptimizeRequest(Asked):
     prescription: PrescriptionRequest | None = None
     parameters: PlainObject = Field(default_factory=dict, max_length=100)
     label: Annotated[str | None, Field(pattern=r"^[ -~]{1,16}$", description="RT Plan Label (300A,0002).")] = None
+    priority: RequestPriority = Priority.INTERACTIVE
 
     def as_asked(self, parent_id: str) -> dict[str, Any]:
         """What was given, without defaults."""
@@ -98,22 +100,18 @@ def make_child(
         workflow_id=parent.workflow_id,
         protocol_id=parent.protocol_id,
         protocol_sha256=parent.protocol_sha256,
-        patient_id=facts.patient_id,
-        study_instance_uid=facts.study_instance_uid,
-        rtstruct_sop_instance_uid=facts.sop_instance_uid,
-        rtstruct_sha256=facts.sha256,
-        frame_of_reference_uid=facts.frame_of_reference_uid,
         prescription=prescription,
         parameters=parameters,
         structures=refs,
         missing_structures=missing,
         goals=goals,
-        **image_fields(facts, orthanc),
+        **structure_set_fields(facts, orthanc),
         request=request.as_asked(parent.id),
         requested_by=requested_by,
         idempotency_key=idempotency_key,
         plan_label=request.label or parent.plan_label,
         time_limit_s=parent.time_limit_s,
+        priority=request.priority,
         parent_id=parent.id,
     )
 

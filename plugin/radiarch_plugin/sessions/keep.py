@@ -258,7 +258,7 @@ def _admit_one(target: Store, file: StoredFile, kind: str, sha256: str, plan: Pl
             into.add(row)
         row.kind, row.orthanc_id, row.sha256 = kind, header.orthanc_id, sha256
         row.series_instance_uid, row.study_instance_uid = header.series_instance_uid, header.study_instance_uid
-        row.patient_id = header.patient_id
+        row.patient_id, row.patient_name = header.patient_id, plan.patient_name
         row.state, row.plan_id, row.protocol_id = ArrivalState.PLANNED.value, plan.id, plan.protocol_id
         row.error, row.missing_count, row.missing_uids, row.updated_at = None, 0, None, now
         into.flush()

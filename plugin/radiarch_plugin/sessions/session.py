@@ -96,9 +96,10 @@ class SessionQueue(JobQueue):
         super().__init__(client)
         self._record = record
 
-    def enqueue(self, spec: JobSpec, *, time_limit_s: float) -> None:
+    def enqueue(self, spec: JobSpec, *, time_limit_s: float, at_front: bool = False) -> None:
         session = SessionRef(id=self._record.id, token=self._record.token(spec.plan_id, spec.attempt))
-        super().enqueue(spec.model_copy(update={"session": session}), time_limit_s=time_limit_s)
+        spec = spec.model_copy(update={"session": session})
+        super().enqueue(spec, time_limit_s=time_limit_s, at_front=at_front)
 
 
 class SessionPlans(Plans):

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
 from radiarch_contract.states import ArrivalState, Origin, PlanState
-from sqlalchemy import Select, func, or_, select, update
+from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
 from . import paging
-from .convert import arrival_view, clean, dumps, missing_text
+from .convert import arrival_view, clean, clean_name, dumps, missing_text
 from .database import Database
 from .lifecycle import supersede, supersede_check
 from .plans import insert_plan
@@ -239,7 +239,7 @@ def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
     row.orthanc_id = new.orthanc_id
     row.series_instance_uid = clean(new.series_instance_uid, 64)
     row.study_instance_uid = clean(new.study_instance_uid, 64)
-    row.patient_id = clean(new.patient_id)
+    row.patient_id, row.patient_name = clean(new.patient_id), clean_name(new.patient_name)
     row.sha256 = new.sha256
     row.calling_ae = None if new.calling_ae is None else clean(new.calling_ae, 64)
     row.structures = dumps([clean(name, 64) for name in new.structures[:MAX_STRUCTURES]])
@@ -276,14 +276,10 @@ def _filtered(query: Select[ArrivalRow], where: ArrivalFilter) -> Select[Arrival
             query = query.where(column == clean(value))
     if where.states:
         query = query.where(ArrivalRow.state.in_([s.value for s in where.states]))
+    if where.seen_from is not None:
+        query = query.where(ArrivalRow.first_seen_at >= where.seen_from)
+    if where.seen_to is not None:
+        query = query.where(ArrivalRow.first_seen_at < where.seen_to)
     if where.q:
-        pattern = paging.contains(clean(where.q))
-        columns = (
-            ArrivalRow.patient_id,
-            ArrivalRow.sop_instance_uid,
-            ArrivalRow.study_instance_uid,
-            ArrivalRow.protocol_id,
-            ArrivalRow.calling_ae,
-        )
-        query = query.where(or_(*(c.ilike(pattern, escape="\\") for c in columns)))
+        query = query.where(*paging.words_in(ArrivalRow.search, clean(where.q)))
     return query

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobResult, JobSpec
-from radiarch_contract.states import ArrivalState, PlanState, Stage
+from radiarch_contract.states import ArrivalState, PlanState, Priority, Stage
 from radiarch_contract.structures import StructureRef
 from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
@@ -45,13 +45,16 @@ class Attempts:
             ).all()
             return [_active(row) for row in rows]
 
-    def due(self, limit: int, without: Collection[str] = ()) -> list[ActivePlan]:
+    def due(self, limit: int, priority: Priority, without: Collection[str] = ()) -> list[ActivePlan]:
         """Plans that should be given to the queue, oldest first, but for those that are to wait still."""
+        if limit <= 0:
+            return []
         with self._database.read() as session:
             rows = session.scalars(
                 select(PlanRow)
                 .where(
                     PlanRow.state == PlanState.QUEUED.value,
+                    PlanRow.priority == priority.value,
                     PlanRow.enqueued.is_(False),
                 )
                 .order_by(PlanRow.seq)
@@ -303,6 +306,7 @@ def _active(row: PlanRow) -> ActivePlan:
         stage=Stage(row.stage) if row.stage else None,
         progress=row.progress,
         eta_s=row.eta_s,
+        priority=Priority(row.priority),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from radiarch_contract.errors import ErrorInfo
 from radiarch_contract.job import JobInput, JobResult
-from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
+from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Priority, Stage
 from radiarch_contract.strict import STORED
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
@@ -53,6 +53,11 @@ def clean(text: str, limit: int = 256) -> str:
     return text[:limit].replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
+def clean_name(name: str | None) -> str | None:
+    """The same for a patient's name: up to three groups of 64 characters."""
+    return None if name is None else clean(name)
+
+
 def result_texts(result: JobResult) -> tuple[str, str]:
     """A result in two parts: without curves, and the curves alone."""
     whole = result.model_dump(mode="json")
@@ -91,7 +96,11 @@ def missing_text(uids: Sequence[str]) -> str:
 
 
 def plan_view(
-    row: PlanRow, document: PlanDocumentRow, outputs: list[OutputRow], missing: str | None = None
+    row: PlanRow,
+    document: PlanDocumentRow,
+    outputs: list[OutputRow],
+    missing: str | None = None,
+    queue_position: int | None = None,
 ) -> PlanView:
     result = json.loads(document.result) if document.result else {}
     return PlanView(
@@ -106,6 +115,9 @@ def plan_view(
         workflow_id=row.workflow_id,
         protocol_id=row.protocol_id,
         protocol_sha256=row.protocol_sha256,
+        priority=Priority(row.priority),
+        queue_position=queue_position,
+        patient_name=row.patient_name,
         patient_id=row.patient_id,
         study_instance_uid=row.study_instance_uid,
         rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
@@ -159,6 +171,7 @@ def arrival_view(row: ArrivalRow) -> ArrivalView:
         series_instance_uid=row.series_instance_uid,
         study_instance_uid=row.study_instance_uid,
         patient_id=row.patient_id,
+        patient_name=row.patient_name,
         sha256=row.sha256,
         calling_ae=row.calling_ae,
         structures=tuple(json.loads(row.structures)),

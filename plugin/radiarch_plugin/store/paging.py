@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import unicodedata
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ from sqlalchemy import ColumnElement, Select, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute
 
 MAX_LIMIT = 500
+_APART = str.maketrans("^=,", "   ")
+"""What stands between the parts of a DICOM name (PS3.5 6.2.1), and between those of one as people write it."""
 
 Key = str | int | float | datetime
 
@@ -73,7 +76,22 @@ def _after(
     return and_(column >= key, or_(column > key, seq > last))
 
 
-def contains(text: str) -> str:
+def searched(*values: str | None) -> str:
+    """The text in which words are looked for: small letters of one form, names' parts apart.
+
+    >>> searched("P1", "Doe^John")
+    'p1 doe john'
+    """
+    text = unicodedata.normalize("NFKC", " ".join(v for v in values if v))
+    return text.lower().translate(_APART)
+
+
+def words_in(column: InstrumentedAttribute[str], q: str) -> list[ColumnElement[bool]]:
+    """Conditions that every word of ``q`` is somewhere in a column of `searched` text."""
+    return [column.like(_contains(word), escape="\\") for word in searched(q).split()]
+
+
+def _contains(text: str) -> str:
     """A LIKE pattern (escape character ``\\``) for texts that contain ``text``."""
     escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"

@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
 
 from . import paging
-from .convert import clean, dumps, missing_text, plan_view
+from .convert import clean, clean_name, dumps, missing_text, plan_view
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state, supersede_plan, unknown_plan
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
@@ -113,6 +113,12 @@ class Plans:
             if row is None:
                 raise unknown_plan(plan_id)
             return _views(session, [row])[0]
+
+    def ids_beginning(self, prefix: str, limit: int) -> list[str]:
+        """Ids of plans that begin with ``prefix`` (lower case hexadecimal), in their order."""
+        query = select(PlanRow.id).where(PlanRow.id >= prefix, PlanRow.id < f"{prefix}g").order_by(PlanRow.id)
+        with self._database.read() as session:
+            return list(session.scalars(query.limit(limit)))
 
     def get_many(self, plan_ids: Sequence[str]) -> dict[str, PlanView]:
         """Those that exist."""
@@ -445,20 +451,6 @@ class Plans:
             return True
 
 
-def _search_text(row: PlanRow) -> str:
-    """All that a plan is looked for by, in small letters; a blank between keeps them apart."""
-    values = (
-        row.id,
-        row.patient_id,
-        row.protocol_id or "",
-        row.workflow_id,
-        row.plan_label,
-        row.rtstruct_sop_instance_uid,
-        row.study_instance_uid,
-    )
-    return " ".join(values).lower()
-
-
 def insert_plan(
     session: Session,
     new: NewPlan,
@@ -478,7 +470,9 @@ def insert_plan(
         workflow_id=new.workflow_id,
         protocol_id=new.protocol_id,
         protocol_sha256=new.protocol_sha256,
+        priority=new.priority.value,
         patient_id=clean(new.patient_id),
+        patient_name=clean_name(new.patient_name),
         study_instance_uid=clean(new.study_instance_uid),
         rtstruct_sop_instance_uid=clean(new.rtstruct_sop_instance_uid),
         rtstruct_sha256=new.rtstruct_sha256,
@@ -496,7 +490,6 @@ def insert_plan(
         updated_at=now,
         queued_at=now if new.complete else None,
     )
-    row.search = _search_text(row)
     session.add(row)
     session.flush()
     session.add(
@@ -546,7 +539,11 @@ def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:
     for output in session.scalars(select(OutputRow).where(OutputRow.plan_seq.in_(seqs))):
         outputs[output.plan_seq].append(output)
     missing = _missing([row.seq for row in rows if row.state == PlanState.WAITING.value], session)
-    return [plan_view(row, documents[row.seq], outputs[row.seq], missing.get(row.seq)) for row in rows]
+    positions = _queue_positions([row.seq for row in rows if row.state == PlanState.QUEUED.value], session)
+    return [
+        plan_view(row, documents[row.seq], outputs[row.seq], missing.get(row.seq), positions.get(row.seq))
+        for row in rows
+    ]
 
 
 def _missing(seqs: Sequence[int], session: Session) -> dict[int, str | None]:
@@ -554,6 +551,15 @@ def _missing(seqs: Sequence[int], session: Session) -> dict[int, str | None]:
         return {}
     query = select(WaitRow.plan_seq, WaitRow.missing_uids).where(WaitRow.plan_seq.in_(seqs))
     return dict(session.execute(query).all())
+
+
+def _queue_positions(seqs: Sequence[int], session: Session) -> dict[int, int]:
+    """Places of queued plans: interactive ones first, in the order in which they were asked for."""
+    if not seqs:
+        return {}
+    place = func.row_number().over(order_by=(PlanRow.priority.desc(), PlanRow.seq))  # "interactive" > "batch"
+    queued = select(PlanRow.seq, place.label("place")).where(PlanRow.state == PlanState.QUEUED.value).subquery()
+    return dict(session.execute(select(queued).where(queued.c.seq.in_(seqs))).all())
 
 
 def _filtered(query: Select[PlanRow], where: PlanFilter) -> Select[PlanRow]:
@@ -576,8 +582,7 @@ def _filtered(query: Select[PlanRow], where: PlanFilter) -> Select[PlanRow]:
         query = query.where(PlanRow.created_at < where.created_to)
     if where.q:
         found = aliased(PlanRow)
-        matching = select(found.seq).where(found.search.like(paging.contains(clean(where.q).lower()), escape="\\"))
-        query = query.where(PlanRow.seq.in_(matching))
+        query = query.where(PlanRow.seq.in_(select(found.seq).where(*paging.words_in(found.search, clean(where.q)))))
     return query
 
 

@@ -11,6 +11,7 @@ from .attempts import Attempts
 from .changes import Changes
 from .database import Database
 from .journal import Journal
+from .names import Names
 from .plans import Plans
 from .scales import MachineScales
 
@@ -38,6 +39,7 @@ class Store:
     changes : what happened since, for open pages
     attempts : the reconcile loop's own view
     scales : what checks have told of machines' meterset scales
+    names : patients' names that older versions did not keep
     """
 
     def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
@@ -48,3 +50,4 @@ class Store:
         self.changes = Changes(database)
         self.attempts = Attempts(database, now)
         self.scales = MachineScales(database, now)
+        self.names = Names(database)

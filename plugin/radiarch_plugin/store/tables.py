@@ -9,9 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text, false
+from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text, event, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
+
+from .paging import searched
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -54,6 +56,7 @@ class PlanRow(Base):
         Index("ix_plans_superseded_at", "superseded_at"),
         Index("ix_plans_image_series", "image_series"),
         Index("ix_plans_search", "search"),  # not to seek in, but smaller to look through than the table
+        Index("ix_plans_queue", "state", "priority", "seq"),
         {"sqlite_autoincrement": True},
     )
 
@@ -69,7 +72,9 @@ class PlanRow(Base):
     workflow_id: Mapped[str]
     protocol_id: Mapped[str | None]
     protocol_sha256: Mapped[str | None]
+    priority: Mapped[str] = mapped_column(default="batch", server_default="batch")
     patient_id: Mapped[str]
+    patient_name: Mapped[str | None]  # None: not known yet
     study_instance_uid: Mapped[str]
     rtstruct_sop_instance_uid: Mapped[str]
     rtstruct_sha256: Mapped[str]
@@ -162,6 +167,7 @@ class ArrivalRow(Base):
         Index("ix_arrivals_patient_id", "patient_id", "seq"),
         Index("ix_arrivals_study_instance_uid", "study_instance_uid", "seq"),
         Index("ix_arrivals_plan_id", "plan_id"),
+        Index("ix_arrivals_first_seen_at", "first_seen_at", "seq"),
         {"sqlite_autoincrement": True},
     )
 
@@ -174,6 +180,8 @@ class ArrivalRow(Base):
     series_instance_uid: Mapped[str]
     study_instance_uid: Mapped[str]
     patient_id: Mapped[str]
+    patient_name: Mapped[str | None]
+    search: Mapped[str] = mapped_column(default="", server_default="")
     sha256: Mapped[str | None]
     calling_ae: Mapped[str | None]
     structures: Mapped[str]
@@ -248,6 +256,35 @@ class MachineScaleRow(Base):
     confirmed_at: Mapped[datetime | None]
     confirmed_by: Mapped[str | None]
     created_at: Mapped[datetime]
+
+
+@event.listens_for(PlanRow, "before_insert")
+@event.listens_for(PlanRow, "before_update")
+def _plan_search(_mapper: Any, _connection: Any, row: PlanRow) -> None:
+    """All that a plan is looked for by, kept with the row so that no write forgets it."""
+    row.search = searched(
+        row.id,
+        row.patient_id,
+        row.protocol_id,
+        row.workflow_id,
+        row.plan_label,
+        row.rtstruct_sop_instance_uid,
+        row.study_instance_uid,
+        row.patient_name,
+    )
+
+
+@event.listens_for(ArrivalRow, "before_insert")
+@event.listens_for(ArrivalRow, "before_update")
+def _arrival_search(_mapper: Any, _connection: Any, row: ArrivalRow) -> None:
+    row.search = searched(
+        row.patient_id,
+        row.sop_instance_uid,
+        row.study_instance_uid,
+        row.protocol_id,
+        row.calling_ae,
+        row.patient_name,
+    )
 
 
 class MetaRow(Base):

@@ -20,7 +20,7 @@ from radiarch_contract.job import (
     StructureMetrics,
 )
 from radiarch_contract.robustness import DvhBand, Robustness
-from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Stage
+from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Priority, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.verdict import Outcome, Verdict
 from radiarch_contract.workflows import Prescription
@@ -82,7 +82,9 @@ class NewPlan(_View):
     workflow_id: str
     protocol_id: str | None = None
     protocol_sha256: str | None = None
+    priority: Priority = Priority.INTERACTIVE
     patient_id: str
+    patient_name: str | None = Field(default=None, description="As DICOM has it; None where it is not known.")
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
@@ -131,7 +133,12 @@ class PlanView(_View):
     workflow_id: str
     protocol_id: str | None
     protocol_sha256: str | None
+    priority: Priority
+    queue_position: int | None
+    """While it is queued: how many are taken before it, and itself; 1 is next."""
     patient_id: str
+    patient_name: str | None
+    """As DICOM has it (``Family^Given``); None where it is not known."""
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     rtstruct_sha256: str
@@ -222,7 +229,11 @@ class Curves(_View):
 
 
 class PlanFilter(_View):
-    """All that is given must hold. ``q`` is looked for in ids, patient, protocol, workflow, label."""
+    """All that is given must hold.
+
+    ``created_from`` is the first moment, ``created_to`` the first one after it. Every word of ``q`` has to be in an
+    id, the patient's name, protocol, workflow or label.
+    """
 
     states: tuple[PlanState, ...] = ()
     patient_id: str | None = None
@@ -256,6 +267,7 @@ class NewArrival(_View):
     series_instance_uid: str = ""
     study_instance_uid: str = ""
     patient_id: str = ""
+    patient_name: str | None = None
     sha256: str | None = Field(default=None, description="None where it could not be read.")
     calling_ae: str | None = None
     structures: tuple[str, ...] = Field(default=(), description="Names of its ROIs.")
@@ -273,6 +285,7 @@ class ArrivalView(_View):
     series_instance_uid: str
     study_instance_uid: str
     patient_id: str
+    patient_name: str | None
     sha256: str | None
     calling_ae: str | None
     structures: tuple[str, ...]
@@ -294,6 +307,8 @@ class ArrivalFilter(_View):
     patient_id: str | None = None
     study_instance_uid: str | None = None
     sop_instance_uid: str | None = None
+    seen_from: datetime | None = None
+    seen_to: datetime | None = None
     q: str | None = Field(default=None, max_length=100)
 
 
@@ -384,6 +399,7 @@ class ActivePlan(_View):
     stage: Stage | None
     progress: float
     eta_s: float | None
+    priority: Priority
 
 
 class PlanInputs(_View):

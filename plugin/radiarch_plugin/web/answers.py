@@ -22,7 +22,7 @@ from radiarch_contract.job import (
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
 from radiarch_contract.robustness import DvhBand, Robustness
-from radiarch_contract.states import ArrivalState, GoalStatus, Origin, OutputKind, PlanState, Stage
+from radiarch_contract.states import ArrivalState, GoalStatus, Origin, OutputKind, PlanState, Priority, Stage
 from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.verdict import Outcome, Verdict
@@ -31,6 +31,7 @@ from radiarch_contract.workflows import Beam, Prescription
 from radiarch_plugin.store import MAX_MISSING, Approval, OutputView, SupersededResults
 
 T = TypeVar("T")
+PATIENT_NAME = Field(default=None, description="As DICOM has it (Family^Given); null where it is not known.")
 
 
 class View(BaseModel):
@@ -152,10 +153,15 @@ class PlanSummary(View):
     message: str = ""
     attempt: int = Field(description="Newest attempt; 0 before the first.")
     origin: Origin
+    priority: Priority = Field(description="Which of the queued ones are taken first.")
+    queue_position: int | None = Field(
+        default=None, description="While it is queued: its place, 1 for the next; batch runs get a turn now and then."
+    )
     workflow_id: str
     protocol_id: str | None
     label: str
     patient_id: str
+    patient_name: str | None = PATIENT_NAME
     study_instance_uid: str
     rtstruct_sop_instance_uid: str
     prescription: Prescription | None = Field(description="Null where a dose was judged or recalculated without one.")
@@ -341,6 +347,8 @@ class JobAnswer(View):
     message: str = ""
     attempt: int
     worker: str | None = None
+    priority: Priority
+    queue_position: int | None = None
     solver: dict[str, Any] | None = Field(default=None, description="Latest iteration: number, objective value.")
     error: ErrorInfo | None = None
     created_at: datetime
@@ -386,6 +394,7 @@ class ArrivalAnswer(View):
     series_instance_uid: str
     study_instance_uid: str
     patient_id: str
+    patient_name: str | None = PATIENT_NAME
     calling_ae: str | None = None
     structures: tuple[str, ...] = Field(description="Names of its ROIs.")
     protocol_id: str | None = None
@@ -430,6 +439,7 @@ class StructureSetAnswer(View):
     sop_instance_uid: str
     orthanc_id: str
     patient_id: str
+    patient_name: str | None = PATIENT_NAME
     study_instance_uid: str
     label: str
     structures: tuple[RoiAnswer, ...]

@@ -44,7 +44,8 @@ API_ROOT = API_PREFIX.rsplit("/", 1)[0]
 DESCRIPTION = """\
 Automatic radiotherapy planning inside Orthanc. Doses are in Gy, total over all fractions (RBE-weighted for
 protons); lengths in mm, patient LPS; angles IEC 61217 in degrees; times UTC. Lists answer `{items, next}`: give
-`next` back as `cursor` for the following page. Research and quality assurance only: every result is UNAPPROVED.
+`next` back as `cursor` for the following page. Ids of plans may be shortened to 8 characters or more where they are one
+plan's only. Research and quality assurance only: every result is UNAPPROVED.
 """
 _ERRORS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorAnswer, "description": "The request cannot be answered; `remedy` says what to do."},

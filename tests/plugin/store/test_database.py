@@ -7,14 +7,27 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from radiarch_contract.errors import ErrorCode, ServiceError
-from radiarch_plugin.store import Database, LogPosition, Ownership, Store, default_url, open_database
+from radiarch_contract.states import Origin, Priority
+from radiarch_plugin import migrations
+from radiarch_plugin.store import (
+    ArrivalFilter,
+    Database,
+    LogPosition,
+    Ownership,
+    PlanFilter,
+    Store,
+    default_url,
+    open_database,
+)
 from radiarch_plugin.store.tables import Base
 from sqlalchemy import text
 
-from tests.plugin.store.samples import new_plan
+from tests.plugin.store.samples import new_arrival, new_plan
 
 
 def test_migrations_give_the_tables_that_the_code_uses(database: Database) -> None:
@@ -30,6 +43,29 @@ def test_opening_again_keeps_everything(database_url: str) -> None:
     second = open_database(database_url)
     assert Store(second).plans.get(plan.id) == plan
     second.dispose()
+
+
+def test_what_an_older_version_has_stored_gets_a_priority_and_is_found(database_url: str) -> None:
+    made = open_database(database_url)
+    store = Store(made)
+    asked, _ = store.plans.create(new_plan(plan_label="A,B"))
+    arrived, _ = store.plans.create(new_plan(origin=Origin.ARRIVAL))
+    store.arrivals.admit(new_arrival("1.2.3", "a" * 64, plan=False))
+    with made.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0004")
+        connection.execute(text("UPDATE plans SET search = lower(id || ' A,B')"))
+    made.dispose()
+    again = open_database(database_url)
+    store = Store(again)
+    assert store.plans.get(asked.id).priority is Priority.INTERACTIVE
+    assert store.plans.get(arrived.id).priority is Priority.BATCH
+    assert store.plans.get(asked.id).patient_name is None
+    assert len(store.plans.page(PlanFilter(q="a,b")).items) == 2
+    assert [a.sop_instance_uid for a in store.arrivals.page(ArrivalFilter(q="p1")).items] == ["1.2.3"]
+    again.dispose()
 
 
 def test_several_that_open_at_once_migrate_once(database_url: str) -> None:

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.states import ArrivalState, PlanState
-from radiarch_plugin.dicom.images import GAP_S, SETTLE_S, image_fields
+from radiarch_plugin.dicom.images import GAP_S, SETTLE_S, structure_set_fields
 from radiarch_plugin.dicom.rtstruct import read_rtstruct
 from radiarch_plugin.intake.trigger import CURSOR_FACT
 from radiarch_plugin.protocols.loaded import ProtocolSet
@@ -285,7 +285,7 @@ def wanted(world: World, study: PhantomStudy) -> NewPlan:
             "rtstruct_sop_instance_uid": facts.sop_instance_uid,
             "rtstruct_sha256": facts.sha256,
             "complete": False,
-            **image_fields(facts, world.orthanc),
+            **structure_set_fields(facts, world.orthanc),
         }
     )
 

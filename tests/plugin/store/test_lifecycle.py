@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from radiarch_contract.errors import ConflictError
-from radiarch_contract.states import PlanState, Stage
+from radiarch_contract.states import PlanState, Priority, Stage
 from radiarch_plugin.store import EventKind, PlanView, ProgressUpdate, Store, open_database
 
 from tests.plugin.store.samples import MEMORY, failure, new_plan, success
@@ -131,7 +131,7 @@ class Life(RuleBasedStateMachine):
         assert now.missing_count == 0 or now.queued_at is None
         assert now.created_at <= (now.queued_at or now.updated_at) <= (now.started_at or now.updated_at)
         active = {p.id for p in self.store.attempts.enqueued()}
-        due = {p.id for p in self.store.attempts.due(10)}
+        due = {p.id for priority in Priority for p in self.store.attempts.due(10, priority)}
         assert not active & due, "never with the queue and to be given to it"
         if now.state in (PlanState.QUEUED, PlanState.RUNNING):
             assert self.id in active | due

@@ -12,10 +12,11 @@ import pytest
 from radiarch_contract import transport
 from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.job import JobResult, JobSpec, Output, WorkerStatus
-from radiarch_contract.states import PlanState, Stage
+from radiarch_contract.states import PlanState, Priority, Stage
 from radiarch_plugin.jobs import decide
 from radiarch_plugin.jobs.queue import AttemptRef, JobQueue
 from radiarch_plugin.jobs.reconcile import CLEANUP_S, MAX_QUEUED, Reconciler
+from radiarch_plugin.jobs.turns import BLOCK
 from radiarch_plugin.store import EventKind, Ownership, PlanView, Store, SupersededResults
 from radiarch_plugin.store.lifecycle import supersede
 from rq import Queue
@@ -132,6 +133,9 @@ class World:
     def get(self, plan: PlanView) -> PlanView:
         return self.store.plans.get(plan.id)
 
+    def get_id(self, plan_id: str) -> PlanView:
+        return self.store.plans.get(plan_id)
+
     def running(self, **changes: Any) -> tuple[PlanView, JobSpec]:
         """A plan that a worker is at."""
         plan = self.plan(**changes)
@@ -198,6 +202,54 @@ class TestTheStraightWay:
         world.turn()
         assert world.listed() == [transport.job_id(p.id, 1) for p in plans[1:4]]
         assert MAX_QUEUED >= 100
+
+    def test_interactive_before_batch_and_no_batch_job_for_ever(self, world: World) -> None:
+        batch = [world.plan(priority=Priority.BATCH).id for _ in range(3)]
+        world.turn()
+        asked = [world.plan().id for _ in range(2 * BLOCK + 1)]
+        world.turn()
+        assert [world.get_id(i).queue_position for i in (*asked, *batch)] == list(range(1, 2 * BLOCK + 5))
+        begun = []
+        for n in range(len(asked) + len(batch)):
+            spec = world.take()
+            begun.append(spec.plan_id)
+            world.beat(spec, n)
+            world.turn()  # sees that it has begun
+            world.turn()  # and gives others
+        assert begun == [
+            *asked[:BLOCK], batch[0], *asked[BLOCK : 2 * BLOCK], batch[1], asked[2 * BLOCK], batch[2],
+        ]  # fmt: skip
+        assert world.get_id(batch[2]).queue_position is None
+
+    def test_interactive_ones_without_end_leave_batch_its_turn(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("radiarch_plugin.jobs.reconcile.MAX_QUEUED", 2)
+        batch = world.plan(priority=Priority.BATCH).id
+        for _ in range(3):
+            world.plan()
+        for n in range(4 * BLOCK):
+            world.plan()
+            world.turn()
+            spec = world.take()
+            if spec.plan_id == batch:
+                return
+            world.beat(spec, n)
+        pytest.fail("the batch job was never begun")
+
+    def test_those_that_wait_in_front_are_not_overtaken(self, world: World) -> None:
+        """Interactive ones stay in their order, whenever they come."""
+        world.plan(priority=Priority.BATCH)
+        world.turn()
+        first = world.plan().id
+        world.turn()
+        second = world.plan().id
+        world.turn()
+        assert world.take().plan_id == first
+        world.beat(world.store.attempts.spec(first), 0)
+        world.turn()
+        world.turn()
+        assert world.take().plan_id == second
 
     def test_the_patient_is_not_in_rqs_description(self, world: World) -> None:
         plan = world.plan(patient_id="SECRET-NAME")

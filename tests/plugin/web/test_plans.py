@@ -6,10 +6,13 @@ import copy
 import csv
 import io
 import json
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from uuid import UUID
 
 import pytest
 from pydicom.uid import UID
+from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import BeamResult, DvhCurve, JobResult, JobSpec, Output, StructureMetrics
 from radiarch_contract.states import OutputKind
@@ -462,6 +465,11 @@ def test_filters_hold_together(api: Api, stored_uid: str) -> None:
     assert ids(rtstruct_uid=uid, workflow="proton-impt-basic") == [basic]
     assert ids(patient_id="nobody") == []
     assert ids(created_after="2000-01-01T00:00:00Z", created_before="2001-01-01") == []
+    today = datetime.now(UTC).date()
+    assert sorted(ids(created_from=str(today - timedelta(days=1)), created_to=str(today))) == sorted([basic, cancelled])
+    assert ids(created_to=str(today - timedelta(days=1))) == []
+    made = api.get(f"/plans/{cancelled}").json()["created_at"]
+    assert ids(created_from=made) == ids(created_to=made, state="cancelled") == [cancelled]
     assert sorted(ids(q=uid)) == sorted([basic, cancelled])
 
 
@@ -478,6 +486,11 @@ def test_filters_hold_together(api: Api, stored_uid: str) -> None:
         {"sort": "dose"},
         {"created_after": "yesterday"},
         {"created_after": "0001-01-01T00:00:00+14:00"},
+        {"created_from": "30.11.2026"},
+        {"created_from": "2026-02-30"},
+        {"created_to": "9999-12-31"},
+        {"created_to": "12"},
+        {"created_from": "2026-01-02", "created_to": "2026-01-01"},
         {"paitent_id": "typing error"},
     ],
 )
@@ -501,3 +514,56 @@ def test_what_is_answered_can_be_asked_again(api: Api, stored_uid: str) -> None:
     again = api.post("/plans", json.loads(json.dumps(first["request"]))).json()
     for name in ("parameters", "prescription", "goals", "structures", "workflow_id", "protocol_id"):
         assert again[name] == first[name]
+
+
+def test_a_wrong_date_is_told_with_what_is_expected(api: Api) -> None:
+    for path in ("/plans", "/jobs", "/arrivals"):
+        told = api.get(path, created_from="30.11.2026").json()
+        assert told["message"].startswith("the request is wrong: created_from: expected a date such as 2026-11-30")
+
+
+def test_a_plus_sign_that_nobody_encoded_is_a_zone(api: Api, stored_uid: str) -> None:
+    made = asked(api, stored_uid, **BASIC)
+    zoned = datetime.fromisoformat(made["created_at"]).astimezone(timezone(timedelta(hours=2))).isoformat()
+    assert "+02:00" in zoned
+    found = api.http.get(f"{API_PREFIX}/plans?created_from={zoned}").json()["items"]
+    assert [p["id"] for p in found] == [made["id"]]
+
+
+def test_ids_may_be_shortened_where_they_are_one_plans_only(
+    api: Api, stored_uid: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = ["abcdef12" + c * 24 for c in "01"]
+    for made in ids:
+        monkeypatch.setattr("radiarch_plugin.store.plans.uuid.uuid4", lambda made=made: UUID(made))
+        asked(api, stored_uid, **BASIC)
+    for path in ("/plans/{}", "/jobs/{}", "/jobs/{}/log", "/jobs/{}/events", "/plans/{}/trace"):
+        assert api.get(path.format("abcdef120")).status_code == 200
+        told = api.get(path.format("abcdef12"))
+        assert (told.status_code, told.json()["details"]) == (409, {"candidates": ids})
+        for wrong in ("abcdef1", "abcdef11", "ABCDEF120", "abcdef120x"):
+            assert api.get(path.format(wrong)).status_code == 404
+    assert api.get("/plans/abcdef121").json()["id"] == ids[1]
+    assert api.get("/plans/abcdef120/dvh").json()["message"] == f"plan {ids[0]} has no DVH: its state is queued"
+    assert ids[0] in api.get("/compare", plans="abcdef120,abcdef121").json()["message"]
+    assert api.delete("/plans/abcdef120").json()["state"] == "cancelled"
+    assert api.get("/plans", parent_id="abcdef120").json()["items"] == []
+    assert api.get("/plans", parent_id="abcdef12").status_code == 409
+
+
+def test_queue_and_patient_are_in_answers(api: Api, study: PhantomStudy) -> None:
+    study.rtstruct.SpecificCharacterSet = "ISO_IR 192"
+    study.rtstruct.PatientName = "Müller^Änne"
+    api.upload(*study.datasets)
+    uid = str(study.rtstruct.SOPInstanceUID)
+    batch = asked(api, uid, **BASIC, priority="batch")
+    first = asked(api, uid, **BASIC)
+    assert (batch["priority"], batch["queue_position"], first["priority"]) == ("batch", 1, "interactive")
+    assert first["patient_name"] == "Müller^Änne"
+    listed = {p["id"]: (p["queue_position"], p["patient_name"]) for p in api.get("/plans", q="änne").json()["items"]}
+    assert listed == {batch["id"]: (2, "Müller^Änne"), first["id"]: (1, "Müller^Änne")}
+    job = api.get(f"/jobs/{batch['id']}").json()
+    assert (job["priority"], job["queue_position"]) == ("batch", 2)
+    assert api.delete(f"/plans/{batch['id']}").json()["queue_position"] is None
+    assert api.get(f"/structure-sets/{uid}").json()["patient_name"] == "Müller^Änne"
+    assert api.post("/plans", {"rtstruct_sop_instance_uid": uid, **BASIC, "priority": "soon"}).status_code == 422

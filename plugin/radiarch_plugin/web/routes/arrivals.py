@@ -24,6 +24,8 @@ def list_arrivals(services: ServicesDep, query: Annotated[ArrivalQuery, Query()]
         patient_id=query.patient_id,
         study_instance_uid=query.study_uid,
         sop_instance_uid=query.rtstruct_uid,
+        seen_from=query.created_from,
+        seen_to=query.created_to,
         q=query.q,
     )
     page = services.store.arrivals.page(where, cursor=query.cursor, limit=query.limit)
@@ -46,6 +48,7 @@ def _answer(arrival: ArrivalView) -> ArrivalAnswer:
         series_instance_uid=arrival.series_instance_uid,
         study_instance_uid=arrival.study_instance_uid,
         patient_id=arrival.patient_id,
+        patient_name=arrival.patient_name,
         calling_ae=arrival.calling_ae,
         structures=arrival.structures,
         protocol_id=arrival.protocol_id,

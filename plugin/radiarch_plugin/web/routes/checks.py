@@ -11,7 +11,7 @@ from radiarch_plugin.store import NewPlan
 from radiarch_plugin.web.answers import PlanAnswer
 from radiarch_plugin.web.requester import RequesterDep
 
-from .ids import known_id
+from .ids import PlanId, whole_id
 from .making import IdempotencyKey, make
 from .plans import plan_answer
 
@@ -40,7 +40,7 @@ def evaluate(
 
 
 @router.get("/evaluations/{plan_id}")
-def get_evaluation(plan_id: str, services: ServicesDep) -> PlanAnswer:
+def get_evaluation(plan_id: PlanId, services: ServicesDep) -> PlanAnswer:
     """An evaluation: the same as ``/plans/{id}``."""
     return _of_workflow(plan_id, "evaluation", services)
 
@@ -69,13 +69,13 @@ def recalculate(
 
 
 @router.get("/recalculations/{plan_id}")
-def get_recalculation(plan_id: str, services: ServicesDep) -> PlanAnswer:
+def get_recalculation(plan_id: PlanId, services: ServicesDep) -> PlanAnswer:
     """A recalculation: the same as ``/plans/{id}``."""
     return _of_workflow(plan_id, "recalculation", services)
 
 
 def _of_workflow(plan_id: str, workflow_id: str, services: Services) -> PlanAnswer:
-    plan = services.store.plans.get(known_id(plan_id))
+    plan = services.store.plans.get(whole_id(plan_id, services))
     if plan.workflow_id != workflow_id:
         raise NotFoundError(
             f"there is no {workflow_id} with this id", remedy=f"Ask GET /plans?workflow={workflow_id} for the list."

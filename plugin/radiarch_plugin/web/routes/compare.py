@@ -12,7 +12,7 @@ from radiarch_plugin.services import ServicesDep
 from radiarch_plugin.web import comparing
 from radiarch_plugin.web.answers import ComparisonAnswer, PlanCurves
 
-from .ids import known_id
+from .ids import whole_id
 from .plans import summary
 
 router = APIRouter(prefix="/compare", tags=["plans"])
@@ -23,11 +23,13 @@ MAX_PLANS = 8
 @router.get("")
 def compare(
     services: ServicesDep,
-    plans: Annotated[str, Query(max_length=1000, description="2 to 8 ids of plans, separated by commas.")],
+    plans: Annotated[
+        str, Query(max_length=1000, description="2 to 8 ids of plans or their beginnings, separated by commas.")
+    ],
     curves: Annotated[bool, Query(description="Whether the DVHs are wanted.")] = True,
 ) -> ComparisonAnswer:
     """DVHs of all, and differences of metrics and goals from the first plan's; every plan must have succeeded."""
-    ids = [known_id(p.strip()) for p in plans.split(",") if p.strip()]
+    ids = [whole_id(p.strip(), services) for p in plans.split(",") if p.strip()]
     if not 2 <= len(ids) <= MAX_PLANS or len(set(ids)) != len(ids):
         raise InvalidRequestError(
             f"{len(set(ids))} different plans are named ({len(ids)} in all), expected 2 to {MAX_PLANS}, each once",

@@ -10,7 +10,7 @@ from radiarch_plugin.services import ServicesDep
 from radiarch_plugin.store import PlanView
 from radiarch_plugin.web.answers import EventAnswer, EventsAnswer, JobAnswer, LogAnswer, Page
 
-from .ids import known_id
+from .ids import PlanId, whole_id
 from .plans import plan_filter
 from .queries import PlanQuery
 
@@ -23,31 +23,33 @@ Position = Annotated[int, Query(ge=0, le=_BIGGEST)]
 @router.get("")
 def list_jobs(services: ServicesDep, query: Annotated[PlanQuery, Query()]) -> Page[JobAnswer]:
     """Jobs, newest first unless ``sort`` says otherwise; filters are those of plans."""
-    page = services.store.plans.page(plan_filter(query), sort=query.sort, cursor=query.cursor, limit=query.limit)
+    page = services.store.plans.page(
+        plan_filter(query, services), sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
     return Page(items=tuple(map(_answer, page.items)), next=page.next)
 
 
 @router.get("/{job_id}")
-def get(job_id: str, services: ServicesDep) -> JobAnswer:
+def get(job_id: PlanId, services: ServicesDep) -> JobAnswer:
     """State, stage, progress and ETA."""
-    return _answer(services.store.plans.get(known_id(job_id)))
+    return _answer(services.store.plans.get(whole_id(job_id, services)))
 
 
 @router.get("/{job_id}/log")
 def log(
-    job_id: str,
+    job_id: PlanId,
     services: ServicesDep,
     offset: Position = 0,
     limit: Annotated[int, Query(ge=1, le=5000)] = 1000,
 ) -> LogAnswer:
     """Lines of the log, the engine's own among them, from line ``offset`` on."""
-    page = services.store.journal.log_since(known_id(job_id), offset, limit=limit)
+    page = services.store.journal.log_since(whole_id(job_id, services), offset, limit=limit)
     return LogAnswer(offset=offset, next_offset=page.next, lines=page.lines, complete=page.complete)
 
 
 @router.get("/{job_id}/events")
 def events(
-    job_id: str,
+    job_id: PlanId,
     services: ServicesDep,
     since: Position = 0,
     cursor: Annotated[Position | None, Query(description="Another name of since.")] = None,
@@ -55,7 +57,7 @@ def events(
 ) -> EventsAnswer:
     """What happened after a cursor, oldest first; an answer without items means nothing new."""
     after = cursor if cursor is not None else since
-    page = services.store.journal.events_since(known_id(job_id), after, limit=limit)
+    page = services.store.journal.events_since(whole_id(job_id, services), after, limit=limit)
     items = tuple(EventAnswer(cursor=str(e.cursor), at=e.at, type=e.kind.value, data=e.data) for e in page.items)
     return EventsAnswer(items=items, next=str(page.next))
 
@@ -71,6 +73,8 @@ def _answer(plan: PlanView) -> JobAnswer:
         message=plan.message,
         attempt=plan.attempt,
         worker=plan.worker,
+        priority=plan.priority,
+        queue_position=plan.queue_position,
         solver=plan.solver,
         error=plan.error,
         created_at=plan.created_at,

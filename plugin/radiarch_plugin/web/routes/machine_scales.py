@@ -32,10 +32,14 @@ def list_scales(services: ServicesDep, query: Annotated[MachineScaleQuery, Query
 @router.post("/{scale_id}/confirmation")
 def confirm(scale_id: str, services: ServicesDep, requester: RequesterDep) -> MachineScaleAnswer:
     """Say that this is the machine's scale: its plans are judged by it from now on, and by it alone."""
-    return MachineScaleAnswer.model_validate(services.store.scales.confirm(known_id(scale_id), requester))
+    return MachineScaleAnswer.model_validate(services.store.scales.confirm(_known(scale_id), requester))
 
 
 @router.delete("/{scale_id}")
 def delete(scale_id: str, services: ServicesDep) -> MachineScaleAnswer:
     """Forget an entry, such as that of a check of a wrong plan; checks that have ended stay as they are."""
-    return MachineScaleAnswer.model_validate(services.store.scales.delete(known_id(scale_id)))
+    return MachineScaleAnswer.model_validate(services.store.scales.delete(_known(scale_id)))
+
+
+def _known(scale_id: str) -> str:
+    return known_id(scale_id, "machine scale", "/machine-scales")

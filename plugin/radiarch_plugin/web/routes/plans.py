@@ -20,7 +20,7 @@ from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 
 from radiarch_plugin.requests.plan import PlanRequest, make_plan
 from radiarch_plugin.requests.reoptimize import ReoptimizeRequest, make_child
-from radiarch_plugin.services import ProtocolsDep, ServicesDep
+from radiarch_plugin.services import ProtocolsDep, Services, ServicesDep
 from radiarch_plugin.store import Approval, NewPlan, PlanFilter, PlanView
 from radiarch_plugin.web.answers import (
     ApprovalRequest,
@@ -34,7 +34,7 @@ from radiarch_plugin.web.answers import (
 from radiarch_plugin.web.errors import JsonResponse
 from radiarch_plugin.web.requester import RequesterDep
 
-from .ids import known_id
+from .ids import PlanId, maybe_short, whole_id
 from .making import IdempotencyKey, make
 from .queries import PlanQuery
 
@@ -70,7 +70,7 @@ def create(
     responses={200: {"model": PlanAnswer, "description": "It was made before."}},
 )
 def reoptimize(
-    plan_id: str,
+    plan_id: PlanId,
     request: ReoptimizeRequest,
     services: ServicesDep,
     protocols: ProtocolsDep,
@@ -82,7 +82,7 @@ def reoptimize(
 
     Beamlets that the parent's computation has left are used again where nothing that enters them has changed.
     """
-    parent = services.store.plans.get(known_id(plan_id))
+    parent = services.store.plans.get(whole_id(plan_id, services))
 
     def build() -> NewPlan:
         return make_child(
@@ -98,32 +98,34 @@ def reoptimize(
 
 
 @router.post("/{plan_id}/approval")
-def approve(plan_id: str, request: ApprovalRequest, services: ServicesDep, requester: RequesterDep) -> PlanAnswer:
+def approve(plan_id: PlanId, request: ApprovalRequest, services: ServicesDep, requester: RequesterDep) -> PlanAnswer:
     """Record a person's decision about a result: who, when, what.
 
     Nothing else follows from it; the DICOM objects stay UNAPPROVED.
     """
     approval = Approval(decision=request.decision, by=requester, at=services.store.plans.now(), comment=request.comment)
-    return plan_answer(services.store.plans.decide(known_id(plan_id), approval))
+    return plan_answer(services.store.plans.decide(whole_id(plan_id, services), approval))
 
 
 @router.get("")
 def list_plans(services: ServicesDep, query: Annotated[PlanQuery, Query()]) -> Page[PlanSummary]:
     """Plans that fit every filter, newest first unless ``sort`` says otherwise."""
-    page = services.store.plans.page(plan_filter(query), sort=query.sort, cursor=query.cursor, limit=query.limit)
+    page = services.store.plans.page(
+        plan_filter(query, services), sort=query.sort, cursor=query.cursor, limit=query.limit
+    )
     return Page(items=tuple(map(summary, page.items)), next=page.next)
 
 
 @router.get("/{plan_id}")
-def get(plan_id: str, services: ServicesDep) -> PlanAnswer:
+def get(plan_id: PlanId, services: ServicesDep) -> PlanAnswer:
     """Everything about a plan."""
-    return plan_answer(services.store.plans.get(known_id(plan_id)))
+    return plan_answer(services.store.plans.get(whole_id(plan_id, services)))
 
 
 @router.delete("/{plan_id}")
-def cancel(plan_id: str, services: ServicesDep) -> PlanAnswer:
+def cancel(plan_id: PlanId, services: ServicesDep) -> PlanAnswer:
     """Cancel a plan that has not ended: its engines are stopped. Cancelling twice is harmless."""
-    plan = services.store.plans.cancel(known_id(plan_id))
+    plan = services.store.plans.cancel(whole_id(plan_id, services))
     services.wake()
     return plan_answer(plan)
 
@@ -134,13 +136,13 @@ def cancel(plan_id: str, services: ServicesDep) -> PlanAnswer:
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "Curves."}},
 )
 def dvh(
-    plan_id: str,
+    plan_id: PlanId,
     services: ServicesDep,
     format: Annotated[Literal["json", "csv"] | None, Query(description="Else what Accept asks for.")] = None,
     accept: Annotated[str, Header(include_in_schema=False)] = "",
 ) -> Response:
     """Cumulative DVHs on the final dose, total Gy; as CSV with one row for each point."""
-    plan_id = known_id(plan_id)
+    plan_id = whole_id(plan_id, services)
     state = services.store.plans.state(plan_id)
     if state is not PlanState.SUCCEEDED:
         raise ConflictError(
@@ -158,13 +160,14 @@ def dvh(
 
 
 @router.get("/{plan_id}/trace")
-def trace(plan_id: str, services: ServicesDep) -> TraceAnswer:
+def trace(plan_id: PlanId, services: ServicesDep) -> TraceAnswer:
     """The optimiser's iterations, once the plan has succeeded; while it runs /jobs/{id} has the latest."""
-    plan_id = known_id(plan_id)
+    plan_id = whole_id(plan_id, services)
     return TraceAnswer(plan_id=plan_id, iterations=services.store.plans.curves(plan_id).solver_trace)
 
 
-def plan_filter(query: PlanQuery) -> PlanFilter:
+def plan_filter(query: PlanQuery, services: Services) -> PlanFilter:
+    """The store's filter. Raises `ConflictError` where a shortened id of a parent is ambiguous."""
     return PlanFilter(
         states=query.state,
         patient_id=query.patient_id,
@@ -173,9 +176,9 @@ def plan_filter(query: PlanQuery) -> PlanFilter:
         workflow_id=query.workflow,
         protocol_id=query.protocol,
         origin=query.origin,
-        parent_id=query.parent_id,
-        created_from=query.created_after,
-        created_to=query.created_before,
+        parent_id=query.parent_id and maybe_short(query.parent_id, services),
+        created_from=query.created_from or query.created_after,
+        created_to=query.created_to or query.created_before,
         q=query.q,
     )
 
@@ -191,10 +194,13 @@ def summary(plan: PlanView) -> PlanSummary:
         message=plan.message,
         attempt=plan.attempt,
         origin=plan.origin,
+        priority=plan.priority,
+        queue_position=plan.queue_position,
         workflow_id=plan.workflow_id,
         protocol_id=plan.protocol_id,
         label=plan.plan_label,
         patient_id=plan.patient_id,
+        patient_name=plan.patient_name,
         study_instance_uid=plan.study_instance_uid,
         rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid,
         prescription=plan.prescription,

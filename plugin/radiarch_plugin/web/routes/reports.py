@@ -13,7 +13,7 @@ from radiarch_contract.states import OutputKind, PlanState
 
 from radiarch_plugin.services import Services, ServicesDep
 
-from .ids import known_id
+from .ids import PlanId, whole_id
 
 router = APIRouter(prefix="/plans", tags=["plans"])
 
@@ -25,9 +25,9 @@ def _binary(media_type: str) -> dict[int | str, dict[str, object]]:
 
 
 @router.get("/{plan_id}/report", response_class=Response, responses=_binary("application/pdf"))
-def report(plan_id: str, services: ServicesDep) -> Response:
+def report(plan_id: PlanId, services: ServicesDep) -> Response:
     """The plan's report as PDF; the same is in the study as an Encapsulated PDF."""
-    plan_id = known_id(plan_id)
+    plan_id = whole_id(plan_id, services)
     orthanc_id = _stored(services, plan_id, OutputKind.REPORT)
     if orthanc_id is None:
         raise NotFoundError(f"plan {plan_id} has no report", remedy=f"The plan's notes may say why. {_OLD}")
@@ -40,9 +40,9 @@ def report(plan_id: str, services: ServicesDep) -> Response:
 
 
 @router.get("/{plan_id}/pictures/{plane}", response_class=Response, responses=_binary("image/png"))
-def picture(plan_id: str, plane: str, services: ServicesDep) -> Response:
+def picture(plan_id: PlanId, plane: str, services: ServicesDep) -> Response:
     """The dose on a plane through the isocenter (axial, coronal, sagittal), with contours and isodoses, PNG."""
-    plan_id = known_id(plan_id)
+    plan_id = whole_id(plan_id, services)
     if plane not in list(Plane):
         raise NotFoundError(
             "there is no picture of such a plane", remedy=f"There are {', '.join(p.value for p in Plane)}."

@@ -20,7 +20,7 @@ LARGER_REQUESTS = ((re.compile(rf"{API_PREFIX}/plans/[^/]+/attempts/[^/]+/store/
 
 @router.post("/instances", max_body_size=MAX_INSTANCE_BYTES)
 def store(plan_id: str, attempt: int, services: ServicesDep, body: BodyDep) -> dict[str, str]:
-    orthanc_id, new = services.results.store(known_id(plan_id), attempt, body)
+    orthanc_id, new = services.results.store(known_id(plan_id, "plan", "/plans"), attempt, body)
     return {"ID": orthanc_id, "Status": "Success" if new else "AlreadyStored"}
 
 
@@ -28,5 +28,5 @@ def store(plan_id: str, attempt: int, services: ServicesDep, body: BodyDep) -> d
 def attach(
     plan_id: str, attempt: int, orthanc_id: str, number: int, services: ServicesDep, body: BodyDep
 ) -> dict[str, str]:
-    services.results.attach(known_id(plan_id), attempt, orthanc_id, number, body)
+    services.results.attach(known_id(plan_id, "plan", "/plans"), attempt, orthanc_id, number, body)
     return {}

@@ -52,6 +52,7 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
         sop_instance_uid=facts.sop_instance_uid,
         orthanc_id=orthanc_id,
         patient_id=facts.patient_id,
+        patient_name=facts.patient_name,
         study_instance_uid=facts.study_instance_uid,
         label=facts.structure_set_label,
         structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),

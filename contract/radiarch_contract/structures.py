@@ -50,6 +50,9 @@ class Roi(Strict):
     name: str
     interpreted_type: str = ""
     contours: int | None = Field(default=None, description="How many it has; null where they were not counted.")
+    display_color: tuple[int, int, int] | None = Field(
+        default=None, description="ROI Display Color (3006,002A), 0 to 255; null where there is none."
+    )
 
     @property
     def described(self) -> str:

@@ -4,7 +4,7 @@ import { doseAt, lastDose, resample, volumeAt } from './core/curves.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
 import { fixed, gy, planName, shortId } from './core/format.js';
-import { PLAN_DASHES, PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
+import { PLAN_DASHES, PLAN_LETTERS, isTarget, learnColours, structureColour } from './core/palette.js';
 import { Bones, Empty, NoResult, Note, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 import { PlanList } from './goals.js';
@@ -90,7 +90,8 @@ class Dvh extends PlanList {
     if (plan.state === 'running') this.#preview(scope, plan);
     if (plan.state !== 'succeeded' || (this.state.curves[plan.id] && !this.state.curves[plan.id].preview)) return;
     try {
-      const found = await this.api.get(`/plans/${plan.id}/dvh`, { signal: scope.signal });
+      const colours = learnColours(this.api, plan.rtstruct_sop_instance_uid); // first: curves do not change theirs once they are seen
+      const [found] = await Promise.all([this.api.get(`/plans/${plan.id}/dvh`, { signal: scope.signal }), colours]);
       this.set(scope, { curves: { ...this.state.curves, [plan.id]: found } });
     } catch (e) {
       if (e.name !== 'AbortError') this.set(scope, { errors: { ...this.state.errors, [plan.id]: e } });
@@ -215,7 +216,7 @@ class Dvh extends PlanList {
   #name(name) {
     return html`<button class="toggle" aria-pressed=${String(!this.#hidden.has(name))} onClick=${() => this.#toggle(name)}
       title=${`${name}: ${fixed(this.lines.find((l) => l.curve.structure === name).curve.volume_cc, 1)} cm³. Click to hide or show.`}>
-      <span class="swatch" style=${{ background: structureColour(name) }}></span><span class="clip">${name}</span></button>`;
+      <span class="swatch" style=${{ background: structureColour(name, this.lines.find((l) => l.curve.structure === name)?.plan) }}></span><span class="clip">${name}</span></button>`;
   }
 
   #shown(doseGy, line) {
@@ -319,7 +320,7 @@ class Dvh extends PlanList {
           {},
           ...lines.map((l) => ({
             label: l.curve.structure,
-            stroke: structureColour(l.curve.structure),
+            stroke: structureColour(l.curve.structure, l.plan),
             width: isTarget(l.curve.structure) ? 2.2 : 1.6,
             dash: l.dash,
             points: { show: false },
@@ -366,7 +367,7 @@ class Dvh extends PlanList {
       for (let k = dose.length - 1; k >= 0; k -= 1) ctx.lineTo(u.valToPos(dose[k], 'x', true), u.valToPos(band.low_percent[k], 'y', true));
       ctx.closePath();
       ctx.globalAlpha = 0.16;
-      ctx.fillStyle = structureColour(l.curve.structure);
+      ctx.fillStyle = structureColour(l.curve.structure, l.plan);
       ctx.fill();
     });
     ctx.restore();
@@ -392,7 +393,7 @@ class Dvh extends PlanList {
         const py = u.valToPos(percent, 'y', true);
         ctx.beginPath();
         ctx.arc(px, py, 3 * ratio, 0, 2 * Math.PI);
-        ctx.fillStyle = structureColour(l.curve.structure);
+        ctx.fillStyle = structureColour(l.curve.structure, l.plan);
         ctx.fill();
         if (!pointed) continue;
         ctx.fillStyle = text;

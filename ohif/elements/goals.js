@@ -4,7 +4,7 @@ import { RadiarchElement, define } from './core/element.js';
 import { fixed, shortId, signed, withUnit } from './core/format.js';
 import { followPlan } from './core/live.js';
 import { MIXED, alike } from './core/quantity.js';
-import { PLAN_LETTERS, structureColour } from './core/palette.js';
+import { PLAN_LETTERS, learnColours, structureColour } from './core/palette.js';
 import { Bones, Empty, GOALS, GoalStatus, NoResult, Problem } from './core/parts.js';
 
 const CSS = `
@@ -49,8 +49,12 @@ export class PlanList extends RadiarchElement {
     for (const id of this.planIds) {
       scope.onEnd(
         followPlan(this.api, id, (plan, error) => {
+          const before = this.state.plans[id];
           const news = { plans: { ...this.state.plans, [id]: plan }, errors: { ...this.state.errors, [id]: plan ? null : error } };
-          if (this.set(scope, news) && plan) this.arrived(scope, plan);
+          if (!this.set(scope, news) || !plan) return;
+          if (!before)
+            learnColours(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked('colours'));
+          this.arrived(scope, plan);
         }),
       );
     }
@@ -113,7 +117,7 @@ class Goals extends PlanList {
     const rest = text.startsWith(`${structure}:`) ? text.slice(structure.length + 1).trim() : text;
     return html`<tr>
       <td class="name"><div class="what">
-        <span class="swatch" style=${{ background: structureColour(structure) }}></span>
+        <span class="swatch" style=${{ background: structureColour(structure, plans[0]) }}></span>
         <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure })}>${structure}</button>
         <span class="muted nowrap">${rest}</span>
       </div>${note && html`<div class="note">${note}</div>`}${plans.map((p, i) => this.worst(text, p, plans.length > 1 ? `${PLAN_LETTERS[i]}: ` : ''))}</td>
@@ -152,7 +156,7 @@ class Metrics extends PlanList {
       <caption class="vh">Dose metrics by structure, total over all fractions</caption>
       <thead><tr><th scope="col">Structure</th>${COLUMNS.map(([, name, unit]) => html`<th scope="col" class="num">${name} <span class="small">${unit}</span></th>`)}</tr></thead>
       <tbody>${plan.metrics.map(
-        (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure) }}></span>
+        (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure, plan) }}></span>
           <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure: m.structure })}>${m.structure}</button></div></td>
           ${COLUMNS.map(([key]) => html`<td class="num">${fixed(m[key], key === 'volume_cc' && m[key] >= 1000 ? 0 : 1)}</td>`)}</tr>`,
       )}</tbody>

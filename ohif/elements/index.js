@@ -12,4 +12,4 @@ import './plan-form.js';
 export { api, ohifUrl, uiUrl } from './core/api.js';
 export { live, followPlan } from './core/live.js';
 export { planName } from './core/format.js';
-export { structureColour, structureRgb } from './core/palette.js';
+export { learnColours, structureColour } from './core/palette.js';

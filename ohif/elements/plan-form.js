@@ -6,7 +6,7 @@ import { Field, FieldError, NumberInput, errorAt } from './core/fields.js';
 import { DEFAULT_LABEL, OBJECTIVES, shortId, shortUid, when } from './core/format.js';
 import { parseGoal } from './core/goal.js';
 import { live } from './core/live.js';
-import { isTarget, structureColour } from './core/palette.js';
+import { isTarget, learn, structureColour } from './core/palette.js';
 import { Bones, Empty, Note, Problem } from './core/parts.js';
 import { blank, check, deref, label, unwrap } from './core/schema.js';
 
@@ -121,6 +121,7 @@ class PlanForm extends RadiarchElement {
       this.api.get(`/structure-sets/${uid}`, { signal: scope.signal }),
       this.api.get(`/structure-sets/${uid}/matches`, { signal: scope.signal }),
     ]);
+    learn(uid, set.structures);
     if (this.state.uid !== uid || !this.set(scope, { set, matches })) return;
     const kept = DRAFTS.get(this.#place);
     if (kept && this.#workflow(kept.draft.workflowId)) {
@@ -246,10 +247,16 @@ class PlanForm extends RadiarchElement {
     return found?.length === 1 || found?.[0].name === wanted ? found[0].name : '';
   }
 
+  /** Which ROIs the protocol's names stand for. @returns {Array<{name: string, roi_number: number, roi_name: string}>} */
+  get #meant() {
+    const { matches, draft } = this.state;
+    return matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ?? [];
+  }
+
   /** Names that objectives and goals may use: the ROIs', and those that the protocol found ROIs for. */
   get #names() {
-    const { set, matches, draft } = this.state;
-    const found = matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ?? [];
+    const { set, draft } = this.state;
+    const found = this.#meant;
     return [
       ...new Set([
         ...set.structures.map((s) => s.name).filter(Boolean),
@@ -460,7 +467,7 @@ class PlanForm extends RadiarchElement {
     const option = (n) => html`<option value=${n} selected=${n === p.target}>${n}</option>`;
     return html`<section><h3>Prescription</h3><div class="fields">
       <div class="field"><label for="target">Target</label>
-        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: p.target ? structureColour(p.target) : '' }}></span>
+        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: p.target ? structureColour(p.target, { rtstruct_sop_instance_uid: this.state.uid, structures: this.#meant }) : '' }}></span>
         <select id="target" aria-invalid=${error('target') ? 'true' : null} onChange=${(e) => this.#changeTarget(e.target.value)}>
           <option value="" selected=${!p.target}>Choose…</option>
           ${targets.length > 0 && html`<optgroup label="Targets">${targets.map(option)}</optgroup>`}

@@ -2,7 +2,7 @@
 import uPlot from '../vendor/uPlot.esm.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
-import { structureColour } from './core/palette.js';
+import { learnColours, structureColour } from './core/palette.js';
 import { Bones, Empty, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 
@@ -62,6 +62,7 @@ class Trace extends RadiarchElement {
     if (!id) return;
     let following = false;
     this.follow(scope, id, (plan) => {
+      if (!following) learnColours(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked());
       if (plan.state === 'succeeded') this.#whole(scope, id);
       else if (plan.state === 'running' && !following) {
         following = true;
@@ -110,7 +111,7 @@ class Trace extends RadiarchElement {
       ${
         terms.length > 0 &&
         html`<div class="row small" style="gap:4px 16px"><span class="row" style="gap:5px"><span class="swatch" style="background:var(--text)"></span>All</span>
-        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`
+        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name, this.state.plan) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`
       }`;
   }
 
@@ -175,7 +176,7 @@ class Trace extends RadiarchElement {
         ],
         series: [
           {},
-          ...terms.map((name) => ({ stroke: structureColour(name), width: 1.2, points: { show: false } })),
+          ...terms.map((name) => ({ stroke: structureColour(name, this.state.plan), width: 1.2, points: { show: false } })),
           { stroke: colour('--text'), width: 2, points: { show: data[0].length < 3 } },
         ],
       },

@@ -1,7 +1,5 @@
 // What is drawn over each viewport: contours, isodose lines, beams, a legend, and the dose under the pointer.
 
-import { structureColour } from '/radiarch/elements/index.js';
-
 import { towardsSource } from './beams.js';
 import { css, lineColours } from './colours.js';
 import { along, dot, length, minus } from './grid.js';
@@ -100,9 +98,10 @@ export class Overlay {
   #contours(context, plane) {
     const frameUid = this.#viewport.getFrameOfReferenceUID();
     context.lineWidth = 1.5;
-    for (const structure of this.#session.structuresShown()) {
+    const session = this.#session;
+    for (const structure of session.structuresShown()) {
       if (structure.frameUid && structure.frameUid !== frameUid) continue;
-      context.strokeStyle = structureColour(structure.name);
+      context.strokeStyle = session.structureColour(structure);
       context.beginPath();
       if (Math.abs(dot(structure.normal, plane.normal)) > 0.999) {
         for (const points of polygonsAt(structure, plane.origin)) {

@@ -2,7 +2,7 @@
 //
 // Every choice takes away at once what belonged to the one before, ends the requests under way and drops late answers.
 
-import { api, live, planName } from '/radiarch/elements/index.js';
+import { api, learnColours, live, planName, structureColour } from '/radiarch/elements/index.js';
 
 import { fetchDose, fetchStructures, findObjects } from './dicom.js';
 import { RefusedDose, alike, difference, divided } from './grid.js';
@@ -310,6 +310,12 @@ export class Session extends EventTarget {
     }
   }
 
+  /** The colour of one of `structures`, as in curves and goals. */
+  structureColour(structure) {
+    const structures = [{ name: structure.name, roi_number: structure.number }];
+    return structureColour(structure.name, { rtstruct_sop_instance_uid: this.structureSetUid ?? '', structures });
+  }
+
   structuresShown() {
     return (this.structures.items ?? []).filter((s) => !this.hidden.has(s.name));
   }
@@ -504,7 +510,8 @@ export class Session extends EventTarget {
     this.structures = { status: 'loading' };
     const { signal } = this.#structures;
     try {
-      const { structures, label } = await fetchStructures(object, { signal });
+      // their colours are the service's: it makes those distinct that are alike
+      const [{ structures, label }] = await Promise.all([fetchStructures(object, { signal }), learnColours(api(), sopUid)]);
       if (signal.aborted) return;
       this.structures = { status: 'ready', items: structures, label };
     } catch (e) {

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
+import httpx
 import pytest
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import RadiarchError
 from radiarch_contract.goals import Goal
 from radiarch_contract.robustness import DvhBand, GoalBand, MetricBand, Robustness
 from radiarch_contract.states import GoalStatus, Stage
+from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import WORKFLOWS, parse_parameters
 from radiarch_plugin.store import ProgressUpdate
 from selenium.webdriver.common.keys import Keys
@@ -409,3 +412,23 @@ def test_orthanc_explorer_leads_to_the_viewer_and_to_a_plan(browser: Browser, re
     link = browser.button("Open in OHIF", "#radiarch-study a")
     assert str(link.get_attribute("href")).endswith(f"/ohif/viewer?StudyInstanceUIDs={stored.study_uid}")
     browser.wait_text("EXPLORED", "radiarch-runs")
+
+
+def test_structures_have_the_colors_that_the_service_gives_their_structure_set(
+    browser: Browser, served: Served, stored: Stored, make: Callable[..., str]
+) -> None:
+    found = httpx.get(f"{served.url}{API_PREFIX}/structure-sets/{stored.rtstruct_uid}").json()["structures"]
+    target = next(s for s in found if s["name"] == "PTV")
+    ref = StructureRef(name="High dose", roi_number=target["number"], roi_name="PTV")
+    plan_id = make(rtstruct_sop_instance_uid=stored.rtstruct_uid, structures=(ref,), goals=("High dose: D95% >= 95%",))
+    served.start(plan_id)
+    served.succeed(plan_id)
+    attributes = f"api='{served.url}{API_PREFIX}' plan-id={plan_id}"
+    _mount(browser, served, f"<radiarch-dvh {attributes}></radiarch-dvh><radiarch-goals {attributes}></radiarch-goals>")
+    wanted = f"rgb({', '.join(str(int(target['color'][i : i + 2], 16)) for i in (1, 3, 5))})"
+    for place in (".toggle .swatch", "td.name .swatch"):
+        wait_for(partial(_has_colour, browser, place, wanted), f"{wanted} in {place}")
+
+
+def _has_colour(browser: Browser, place: str, wanted: str) -> bool:
+    return bool(browser.script("return getComputedStyle(given[0]).backgroundColor", browser.find(place)) == wanted)

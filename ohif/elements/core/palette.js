@@ -1,5 +1,5 @@
-// The one palette for structures and plans, for curves and contours alike: after Okabe and Ito (2008) and Paul Tol,
-// told apart with every kind of colour vision, and with a contrast of 3:1 at least on white and on the dark surface.
+// Colours of structures: those that the service says for a structure set (radiarch_contract.structure_colors), else by name, after
+// Okabe and Ito (2008) and Paul Tol; with a contrast of 3:1 at least on white and on the dark surface.
 
 const WARM = ['#d55e00', '#c2447f', '#b8860b', '#a05000'];
 const COOL = ['#0e7ab8', '#16967a', '#8263c9', '#8a6f3f', '#5b8f22', '#b5528f', '#3a8fb7', '#7a7f1e', '#5566cc', '#198f9c'];
@@ -53,16 +53,64 @@ function hash(text) {
 
 export const isTarget = (name) => /^(ptv|ctv|gtv|itv)/.test(plain(name)) || /target$/.test(plain(name));
 
-/** CSS colour of a structure by its name alone, the same on every page. */
-export function structureColour(name) {
+/** Colour of a structure by its name alone: where no structure set is known, or it is none of its ROIs. */
+function byName(name) {
   const key = plain(name);
   if (NAMED[key]) return NAMED[key];
   const family = isTarget(name) ? WARM : COOL;
   return family[hash(key) % family.length];
 }
 
-/** [r, g, b], 0 to 255, for viewers. */
-export function structureRgb(name) {
-  const value = parseInt(structureColour(name).slice(1), 16);
-  return [value >> 16, (value >> 8) & 255, value & 255];
+/** Of each structure set that was asked for: colours by ROI number and by name. @type {Map<string, {numbers: Map<number, string>, names: Map<string, string>}>} */
+const LEARNED = new Map();
+
+/** Questions under way, and those that were answered. @type {Map<string, Promise<boolean>>} */
+const ASKED = new Map();
+
+/**
+ * Learn the colours that the service draws a structure set's ROIs with; whether they are known now.
+ *
+ * @param {import('./api.js').Api} api
+ * @param {string} setUid SOP Instance UID
+ */
+export function learnColours(api, setUid) {
+  const asked =
+    ASKED.get(setUid) ??
+    api.get(`/structure-sets/${setUid}`).then(
+      (set) => {
+        learn(setUid, set.structures);
+        return true;
+      },
+      () => {
+        ASKED.delete(setUid); // deleted since, or no answer: colours go by names
+        return false;
+      },
+    );
+  ASKED.set(setUid, asked);
+  return asked;
+}
+
+/**
+ * @param {string} setUid
+ * @param {Array<import('../../types/service').RoiAnswer>} structures
+ */
+export function learn(setUid, structures) {
+  LEARNED.set(setUid, {
+    numbers: new Map(structures.map((s) => [s.number, s.color])),
+    names: new Map(structures.map((s) => [s.name, s.color])),
+  });
+}
+
+/**
+ * CSS colour of a structure, the same on every page, in the viewer and in reports.
+ *
+ * @param {string} name
+ * @param {{rtstruct_sop_instance_uid: string, structures?: Array<{name: string, roi_number: number}>} | null} [plan]
+ *   whose structure it is; its `structures` say which ROI a name stands for
+ */
+export function structureColour(name, plan = null) {
+  const known = plan && LEARNED.get(plan.rtstruct_sop_instance_uid);
+  if (!known) return byName(name);
+  const meant = plan.structures?.find((s) => s.name === name)?.roi_number;
+  return (meant !== undefined && known.numbers.get(meant)) || known.names.get(name) || byName(name);
 }

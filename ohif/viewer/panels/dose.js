@@ -2,7 +2,7 @@
 import { html } from '/radiarch/elements/core/dom.js';
 import { fixed } from '/radiarch/elements/core/format.js';
 import { Bones, Empty, Problem, sentence } from '/radiarch/elements/core/parts.js';
-import { planName, structureColour } from '/radiarch/elements/index.js';
+import { planName } from '/radiarch/elements/index.js';
 
 import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
 import { doseLabel, session } from '../session.js';
@@ -215,7 +215,7 @@ class Dose extends Panel {
           (s) => html`<li key=${s.number}><label class="check">
           <input type="checkbox" checked=${!session.hidden.has(s.name)} disabled=${!session.display.contours}
             onChange=${(e) => session.toggleStructure(s.name, e.target.checked)} />
-          <span class="swatch" style=${{ background: structureColour(s.name) }}></span><span class="clip" title=${s.name}>${s.name}</span>
+          <span class="swatch" style=${{ background: session.structureColour(s) }}></span><span class="clip" title=${s.name}>${s.name}</span>
         </label></li>`,
         )}</ul>`
       }

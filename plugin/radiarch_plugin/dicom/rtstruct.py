@@ -146,9 +146,12 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
     for roi in _items(ds, "StructureSetROISequence"):
         _add_uid(frames, roi, "ReferencedFrameOfReferenceUID")
     contours: Counter[int] = Counter()
+    colors: dict[int, tuple[int, int, int]] = {}
     total = 0
     for roi_contour in _items(ds, "ROIContourSequence"):
         number = _number(roi_contour, "ReferencedROINumber")
+        if color := _color(roi_contour):
+            colors.setdefault(number, color)
         for _ in _items(roi_contour, "ContourSequence"):
             contours[number] += 1
             total += 1
@@ -161,7 +164,7 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
         study_instance_uid=_required_uid(ds, "StudyInstanceUID"),
         series_instance_uid=_required_uid(ds, "SeriesInstanceUID"),
         sha256=sha256,
-        rois=_rois(ds, contours),
+        rois=_rois(ds, contours, colors),
         frame_of_reference_uids=tuple(frames),
         images=images,
         problem=problem,
@@ -191,7 +194,7 @@ def _images(ds: Dataset) -> tuple[WantedImages, InputRefusedError | None]:
         return WantedImages(), e
 
 
-def _rois(ds: Dataset, contours: Mapping[int, int]) -> tuple[Roi, ...]:
+def _rois(ds: Dataset, contours: Mapping[int, int], colors: Mapping[int, tuple[int, int, int]]) -> tuple[Roi, ...]:
     types: dict[int, str] = {}
     for item in _items(ds, "RTROIObservationsSequence"):
         text = str(item.get("RTROIInterpretedType") or "").strip(" \0").upper()[:16]
@@ -208,9 +211,22 @@ def _rois(ds: Dataset, contours: Mapping[int, int]) -> tuple[Roi, ...]:
         if number in rois:
             raise _unreadable(f"ROI number {number} (3006,0022) occurs twice, expected once", roi_number=number)
         rois[number] = Roi(
-            number=number, name=name, interpreted_type=types.get(number, ""), contours=contours.get(number, 0)
+            number=number,
+            name=name,
+            interpreted_type=types.get(number, ""),
+            contours=contours.get(number, 0),
+            display_color=colors.get(number),
         )
     return tuple(rois.values())
+
+
+def _color(roi_contour: Dataset) -> tuple[int, int, int] | None:
+    """ROI Display Color; None where it is absent or is no color: nothing depends on it but how it looks."""
+    try:
+        red, green, blue = map(int, roi_contour.get("ROIDisplayColor") or ())
+    except (TypeError, ValueError):
+        return None
+    return (red, green, blue) if all(0 <= v <= 255 for v in (red, green, blue)) else None
 
 
 def _number(item: Dataset, keyword: str) -> int:

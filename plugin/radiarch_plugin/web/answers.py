@@ -432,6 +432,10 @@ class StructureSetSummary(View):
 class RoiAnswer(Roi):
     """A structure of an RTSTRUCT."""
 
+    color: str = Field(
+        description="#rrggbb to draw it with: its own, made readable on white and on dark, and unlike the others."
+    )
+
 
 class StructureSetAnswer(View):
     """What a request for a plan can name."""

@@ -150,3 +150,15 @@ def test_a_deflated_bomb_is_refused_before_it_grows(monkeypatch: pytest.MonkeyPa
 
 def _end_of_meta(data: bytes) -> int:
     return 144 + int.from_bytes(data[140:144], "little")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [([1, 2, 255], (1, 2, 255)), ([], None), ([1, 2], None), ([1, 2, 256], None), ([-1, 0, 0], None)],
+)
+def test_a_display_color_is_read_where_it_is_one(written: list[int], read: tuple[int, int, int] | None) -> None:
+    changed = pydicom.dcmread(BytesIO(DATA))
+    changed.ROIContourSequence[0].ROIDisplayColor = written
+    number = changed.ROIContourSequence[0].ReferencedROINumber
+    found = {roi.number: roi.display_color for roi in read_rtstruct(_plain(changed)).rois}
+    assert found[number] == read

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from radiarch_contract.errors import ErrorInfo, RadiarchError
 from radiarch_contract.images import Located
+from radiarch_contract.structure_colors import as_hex, structure_colors
 from radiarch_contract.structures import spelled
 
 from radiarch_plugin.dicom.images import Search
@@ -48,6 +49,10 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
     located = search.look(services.orthanc)
     if problem is None and not located.missing:
         problem = _which(search, located, services.orthanc)
+    colors = structure_colors(
+        {roi.number: roi.display_color for roi in facts.rois},
+        outlines=[roi.number for roi in facts.rois if roi.interpreted_type == "EXTERNAL"],
+    )
     return StructureSetAnswer(
         sop_instance_uid=facts.sop_instance_uid,
         orthanc_id=orthanc_id,
@@ -55,7 +60,7 @@ def get(sop_instance_uid: str, services: ServicesDep) -> StructureSetAnswer:
         patient_name=facts.patient_name,
         study_instance_uid=facts.study_instance_uid,
         label=facts.structure_set_label,
-        structures=tuple(RoiAnswer(**roi.model_dump()) for roi in facts.rois),
+        structures=tuple(RoiAnswer(**roi.model_dump(), color=as_hex(colors[roi.number])) for roi in facts.rois),
         repeated_names=_repeated(facts),
         referenced_instances=located.wanted,
         missing_instances=len(located.missing),

@@ -96,7 +96,7 @@ def create_app(runtime: Runtime) -> FastAPI:
         app.include_router(router, prefix=API_PREFIX, responses=_ERRORS)
     app.add_middleware(OwnPagesOnly)
     app.include_router(result_store.router, prefix=API_PREFIX)
-    app.include_router(metrics.router)
+    app.include_router(metrics.router, responses=_ERRORS)
     app.include_router(ui.router)
     app.include_router(ohif.router)
     app.add_api_route(f"{API_ROOT}/docs", _docs, include_in_schema=False)

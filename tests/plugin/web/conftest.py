@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from phantoms import PhantomStudy, box, file_bytes
+from tests.plugin.web.described import Described
 from tests.plugin.web.orthanc_like import OrthancLike
 from tests.system.processes import FRESH, Server, free_port, wait_for
 
@@ -150,7 +151,8 @@ def bridged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Runtime,
     app = create_app(runtime)
     bridge = AsgiBridge(app)
     bridge.start()
-    with httpx.Client(transport=OrthancLike(bridge), base_url="http://orthanc") as http:
+    hooks: dict[str, list[Callable[..., Any]]] = {"response": [Described(app)]}
+    with httpx.Client(transport=OrthancLike(bridge), base_url="http://orthanc", event_hooks=hooks) as http:
         yield runtime, app, http
     bridge.stop()
 

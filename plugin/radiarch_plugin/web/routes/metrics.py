@@ -22,7 +22,7 @@ PATH = f"{API_PREFIX.split('/api', 1)[0]}/metrics"
 router = APIRouter(tags=["service"])
 
 
-@router.get(PATH, response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+@router.get(PATH, response_class=Response, responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
 def metrics(runtime: RuntimeDep) -> Response:
     """Figures for Prometheus."""
     registry = CollectorRegistry()

@@ -218,8 +218,8 @@ class Let:
 
     Attributes
     ----------
-    kev_um : (Z, Y, X) float32, keV/um; 0 where it is not told
-    dose_floor : share of the highest dose below which it is not told
+    kev_um : (Z, Y, X) float32, keV/um; 0 where it is not reported
+    dose_floor : share of the highest dose below which it is not reported
     uncertainty_percent : 1 sigma, mean over the target's voxels
     """
 
@@ -257,10 +257,13 @@ class PlanResult:
 
 
 class Reporter(Protocol):
-    """How planning tells of its progress; the job's runtime implements it."""
+    """Where planning reports its progress to; the job's runtime implements it."""
 
     def stage(self, stage: Stage, message: str = "") -> None:
         """A stage begins."""
+
+    def expect(self, work: Mapping[Stage, float]) -> None:
+        """Work of this stage and later ones, as soon as it is known: million protons, where an engine computes."""
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Fraction of the present stage, 0 to 1."""

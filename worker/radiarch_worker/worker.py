@@ -1,4 +1,4 @@
-"""The worker's own process: takes jobs from the queue, one at a time, watches over them, and tells that it is there."""
+"""The worker's own process: takes jobs from the queue, one at a time, supervises them, and sends its heartbeat."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from .jobs.preload import preload
 from .jobs.probe import probe_engines
 from .jobs.site_state import MachineData
 from .runtime import context, process
-from .runtime.durations import expected_s, remember
+from .runtime.durations import expected, remember
 from .runtime.feed import WORKER_TTL_S, Client, Feed, connect
 from .runtime.folders import WorkFolder
 from .runtime.link import JobLink
@@ -306,11 +306,12 @@ class PlanWorker(Worker):
                 lambda sock: self._in_job(sock, spec, folder), mark=mark, env=self._job_env(folder), folder=folder
             )
             self._guard.watch(child.pid, mark)
+            usual = expected(self._folder.cache, spec.workflow_id)
             attempt = Attempt(
                 spec,
                 child,
                 self._feed,
-                Progress(expected_s(self._folder.cache, spec.workflow_id), now=time.monotonic()),
+                Progress(usual.stages_s, now=time.monotonic(), s_per_unit=usual.s_per_unit),
                 worker=self.name,
                 limit_s=limit_s,
                 stopping=lambda: self._stop,
@@ -320,7 +321,7 @@ class PlanWorker(Worker):
             self._guard.forget()
             process.reap_orphans(keep=[self._guard.pid])
         if outcome.result is not None and outcome.result.error is None:
-            remember(self._folder.cache, spec.workflow_id, outcome.durations_s)
+            remember(self._folder.cache, spec.workflow_id, outcome.durations_s, outcome.work)
         return outcome.result
 
     def _in_job(self, sock: socket.socket, spec: JobSpec, folder: Path) -> None:
@@ -413,5 +414,5 @@ def _fit(engines: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def main(settings: Settings, *, burst: bool = False) -> bool:
-    """Run one worker until it is told to stop; False where it could not work."""
+    """Run one worker until a signal stops it; False where it could not work."""
     return PlanWorker(settings).run(burst=burst)

@@ -56,6 +56,7 @@ class Recorder:
     """A reporter that remembers."""
 
     stages: list[Stage] = field(default_factory=list)
+    work: dict[Stage, float] = field(default_factory=dict)
     fractions: list[tuple[Stage | None, float]] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
     objectives: list[float] = field(default_factory=list)
@@ -64,6 +65,9 @@ class Recorder:
 
     def stage(self, stage: Stage, message: str = "") -> None:
         self.stages.append(stage)
+
+    def expect(self, work: Mapping[Stage, float]) -> None:
+        self.work.update(work)
 
     def progress(self, fraction: float, message: str = "") -> None:
         self.fractions.append((self.stages[-1] if self.stages else None, fraction))

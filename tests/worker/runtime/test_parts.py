@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -15,10 +16,10 @@ from radiarch_contract.errors import RadiarchError
 from radiarch_contract.states import Stage
 from radiarch_contract.transport import MAX_LOG_LINE_CHARS, MAX_LOG_LINES
 from radiarch_worker.runtime import process
-from radiarch_worker.runtime.durations import expected_s, remember
+from radiarch_worker.runtime.durations import Expected, expected, remember
 from radiarch_worker.runtime.folders import WorkFolder
 from radiarch_worker.runtime.log import AttemptLog
-from radiarch_worker.runtime.progress import TYPICAL_S
+from radiarch_worker.runtime.progress import TYPICAL_S_PER_UNIT
 from radiarch_worker.settings import Settings
 
 from tests.system.processes import alive, wait_for
@@ -168,14 +169,20 @@ def test_a_progress_bar_is_one_line() -> None:
 
 
 def test_durations_are_remembered_by_workflow_and_losing_them_is_nothing(tmp_path: Path) -> None:
-    assert expected_s(tmp_path, "w") is TYPICAL_S
-    remember(tmp_path, "w", dict.fromkeys(Stage, 10.0))
-    assert expected_s(tmp_path, "w") == dict.fromkeys(Stage, 10.0)
-    remember(tmp_path, "w", dict.fromkeys(Stage, 20.0))
-    assert all(10.0 < v < 20.0 for v in expected_s(tmp_path, "w").values())
-    assert expected_s(tmp_path, "../w") is TYPICAL_S
+    assert expected(tmp_path, "w") == Expected()
+    remember(tmp_path, "w", dict.fromkeys(Stage, 10.0), {Stage.FINAL_DOSE: 2.0, Stage.COMPUTING_BEAMLETS: 0.0})
+    first = expected(tmp_path, "w")
+    assert first.stages_s == dict.fromkeys(Stage, 10.0)
+    assert first.s_per_unit == {**TYPICAL_S_PER_UNIT, Stage.FINAL_DOSE: 5.0}
+    remember(tmp_path, "w", dict.fromkeys(Stage, 20.0), {Stage.FINAL_DOSE: 2.0})
+    later = expected(tmp_path, "w")
+    assert all(10.0 < v < 20.0 for v in later.stages_s.values())
+    assert 5.0 < later.s_per_unit[Stage.FINAL_DOSE] < 10.0
+    assert not expected(tmp_path, "../w").measured
+    (tmp_path / "durations" / "w.json").write_text(json.dumps({s.value: 7.0 for s in Stage}))  # by version 0.1.0
+    assert expected(tmp_path, "w") == Expected(dict.fromkeys(Stage, 7.0), TYPICAL_S_PER_UNIT, measured=True)
     (tmp_path / "durations" / "w.json").write_text("{")
-    assert expected_s(tmp_path, "w") is TYPICAL_S
+    assert expected(tmp_path, "w") == Expected()
 
 
 # -- processes ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ _EVENT = st.one_of(
     st.tuples(st.just("enter"), st.sampled_from(STAGES)),
     st.tuples(st.just("report"), st.floats(-1, 2)),
     st.tuples(st.just("wait"), st.floats(0, 1000)),
+    st.tuples(st.just("expect"), st.dictionaries(st.sampled_from(STAGES), st.floats(0, 1e4))),
 )
 _EXPECTED = st.fixed_dictionaries({s: st.floats(0, 10_000) for s in STAGES})
 
@@ -27,6 +28,8 @@ def test_it_never_falls_and_is_a_fraction(events: list[tuple[str, object]], expe
                 progress.enter(stage, now)
             case "report", float(fraction):
                 progress.report(fraction, now)
+            case "expect", dict(work):
+                progress.expect(work, now)
             case "wait", float(seconds):
                 now += seconds
         fraction = progress.fraction(now)
@@ -85,3 +88,33 @@ def test_an_earlier_stage_again_is_no_progress() -> None:
     progress.enter(Stage.FINAL_DOSE, 1.0)
     progress.enter(Stage.OPTIMIZING, 2.0)
     assert progress.stage is Stage.FINAL_DOSE
+
+
+def test_work_that_is_told_decides_the_shares_and_the_estimate() -> None:
+    """A plan with much more protons in its final dose, on a machine of half the speed."""
+    progress = Progress(now=0.0, s_per_unit=dict.fromkeys((Stage.COMPUTING_BEAMLETS, Stage.FINAL_DOSE), 10.0))
+    for stage, at in ((Stage.BUILDING_PLAN, 2.0), (Stage.COMPUTING_BEAMLETS, 8.0)):
+        progress.enter(stage, at)
+    progress.expect({Stage.COMPUTING_BEAMLETS: 4.0, Stage.FINAL_DOSE: 40.0}, 8.0)
+    ends_s = 8.0 + 80.0 + TYPICAL_S[Stage.OPTIMIZING] + 800.0 + TYPICAL_S[Stage.EXPORTING]
+    now = 8.0
+    for step in range(1, 81):
+        now += 1.0
+        progress.report(step / 80, now)
+        eta_s = progress.eta_s(now)
+        assert eta_s is not None
+        if step > 40:
+            assert abs(now + eta_s - ends_s) < 0.1 * ends_s
+    assert progress.fraction(now) < 0.2
+
+
+def test_a_stage_that_has_nothing_to_do_does_not_move_the_bar_far() -> None:
+    progress = Progress(now=0.0)
+    progress.enter(Stage.COMPUTING_BEAMLETS, 8.0)
+    before = progress.fraction(8.0)
+    progress.expect({Stage.COMPUTING_BEAMLETS: 0.0}, 8.5)
+    progress.enter(Stage.OPTIMIZING, 8.5)
+    assert progress.fraction(8.5) < before + 0.05
+    eta_s = progress.eta_s(8.5)
+    assert eta_s is not None
+    assert eta_s < 1.5 * sum(TYPICAL_S[s] for s in STAGES[3:])

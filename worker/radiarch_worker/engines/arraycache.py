@@ -4,7 +4,7 @@ One folder for each key::
 
     FOLDER/
     ├── KEY.lock       locked (flock): by one who writes or removes the entry, or by many who open it
-    ├── KEY.partial/   being written; the leftover of a writer that was killed, when nobody holds the lock
+    ├── KEY.partial/   being written; the leftover of a writer that was killed, when the lock is free
     └── KEY/           complete: entry.json and one .npy for each array
 
 An entry appears by one rename, after its files have reached the disk. ``entry.json`` has every file's length and
@@ -118,7 +118,7 @@ class ArrayCache:
             return made, False
 
     def _unusable(self) -> str | None:
-        # What lies in it becomes dose: nobody else may write there.
+        # Its content becomes dose: no other user may write there.
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = self.folder.lstat()
@@ -210,7 +210,7 @@ class ArrayCache:
 
     @contextlib.contextmanager
     def _lock_now(self, key: str) -> Iterator[bool]:
-        """Locked against all others, or False where somebody holds the lock."""
+        """Locked against all others, or False where another process holds the lock."""
         with (self.folder / f"{key}.lock").open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

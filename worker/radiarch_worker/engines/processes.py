@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import selectors
 import signal
@@ -40,8 +41,16 @@ class Command:
 
 @dataclass
 class _Child:
+    """A process that runs.
+
+    Attributes
+    ----------
+    output : this side of its terminal
+    """
+
     command: Command
     process: subprocess.Popen[bytes]
+    output: int
     started: float
     buffer: bytes = b""
     tail: list[str] = field(default_factory=list)
@@ -87,8 +96,7 @@ def run_all(
                 while waiting and len(children) < max(1, threads):
                     child = _start(waiting.pop())
                     children.append(child)
-                    assert child.process.stdout is not None
-                    selector.register(child.process.stdout, selectors.EVENT_READ, child)
+                    selector.register(child.output, selectors.EVENT_READ, child)
                 ended = _poll(selector, on_line)
                 idle_from = time.monotonic()
                 for child in ended:
@@ -107,8 +115,7 @@ def run_all(
             for child in children:
                 child.process.kill()
                 child.process.wait()
-                assert child.process.stdout is not None
-                child.process.stdout.close()
+                os.close(child.output)
     return busy_s
 
 
@@ -121,25 +128,29 @@ def _start(command: Command) -> _Child:
         if os.getppid() != parent:
             os._exit(1)
 
+    # A terminal, not a pipe: into a pipe an engine writes its progress by blocks of 4 kB, some minutes late.
+    output, terminal = os.openpty()
     try:
         process = subprocess.Popen(
             command.argv,
             cwd=command.folder,
             env=dict(command.environment),
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=terminal,
             stderr=subprocess.STDOUT,
             preexec_fn=die_with_parent,
         )
     except OSError as e:
+        os.close(output)
         raise EngineError(
             f"{command.name}: {Path(command.argv[0]).name} cannot be started: {e.strerror}",
             remedy="Check the installation of the engine: GET /info says what the workers can run.",
             code=ErrorCode.ENGINE_MISSING,
         ) from e
-    assert process.stdout is not None
-    os.set_blocking(process.stdout.fileno(), False)
-    return _Child(command, process, time.monotonic())
+    finally:
+        os.close(terminal)
+    os.set_blocking(output, False)
+    return _Child(command, process, output, time.monotonic())
 
 
 def _poll(selector: selectors.BaseSelector, on_line: Callable[[Command, str], None]) -> list[_Child]:
@@ -147,13 +158,12 @@ def _poll(selector: selectors.BaseSelector, on_line: Callable[[Command, str], No
     ended = []
     for key, _ in selector.select(timeout=1.0):
         child: _Child = key.data
-        assert child.process.stdout is not None
-        data = os.read(child.process.stdout.fileno(), 1 << 16)
+        data = _read(child.output)
         if not data:
-            selector.unregister(child.process.stdout)
+            selector.unregister(child.output)
             ended.append(child)
             continue
-        *lines, child.buffer = (child.buffer + data).split(b"\n")
+        *lines, child.buffer = (child.buffer + data).replace(b"\r", b"\n").split(b"\n")
         child.buffer = child.buffer[-_MAX_LINE:]
         for raw in lines:
             line = raw[:_MAX_LINE].decode("ascii", "replace").strip()
@@ -163,9 +173,18 @@ def _poll(selector: selectors.BaseSelector, on_line: Callable[[Command, str], No
     return ended
 
 
+def _read(output: int) -> bytes:
+    """What a process has written; nothing once it has ended."""
+    try:
+        return os.read(output, 1 << 16)
+    except OSError as e:
+        if e.errno != errno.EIO:  # Linux: no process has the terminal open any more
+            raise
+        return b""
+
+
 def _finish(child: _Child) -> None:
-    assert child.process.stdout is not None
-    child.process.stdout.close()
+    os.close(child.output)
     code = child.process.wait()
     if code != 0:
         how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"

@@ -1,4 +1,4 @@
-"""LET of a plan with what is said of it; how the engine scores it lives in `engines.mcsquare.let`."""
+"""LET of a plan, with note and provenance; how the engine scores it lives in `engines.mcsquare.let`."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class ScoredLet:
         if self.let is None:
             return self.failure
         return (
-            f"Dose-averaged LET of the protons, in water, stands beside the dose as a Parametric Map "
-            f"({self.let.uncertainty_percent:.1f} % uncertain; not told below {100 * self.let.dose_floor:g} % of the "
-            "highest dose)."
+            "Dose-averaged LET of the protons, in water, is stored beside the dose as a Parametric Map "
+            f"(uncertainty {self.let.uncertainty_percent:.1f} %; not reported below {100 * self.let.dose_floor:g} % of "
+            "the highest dose)."
         )
 
 

@@ -3,7 +3,7 @@
 Beamlets are noisy and a little blurred, and the optimiser finds what is wrong with them: the dose that is computed in
 the end is less even. So the tuned plan's dose is computed with few protons, what it differs by from the beamlets'
 dose is added to them, as far as that is not its own noise, and tuning goes on from there. Then comes the final dose,
-and the same once more where it tells that goals are missed.
+and the same once more where goals are missed in it.
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ from .proton import (
     conclude,
     deliver,
     final_dose,
+    reporting,
     uniform_start,
 )
+from .sharing import PartOfStage
 from .structures import find_structure
 from .tuning.correction import CorrectedTerm, correction
 from .tuning.rules import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
@@ -54,6 +56,10 @@ _FIRST_SHARE = 0.6
 _HELD = 0.99
 """Share of a structure that another has to have in it to hold it."""
 _WORSE_POINTS = 0.2
+_AFTER_CHECK, _AFTER_ROUNDS = 0.15, 0.5
+"""Of the stage of the final dose: what the check takes, and the rounds after it."""
+_FINAL_PARTS = ((_AFTER_ROUNDS, 0.9), (0.9, 1.0))
+"""Parts of that stage for each of the final doses; the second is seldom computed."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +114,9 @@ class GoalTuner:
         self._aims: tuple[Aim, ...] = ()
         self._rounds: list[Round] = []
         self._best: Round | None = None
+        self._first_round, self._rounds_at_most = 1, 1
+        self._bar = setup.job.reporter
+        """Where rounds report to: the stage, or after the check a part of it."""
 
     def run(self, objectives: Sequence[Objective]) -> PlanResult:
         """Tune, correct, tune, deliver; the plan whose final dose is best by priorities."""
@@ -130,6 +139,7 @@ class GoalTuner:
         """From the best round so far on."""
         best, number = self._best, len(self._rounds) + 1
         self._setup.job.reporter.stage(Stage.OPTIMIZING, f"tuning to goals, at most {rounds} rounds")
+        self._first_round, self._rounds_at_most = number, rounds
         with self._setup.clock.stage(Stage.OPTIMIZING):
             tuned = tune(
                 self._solve,
@@ -164,25 +174,26 @@ class GoalTuner:
         setup.job.reporter.stage(Stage.FINAL_DOSE, "checking the beamlets")
         with setup.clock.stage(Stage.FINAL_DOSE):
             final = final_dose(
-                _with_own_noise(setup, "check"),
+                reporting(_with_own_noise(setup, "check"), 0.0, _AFTER_CHECK),
                 self._latest.weights,
                 uncertainty_percent=percent,
                 primaries=None if primaries is None else max(10_000, primaries // 4),
             )
         self._record_check("check", self._judge(final.dose), final.result.uncertainty_percent)
         self._correct(final)
+        self._bar = PartOfStage(setup.job.reporter, _AFTER_CHECK, _AFTER_ROUNDS)
 
     def _deliver(self, number: int) -> _Delivered:
         setup = self._setup if number == 0 else _with_own_noise(self._setup, f"final dose {number + 1}")
         setup.job.reporter.stage(Stage.FINAL_DOSE)
         with setup.clock.stage(Stage.FINAL_DOSE):
-            final, normalized, said = deliver(setup, self._latest.weights)
+            final, normalized, said = deliver(reporting(setup, *_FINAL_PARTS[number]), self._latest.weights)
         results = self._judge(final.dose)
         self._record_check("final dose", results, final.result.uncertainty_percent)
         return _Delivered(final, normalized, tuple(said), results, self._latest)
 
     def _estimated(self, delivered: _Delivered) -> tuple[float, ...]:
-        """What is missed when the final dose's noise, which makes any dose look less even, is told from the rest."""
+        """What is missed without the final dose's noise, which makes any dose look less even."""
         aims = self._correct(delivered.final)
         return score(aims, self._judge(self._dose(delivered.final.weights_mu)))
 
@@ -231,8 +242,11 @@ class GoalTuner:
         problem = make_problem(self._beamlets.matrix, setup.gy_per_unit, corrected, setup.job.threads)
         done = len(self.trace)
 
+        limit = parameters.max_iterations if start is None else max(12, parameters.max_iterations // 3)
+
         def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
             setup.job.reporter.solver(done + iteration, objective, by_name)
+            self._bar.progress((number - self._first_round + min(1.0, iteration / limit)) / self._rounds_at_most)
 
         headroom = normalize.HEADROOM if parameters.normalisation else 1.0
         solution = optimize(
@@ -240,12 +254,11 @@ class GoalTuner:
             uniform_start(setup, self._beamlets) if start is None else start,
             least_weight=setup.spot_mu_min * headroom,
             # A round begins where the last one ended: a third of the iterations takes it to its new place.
-            max_iterations=parameters.max_iterations if start is None else max(12, parameters.max_iterations // 3),
+            max_iterations=limit,
             method=parameters.method,
             on_iteration=tell,
         )
         self.trace += [{**t, "iteration": done + i, "round": number} for i, t in enumerate(solution.trace, start=1)]
-        setup.job.reporter.progress(min(1.0, number / self._limits.max_rounds))
         return solution.weights
 
     def _rows_gy(self, weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
@@ -300,7 +313,7 @@ class GoalTuner:
         self._setup.job.reporter.log(f"{of} ({uncertainty_percent:.1f} %): {met} of {len(results)} goals met")
 
     def _attach(self, record: Mapping[str, Any]) -> None:
-        """A step is told with the solver's last iteration before it."""
+        """Record a step with the solver's last iteration before it."""
         last = self.trace[-1]
         self.trace[-1] = {**last, "tuning": [*last.get("tuning", ()), dict(record)]}
 
@@ -328,7 +341,7 @@ class GoalTuner:
         )
 
     def _told(self, first: Round, best: Round, results: Sequence[GoalResult]) -> list[str]:
-        """What tuning did, and at whose cost."""
+        """What tuning changed, and at the cost of which goals."""
         before = sum(r.status is GoalStatus.MET for r in first.results)
         after = sum(r.status is GoalStatus.MET for r in results)
         moved = [

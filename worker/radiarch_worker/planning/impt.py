@@ -50,7 +50,7 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
 
 
 def require_objectives(setup: Setup, objectives: Sequence[Objective]) -> None:
-    """Refuse objectives of which none is left for this patient: nothing would tell the optimiser what to do.
+    """Refuse objectives of which none is left for this patient: there would be nothing to optimize.
 
     Raises
     ------

@@ -18,9 +18,9 @@ from radiarch_worker.model import Dose, Patient
 from .structures import find_structure
 
 FACTOR_RANGE = (0.5, 2.0)
-"""A plan that has to be scaled by more than this has missed its objectives, not its normalisation."""
+"""A plan that would be scaled by more than this has missed its objectives."""
 HEADROOM = 1.1
-"""The optimiser's least meterset over the machine's: what is scaled down by less loses no spot."""
+"""The optimizer's minimum MU of a spot over the machine's: plans scaled down by less lose no spot."""
 
 
 @dataclass(frozen=True)

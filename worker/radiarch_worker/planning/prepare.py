@@ -1,4 +1,4 @@
-"""What is made of a patient before anything is planned on it: derived structures, and densities other than the CT's."""
+"""Preparing a patient for planning: derived structures, and densities other than the CT's."""
 
 from __future__ import annotations
 

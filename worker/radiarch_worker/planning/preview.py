@@ -14,7 +14,7 @@ from .geometry import sample_mask
 
 _BINS = 150
 MAX_CURVES = 40
-"""More would not be told apart, nor fit into an attempt's status; the result has all."""
+"""More could not be distinguished, nor fit into an attempt's status; the result has all."""
 
 
 def preview_dvh(patient: Patient, dose: Dose, named: Mapping[str, StructureRef]) -> tuple[DvhCurve, ...]:

@@ -27,10 +27,12 @@ from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution,
 from radiarch_worker.patient.body import known_extent_mm
 
 from . import normalize
+from .dose_averaged import SHARE as LET_SHARE
 from .dose_averaged import ScoredLet, score_let
 from .geometry import ScoringLattice, center_of_mass_mm, sample_mask
 from .placement import Placement, PlacementSettings, place_spots
 from .preview import preview_dvh
+from .sharing import PartOfStage
 from .structures import require_target, united
 from .targets import require_dose_voxels
 
@@ -39,7 +41,7 @@ RBE = 1.1
 JUDGED_PERCENT = 2.0
 """Statistical uncertainty, 1 sigma, above which a dose is too noisy to judge a plan by."""
 _LEAST_REACH = 0.05
-"""Of the most that any spot has; 0.02 and 0.2 serve as well."""
+"""Lower limit of a spot's reach, relative to the largest; 0.02 and 0.2 give the same."""
 _MU_DECIMALS = 5
 _NORMALISATION_ROUNDS = 4
 
@@ -83,7 +85,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that is settled before the engine runs.
+    """What is known before the engine runs.
 
     Attributes
     ----------
@@ -152,7 +154,7 @@ def set_up(job: ProtonJob) -> Setup:
             known_extent_mm(patient.ct, patient.body.mask),
         )
         job.reporter.log(_describe(placement))
-    return Setup(
+    setup = Setup(
         job=job,
         machine=machine,
         calibration=calibration,
@@ -168,6 +170,21 @@ def set_up(job: ProtonJob) -> Setup:
         spot_mu_min=machine.limits.spot_mu_min if parameters.spot_mu_min is None else parameters.spot_mu_min,
         clock=clock,
     )
+    job.reporter.expect(expected_work(setup))
+    return setup
+
+
+def expected_work(setup: Setup, *, scenarios: int = 1, scenario_percent: float | None = None) -> dict[Stage, float]:
+    """Million protons of the engine's stages, with as many error scenarios beside the nominal one."""
+    parameters = setup.job.parameters
+    voxels = int(np.count_nonzero(setup.on(setup.target.mask, setup.dose_grid)))
+    beamlets = setup.plan.spot_count * parameters.beamlet_primaries * scenarios
+    final = mcsquare.expected_protons(voxels, parameters.uncertainty_percent, parameters.final_primaries)
+    if parameters.let:
+        final *= 1 + LET_SHARE
+    if scenario_percent is not None:
+        final += (scenarios - 1) * mcsquare.expected_protons(voxels, scenario_percent)
+    return {Stage.COMPUTING_BEAMLETS: beamlets / 1e6, Stage.FINAL_DOSE: final / 1e6}
 
 
 def _describe(placement: Placement) -> str:
@@ -211,6 +228,11 @@ class Beamlets:
         }
 
 
+def reporting(setup: Setup, start: float, stop: float) -> Setup:
+    """The setup whose engine runs report as a part of their stage."""
+    return replace(setup, run=replace(setup.run, reporter=PartOfStage(setup.run.reporter, start, stop)))
+
+
 def compute_beamlets(setup: Setup) -> Beamlets:
     """Beamlets of the plan's spots, computed or from the cache."""
     job = setup.job
@@ -219,6 +241,8 @@ def compute_beamlets(setup: Setup) -> Beamlets:
         found = beamlets_of(setup, setup.plan, setup.run)
     result = found.result
     setup.clock.run["beamlets"] = "cached" if result.cached else "computed"
+    if result.cached:
+        job.reporter.expect({Stage.COMPUTING_BEAMLETS: 0.0})
     job.reporter.log(
         f"{result.matrix.nnz} values for {result.matrix.shape[0]} voxels and {result.matrix.shape[1]} spots, "
         + ("from the cache" if result.cached else f"computed in {result.engine_s:.0f} s")
@@ -242,7 +266,7 @@ def beamlets_of(setup: Setup, plan: mcsquare.SpotPlan, run: mcsquare.RunSettings
 def find_meterset(
     setup: Setup, beamlets: Beamlets, terms: Sequence[DoseTerm], *, start: npt.NDArray[np.float64] | None = None
 ) -> Solution:
-    """Meterset of each spot for one fraction, none below the machine's least.
+    """Meterset of each spot for one fraction; none is below the minimum MU of a spot.
 
     Parameters
     ----------
@@ -290,7 +314,7 @@ def solve(
 
 
 def reach(setup: Setup, beamlets: Beamlets) -> npt.NDArray[np.float64]:
-    """(spots,) how much of each spot reaches the target, for `optimize`; a spot that misses it has a little."""
+    """(spots,) how much of each spot reaches the target, for `optimize`; at least `_LEAST_REACH` of the largest."""
     wanted = np.zeros(beamlets.matrix.shape[0], dtype=np.bool_)
     wanted[beamlets.rows(setup.on(setup.target.mask, setup.dose_grid))] = True
     norms = column_norms(beamlets.matrix, wanted)
@@ -308,7 +332,7 @@ def uniform_start(setup: Setup, beamlets: Beamlets) -> npt.NDArray[np.float64]:
 
 
 def beamlet_dose(setup: Setup, beamlets: Beamlets, weights_mu: npt.NDArray[np.float64]) -> Dose:
-    """Reported dose of a meterset from the beamlets: as noisy as they are, and as optimistic as the optimiser was."""
+    """Reported dose of a meterset from the beamlets: as noisy as they are."""
     rows = Problem(beamlets.matrix, setup.gy_per_unit, (), threads=setup.job.threads).dose_gy(weights_mu)
     dose_gy = np.zeros(setup.dose_grid.shape, dtype=np.float32)
     dose_gy.ravel()[beamlets.result.voxels] = rows
@@ -340,7 +364,7 @@ def final_dose(
     uncertainty_percent: float | None = None,
     primaries: int | None = None,
 ) -> FinalDose:
-    """Reported dose of a meterset over the whole BODY, with the certainty that is given, else the one asked for."""
+    """Reported dose of a meterset over the whole BODY, to the uncertainty given, else the one requested."""
     job, grid = setup.job, setup.dose_grid
     keep = weights_mu > 0
     plan = setup.plan.select(keep)
@@ -369,9 +393,9 @@ def reported_dose(setup: Setup, result: mcsquare.DoseResult) -> Dose:
 
 
 def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, dict[str, Any], list[str]]:
-    """Dose and meterset scaled to a normalisation, with what to say of it.
+    """Dose and meterset scaled to a normalization, with provenance and notes.
 
-    Spots that would fall below the machine's least meterset are left out; the dose of the rest is then computed
+    Spots that would fall below the minimum MU of a spot are left out; the dose of the rest is then computed
     anew, since it is no longer the first one times a factor.
     """
     job = setup.job
@@ -432,6 +456,8 @@ def finish(
 
 def deliver(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> tuple[FinalDose, dict[str, Any], list[str]]:
     """Final dose of a meterset, normalised where that is asked for, with its provenance and notes."""
+    if setup.job.parameters.let:
+        setup = reporting(setup, 0.0, 1 / (1 + LET_SHARE))
     final = final_dose(setup, weights_mu)
     text = setup.job.parameters.normalisation
     return (final, {}, []) if text is None else _normalized(setup, final, text)
@@ -446,7 +472,7 @@ def conclude(
     solver_trace: Sequence[Mapping[str, Any]] = (),
     robustness: Robustness | None = None,
 ) -> PlanResult:
-    """The plan with all that is to be said of it."""
+    """The result of planning, with its notes and provenance."""
     job = setup.job
     plan, meterset, result = final.plan, final.meterset_mu, final.result
     all_notes = [*setup.machine.notes, *setup.ct.notes, *setup.placement.notes, *notes]
@@ -479,13 +505,13 @@ def conclude(
 
 
 def noise_notes(uncertainty_percent: float) -> tuple[str, ...]:
-    """What to say of a dose with this statistical uncertainty, 1 sigma, if it is too noisy to judge a plan by."""
+    """A note where a dose of this statistical uncertainty, 1 sigma, is too noisy to judge a plan by."""
     if uncertainty_percent <= JUDGED_PERCENT:
         return ()
     return (
         f"Do not judge the plan by this dose: its statistical uncertainty is {uncertainty_percent:.1f} % (1 sigma), "
-        f"more than {JUDGED_PERCENT:g} %. Noise lowers a target's least dose and raises the greatest; goals met or "
-        f"missed by less than that say nothing. Plan again with uncertainty_percent {JUDGED_PERCENT:g} or less.",
+        f"more than {JUDGED_PERCENT:g} %. Noise lowers a target's minimum dose and raises its maximum; goals met or "
+        f"missed by less than that mean nothing. Plan again with uncertainty_percent {JUDGED_PERCENT:g} or less.",
     )
 
 
@@ -493,6 +519,7 @@ def _let(setup: Setup, final: FinalDose) -> ScoredLet | None:
     """LET of the plan as delivered, where it is asked for."""
     if not setup.job.parameters.let:
         return None
+    setup = reporting(setup, 1 / (1 + LET_SHARE), 1.0)
     with setup.clock.stage(Stage.FINAL_DOSE):
         target = setup.on(setup.target.mask, setup.dose_grid)
         scored = score_let(

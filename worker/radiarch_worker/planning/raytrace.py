@@ -13,7 +13,7 @@ from radiarch_worker.model import BoolVolume, FloatVolume, Grid
 FloatArray = npt.NDArray[np.float64]
 
 _PARTS_MAX = 32
-"""Parts of a target along one ray that are told apart; what lies behind them counts as one with the last."""
+"""Parts of a target along one ray that are distinguished; what lies behind them counts as one with the last."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse
-from radiarch_contract.job import DvhCurve
 from radiarch_contract.robustness import Robustness, ScenarioResult
 from radiarch_contract.states import Stage
 from radiarch_contract.workflows import ImptRobustParameters
@@ -17,7 +16,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import variations
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.evaluation.robustness import ScenarioEvaluation, bands, goal_bands, metric_bands
-from radiarch_worker.model import Dose, PlanResult, Reporter
+from radiarch_worker.model import Dose, PlanResult
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
 from radiarch_worker.position import PatientPosition
 
@@ -31,7 +30,9 @@ from .proton import (
     beamlets_of,
     conclude,
     deliver,
+    expected_work,
     reported_dose,
+    reporting,
     set_up,
     solve,
 )
@@ -53,6 +54,8 @@ def plan_robust(job: ProtonJob) -> PlanResult:
     wider = parameters.model_copy(update={"target_margin_mm": margin_mm})
     setup = set_up(replace(job, parameters=wider))
     require_objectives(setup, [o for o in parameters.objectives if o.robust])
+    percent = parameters.scenario_uncertainty_percent
+    job.reporter.expect(expected_work(setup, scenarios=len(scenarios), scenario_percent=percent))
     nominal, problem, notes = _problem(setup, parameters, scenarios)
     solution = solve(setup, problem, nominal, f"{len(parameters.objectives)} objectives, {len(scenarios)} scenarios")
     del problem
@@ -255,29 +258,5 @@ def _evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _Share:
-    """A reporter for one of several equal parts of a stage."""
-
-    whole: Reporter
-    index: int
-    count: int
-
-    def stage(self, stage: Stage, message: str = "") -> None:
-        """The stage was told by who shares it."""
-
-    def progress(self, fraction: float, message: str = "") -> None:
-        self.whole.progress((self.index + fraction) / self.count, message)
-
-    def log(self, line: str) -> None:
-        self.whole.log(line)
-
-    def solver(self, iteration: int, objective: float, terms: Mapping[str, float]) -> None:
-        self.whole.solver(iteration, objective, terms)
-
-    def preview(self, dvh: Sequence[DvhCurve]) -> None:
-        self.whole.preview(dvh)
-
-
 def _sharing(setup: Setup, index: int, count: int) -> Setup:
-    return replace(setup, run=replace(setup.run, reporter=_Share(setup.job.reporter, index, count)))
+    return reporting(setup, index / count, (index + 1) / count)

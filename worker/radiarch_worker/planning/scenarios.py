@@ -1,4 +1,4 @@
-"""Which errors of setup and range a robust plan has to bear; their doses are computed elsewhere."""
+"""The error scenarios of a robust plan; their doses are computed elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Scenario:
     Attributes
     ----------
     shift_mm : of the patient against the beams, patient LPS
-    range_percent : by how much the patient stops protons more than the CT says (ranges get shorter)
+    range_percent : error of density; above 0, protons are stopped more than by the CT, and ranges get shorter
     random_mm : standard deviation of the shift from fraction to fraction, by axis
     """
 
@@ -85,7 +85,7 @@ def _drawn(parameters: ImptRobustParameters) -> list[tuple[Vector3, float]]:
 def _name(shift: Vector3, range_percent: float, random: bool) -> str:
     words = [f"{axis}{value:+.3g} mm" for axis, value in zip("xyz", shift, strict=True) if value]
     if range_percent:
-        words.append(f"range {range_percent:+.3g} %")
+        words.append(f"density {range_percent:+.3g} %")
     if random:
         words.append("random")
     return ", ".join(words) or "no error"

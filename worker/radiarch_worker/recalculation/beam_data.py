@@ -98,7 +98,7 @@ def with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> Read
     """The plan with its range shifters by the names that the machine's data have for them.
 
     A slab of the same thickness is the same slab, whatever it is called; one that the data do not have is made of
-    nobody knows what.
+    unknown material.
     """
     beams = []
     for beam in plan.beams:

@@ -35,9 +35,9 @@ from .ion_plan import ReadPlan
 from .meterset import Source, meterset_scale, scale_source
 
 _LEAST_PARTS = 4
-"""Of each beam, so that the spread between parts tells the uncertainty."""
+"""Of each beam, so that the spread between parts gives the uncertainty."""
 _PILOT_PRIMARIES = 80_000
-"""Protons that tell where the high dose is, where neither target nor reference does."""
+"""Protons to find the high dose, where neither target nor reference shows it."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Recomputed:
     beams_gy : (Z, Y, X) of each beam, on the dose's grid; they sum to the dose
     scale : factor on the meterset: protons per MU of the plan's machine over those of the beam data
     source : where the factor comes from
-    machine_scale : the factor as what it tells of the plan's machine, where it was derived
+    machine_scale : the factor as a property of the plan's machine, where it was derived
     uncertainty_in : where the statistical uncertainty was measured
     unconfirmed : data that the site has not confirmed
     """
@@ -114,7 +114,11 @@ def recompute(
     began = time.monotonic()
     judged, where = _uncertainty_region(plan, reference, patient, prescription, structures, grid)
     engine_s = 0.0
-    if judged is None:
+    if judged is not None:
+        asked = parameters.uncertainty_percent, parameters.final_primaries
+        protons = mcsquare.expected_protons(int(np.count_nonzero(judged)), *asked)
+        reporter.expect({Stage.FINAL_DOSE: protons / 1e6})
+    else:
         pilot = mcsquare.compute_dose(
             ct,
             spots,
@@ -216,7 +220,7 @@ def recompute(
 def _machine_scale(
     scale: float, plan: ReadPlan, machine: mcsquare.ProtonMachine, calibration: mcsquare.Calibration
 ) -> MachineScale:
-    """What a derived factor tells of the plan's machine."""
+    """A derived factor as a property of the plan's machine."""
     names = sorted({" | ".join((m.name, m.manufacturer, m.model)) for m in plan.machines})
     files = json.dumps(sorted(calibration.sha256.items())).encode()
     return MachineScale(

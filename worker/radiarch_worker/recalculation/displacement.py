@@ -1,7 +1,7 @@
 """How each beam would have to be changed to give the reference: its meterset, how far it reaches, where it lies.
 
 Gamma tolerates three millimetres and three percent everywhere, and so it tolerates errors of a beam as a whole. These
-move or scale all of the beam's dose alike, which many voxels tell together: to first order the reference is the sum of
+move or scale all of the beam's dose alike, which many voxels show together: to first order the reference is the sum of
 the computed beams, each with a factor and a shift, and a least-squares fit of four numbers a beam finds them to a few
 tenths of a millimetre, where each voxel has 3 % of noise.
 """
@@ -29,7 +29,7 @@ LEAST_DOSE = 0.1
 LEAST_BEAM = 0.01
 """Of the whole dose's maximum: a beam with less gives nothing that could be compared."""
 SAME_DIRECTION_DEG = 10.0
-"""Beams nearer to each other than this are told of as one: their doses are too alike to be told apart."""
+"""Beams nearer to each other than this are not judged: their doses are too alike to be separated."""
 LEAST_POINTS = 200
 
 
@@ -74,7 +74,7 @@ def beam_agreement(
     columns = [c for g, dose in zip(groups, smooth, strict=True) for c in _columns(g, dose, grid, where)]
     found = _least_squares(np.column_stack(columns), wanted[where], grid)
     if found is None:
-        return (), "the beams' doses are too alike to be told apart"
+        return (), "the beams' doses are too alike to be separated"
     values, sigmas = (v.reshape(-1, 4) for v in found)
     return tuple(_agreement(g, v, s) for g, v, s in zip(groups, values, sigmas, strict=True)), None
 
@@ -117,7 +117,7 @@ def _columns(
 def _least_squares(
     columns: npt.NDArray[np.float64], wanted: npt.NDArray[np.float64], grid: Grid
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    """Coefficients and their standard uncertainties; None where the columns do not tell them apart."""
+    """Coefficients and their standard uncertainties; None where the columns do not determine them."""
     size = np.linalg.norm(columns, axis=0)
     if not (size > 0).all():
         return None
@@ -135,7 +135,7 @@ def _least_squares(
 def _agreement(group: _Group, values: npt.NDArray[np.float64], sigmas: npt.NDArray[np.float64]) -> BeamAgreement:
     factor = float(values[0])
     # Fitted are a factor and its products with the shifts: f D(p - s) is f D - f s D' to first order. A beam of which
-    # hardly anything is there fails by its factor, and has no place that could be told.
+    # hardly anything is there fails by its factor, and has no position that could be measured.
     there = max(factor, 0.5)
     along, x, y = (float(v) / there for v in values[1:])
     sigma_mm = sigmas[1:] / there

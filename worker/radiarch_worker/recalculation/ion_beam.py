@@ -77,7 +77,7 @@ class BeamReader:
         return IonBeam(self.number, self.name, gantry, couch, isocenter, self._layers(points), shifter)
 
     def source_distances_mm(self) -> tuple[float, float] | None:
-        """Virtual Source-Axis Distances (x, y); None where the plan does not tell them."""
+        """Virtual Source-Axis Distances (x, y); None where the plan does not have them."""
         if self.item.value("VirtualSourceAxisDistances") is None:
             return None
         x_mm, y_mm = self.item.floats("VirtualSourceAxisDistances", 2)
@@ -143,7 +143,7 @@ class BeamReader:
         Raises
         ------
         InputRefusedError
-            More than one, one that is not simply in or out, moves, or whose thickness or place is not told.
+            More than one, one that is not simply in or out, moves, or whose thickness or place is not given.
         """
         item, count = self.item, 0
         if item.value("NumberOfRangeShifters") is not None:
@@ -281,7 +281,7 @@ class BeamReader:
 
 
 def _spot_fwhm_mm(point: Reader) -> tuple[float, float] | None:
-    """Scanning Spot Size (300A,0398): full width at half maximum in air at the isocenter, where it is told."""
+    """Scanning Spot Size (300A,0398): full width at half maximum in air at the isocenter, where the plan has it."""
     if point.value("ScanningSpotSize") is None:
         return None
     x_mm, y_mm = point.floats("ScanningSpotSize", 2)

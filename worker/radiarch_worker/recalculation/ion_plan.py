@@ -46,7 +46,7 @@ class ReadPlan:
     ----------
     beams : treatment beams with their spots; meterset for one fraction, in MU of the plan's own machine
     machines : of each beam
-    source_distances_mm : virtual source-axis distances (x, y) of all beams; None where the plan does not tell them
+    source_distances_mm : virtual source-axis distances (x, y) of all beams; None where the plan does not have them
     targets : ROI numbers of the dose references of type TARGET
     prescribed : (ROI number or None, dose in Gy) of those that have a Target Prescription Dose, total over all
         fractions
@@ -91,7 +91,7 @@ def read_ion_plan(dataset: Dataset) -> ReadPlan:
         return _read(reader)
     except InputRefusedError:
         raise
-    # A hostile object can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    # A hostile object can raise nearly anything from pydicom; its text may quote values, so only its type is shown.
     except Exception as e:
         raise InputRefusedError(
             f"the RT Ion Plan cannot be read: reading it failed with {type(e).__name__}",

@@ -23,7 +23,7 @@ Source = Literal["none", "given", "reference"]
 def scale_source(
     plan: ReadPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
 ) -> Source:
-    """Where protons per MU come from: refused where nothing tells them, since the dose would be made up."""
+    """Where protons per MU come from; refused where they are not known, since the dose would be arbitrary."""
     if parameters.meterset_scale is not None:
         return "given"
     if is_known(plan, machine):
@@ -70,5 +70,5 @@ def meterset_scale(
     return scale, (
         f"The plan's machine {names} has other protons per MU than the beam data {machine.name}: the computed dose was "
         f"multiplied by {scale:.4f}, so that its mean agrees with the plan's RTDOSE where that has at least half of "
-        "its maximum. Differences from it tell of the dose's shape; its absolute level is judged by the scale alone."
+        "its maximum. Differences from it are of the dose's shape; its absolute level is judged by the scale alone."
     )

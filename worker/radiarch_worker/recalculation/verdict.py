@@ -120,7 +120,7 @@ def uncertainty_criterion(percent: float, where: str, levels: ActionLevels) -> C
 
 
 def data_criteria(unconfirmed: Sequence[str], levels: ActionLevels) -> list[Criterion]:
-    """Data of nobody's machine and scanner, where the site asks for its own."""
+    """Generic data, where the site asks for data of its own machine and scanner."""
     if not unconfirmed or not levels.confirmed_data:
         return []
     why = f"{' and '.join(unconfirmed)} {'is' if len(unconfirmed) == 1 else 'are'} not confirmed by this site"

@@ -1,4 +1,4 @@
-"""What a worker tells, cut to what the plugin reads (`transport`): with less detail where there is too much."""
+"""Messages of a worker, bounded to what the plugin reads (`transport`): with less detail where there is too much."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_NOTES = 300
 """Of a result; the job's log has the others."""
 MAX_NOTE_CHARS = 4_000
 MAX_TRACE_VALUES = 200_000
-"""Terms of all iterations that a result tells; of more, every second, third … iteration is left out."""
+"""Terms of all iterations in a result; of more, only every second, third … iteration is kept."""
 MAX_DETAILS_CHARS = 64 << 10
 _MAX_LISTED = 50
 _MAX_REASON_CHARS = 500
@@ -28,7 +28,7 @@ def attempt_text(status: AttemptStatus) -> str:
     """A status as JSON of at most `MAX_STATUS_BYTES`.
 
     The live DVHs are those that matter most first, so that the last of them are left out; of the trace, the oldest half
-    again and again. Stage, progress and heartbeat are always told.
+    again and again. Stage, progress and heartbeat are always there.
     """
     text = status.model_dump_json()
     solver = dict(status.solver or {})
@@ -54,7 +54,11 @@ def worker_text(status: WorkerStatus) -> str:
     update = {"engines": engines, "machine_data_problems": tuple(problems), "machine_data": files}
     text = status.model_copy(update=update).model_dump_json()
     if _too_long(text):
-        less = {"engines": {}, "machine_data": {}, "machine_data_problems": ("there is too much to tell",)}
+        less = {
+            "engines": {},
+            "machine_data": {},
+            "machine_data_problems": ("the worker's status is too long: details were left out",),
+        }
         text = status.model_copy(update=less).model_dump_json()
     return text
 
@@ -72,7 +76,7 @@ def bounded_result(result: JobResult, log: Callable[[str], None]) -> JobResult:
         result = result.model_copy(update={"error": _bounded_error(result.error)})
     trace = _thinned_trace(result.solver_trace)
     if len(trace) < len(result.solver_trace):
-        log(f"the result tells {len(trace)} of {len(result.solver_trace)} iterations of the optimiser")
+        log(f"the result has {len(trace)} of {len(result.solver_trace)} iterations of the optimiser")
         result = result.model_copy(update={"solver_trace": trace})
     if not _too_large(result):
         return result
@@ -82,8 +86,8 @@ def bounded_result(result: JobResult, log: Callable[[str], None]) -> JobResult:
         if not _too_large(smaller):
             break
     note = (
-        f"The result was larger than {transport.MAX_RESULT_BYTES >> 20} MB: DVHs are told with fewer points, or not at "
-        "all; metrics and goals are complete, and the RT Dose has all DVHs."
+        f"The result was larger than {transport.MAX_RESULT_BYTES >> 20} MB: DVHs have fewer points, or are left out "
+        "altogether; metrics and goals are complete, and the RT Dose has all DVHs."
     )
     log(note)
     return smaller.model_copy(update={"notes": (*smaller.notes, note)})
@@ -143,7 +147,7 @@ def _with_half_the_points(result: JobResult) -> JobResult:
 
 
 def _half(curve: Curve) -> Curve:
-    """Every second point of a curve, its ends among them: what is told of it stays true."""
+    """Every second point of a curve, its ends among them: the points that are left stay true."""
     count: int = len(curve.dose_gy)
     kept = [*range(0, count - 1, 2), count - 1] if count > 2 else list(range(count))
     points = {k: v for k, v in curve if isinstance(v, tuple)}

@@ -1,4 +1,4 @@
-"""What a job's process knows of its surroundings; set once after the fork, before the job's function runs."""
+"""Context of a job's process; set once after the fork, before the job's function runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .link import JobLink
 
 @dataclass(frozen=True)
 class JobContext:
-    """Surroundings of the one job of this process."""
+    """Context of the one job of this process."""
 
     settings: Settings
     link: JobLink

@@ -1,4 +1,4 @@
-"""Results that a job can do without: what goes wrong with one is a note, and never costs the plan or check."""
+"""Optional results: an error in one becomes a note, and does not fail the plan or check."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def attempted(what: str, make: Callable[[], T], log: Callable[[str], None], notes: list[str]) -> T | None:
-    """What ``make`` gives; None, a note and the reason in the log where it fails.
+    """The result of ``make``; None, a note and the reason in the log where it fails.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ def attempted(what: str, make: Callable[[], T], log: Callable[[str], None], note
                 raise
             reason = e.info.message.rstrip(".")
         else:
-            reason = f"an unexpected {type(e).__name__} came up (see the job's log)"
+            reason = f"unexpected {type(e).__name__} (see the job's log)"
         for line in traceback.format_exc().splitlines():
             log(line)
         notes.append(f"There is no {what}: {reason}. Everything else is complete.")

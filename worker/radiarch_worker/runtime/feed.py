@@ -1,4 +1,4 @@
-"""What the worker says to Redis, and asks it; an unreachable Redis costs a moment, never a job."""
+"""The worker's traffic with Redis; an unreachable Redis costs a moment, never a job."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def connect(url: str, *, timeout_s: float = _TIMEOUT_S) -> Client:
 
 
 class Feed:
-    """Writes status, log and results; after a failure it keeps quiet for a moment instead of blocking its caller."""
+    """Writes status, log and results; after a failure it pauses for a moment instead of blocking its caller."""
 
     def __init__(self, client: Client, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
@@ -98,7 +98,7 @@ class Feed:
         def publish(c: Client) -> None:
             text = result.model_dump_json()
             there = not c.set(key, text, nx=True, ex=transport.TRANSPORT_TTL_S)
-            if there and c.type(key) != b"string":  # somebody else's, which nobody can read as a result
+            if there and c.type(key) != b"string":  # not written by a worker, and not readable as a result
                 c.set(key, text, ex=transport.TRANSPORT_TTL_S)
 
         return self._try(publish)[0]

@@ -1,4 +1,4 @@
-"""What a job's process and its worker say to each other: JSON, one message a line, over a socket; no Redis here."""
+"""Messages between a job's process and its worker: JSON, one message a line, over a socket; no Redis here."""
 
 from __future__ import annotations
 
@@ -35,8 +35,12 @@ class JobLink:
         self._send_iterations()
         self._send({"kind": "stage", "stage": stage.value, "message": message})
 
+    def expect(self, work: Mapping[Stage, float]) -> None:
+        """Work of this stage and later ones."""
+        self._send({"kind": "expect", "work": {stage.value: float(units) for stage, units in work.items()}})
+
     def progress(self, fraction: float, message: str = "") -> None:
-        """Fraction of the present stage; what comes faster than anyone looks is dropped here."""
+        """Fraction of the present stage; what comes faster than it is read is dropped here."""
         now = time.monotonic()
         if fraction < 1.0 and now - self._progress_at < _PROGRESS_INTERVAL_S:
             return

@@ -234,7 +234,7 @@ class Guard:
             os.waitpid(self.pid, 0)
 
     def _tell(self, line: str) -> None:
-        with contextlib.suppress(BrokenPipeError):  # somebody killed the guard: the job goes on without it
+        with contextlib.suppress(BrokenPipeError):  # the guard was killed: the job goes on without it
             os.write(self._write, line.encode())
 
 

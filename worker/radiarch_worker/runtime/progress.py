@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -19,54 +20,84 @@ TYPICAL_S: Mapping[Stage, float] = MappingProxyType(
         Stage.EXPORTING: 3.0,
     }
 )
-"""Stages' durations of a plan like the prostate protocol's; only their ratios matter once something was measured."""
+"""Durations of the stages of a plan like the prostate protocol's, until some were measured."""
+TYPICAL_S_PER_UNIT: Mapping[Stage, float] = MappingProxyType({Stage.COMPUTING_BEAMLETS: 25.0, Stage.FINAL_DOSE: 22.0})
+"""Seconds for each unit of work (`Progress.expect`), a million protons on two cores, until some were measured."""
 
 _MOST_UNREPORTED = 0.9
-"""How far a stage that reports nothing is taken to have come, at most."""
+"""Upper limit of the fraction of a stage that reports nothing."""
 _MEASURABLE_S = 2.0
-"""Rates from less than this are no ground for an estimate."""
+"""Elapsed time before which nothing is estimated."""
+_TRUSTED = 0.1
+"""Fraction of a stage from which its own pace alone counts."""
+_WINDOW_S, _WINDOW_SHARE = 10.0, 0.3
+"""The pace is that of the latest seconds, and of this share of the stage's time at least."""
+_ANCHOR, _ANCHOR_S = 0.05, 4.0
+"""Share of the expected total, and at most so much, that is added to measured and expected time: a short stage does not
+decide alone."""
 
 
 class Progress:
-    """What is told of a running attempt.
+    """Fraction and remaining time of a running attempt.
 
-    A stage's share of the whole is its expected share of the time. Between two reports the fraction goes on at the
-    measured rate, never further than one step ahead, so that it moves without claiming what was not reported.
+    A stage's share of the bar is its share of the time that is expected from its beginning to the end. Between two
+    reports the fraction goes on at the measured pace, at most as far as one step.
 
     Parameters
     ----------
     expected_s
-        Durations of the stages, measured on earlier plans of this kind if there were any.
+        Durations of the stages, measured on earlier plans of this workflow if there were any.
+    s_per_unit
+        Measured seconds for each unit of work of a stage (`expect`).
     now
-        Any clock in seconds that does not go back.
+        Seconds of any clock that does not go back.
 
     Examples
     --------
     >>> p = Progress({s: 10.0 for s in STAGES}, now=0.0)
     >>> p.enter(Stage.COMPUTING_BEAMLETS, now=20.0)
     >>> p.report(0.5, now=25.0)
-    >>> round(p.fraction(25.0), 3), round(p.eta_s(25.0))
-    (0.417, 35)
+    >>> round(p.eta_s(25.0))
+    35
     """
 
-    def __init__(self, expected_s: Mapping[Stage, float] = TYPICAL_S, *, now: float) -> None:
+    def __init__(
+        self,
+        expected_s: Mapping[Stage, float] = TYPICAL_S,
+        *,
+        now: float,
+        s_per_unit: Mapping[Stage, float] = TYPICAL_S_PER_UNIT,
+    ) -> None:
         self._expected_s = {s: max(expected_s.get(s, TYPICAL_S[s]), 0.01) for s in STAGES}
-        self._total_s = sum(self._expected_s.values())
+        self._s_per_unit = {**TYPICAL_S_PER_UNIT, **s_per_unit}
+        self.work: dict[Stage, float] = {}
+        """Work of the stages that told theirs."""
         self.stage = STAGES[0]
         self.durations_s: dict[Stage, float] = {}
         """Of the stages that have ended."""
         self._began = self._entered = self._reported_at = now
         self._reported = self._step = 0.0
-        self._highest = 0.0
+        self._reports: deque[tuple[float, float]] = deque(maxlen=5000)
+        self._highest = self._base = self._base_in_stage = 0.0
 
     def enter(self, stage: Stage, now: float) -> None:
         """``stage`` begins, which ends the one before; going back to an earlier one is not progress and is ignored."""
         if STAGES.index(stage) <= STAGES.index(self.stage):
             return
+        self._base = self.fraction(now)
         self.durations_s[self.stage] = now - self._entered
         self.stage = stage
         self._entered = self._reported_at = now
-        self._reported = self._step = 0.0
+        self._reported = self._step = self._base_in_stage = 0.0
+        self._reports.clear()
+
+    def expect(self, work: Mapping[Stage, float], now: float) -> None:
+        """How much there is to do in stages that have not ended, in units of the stage's own."""
+        self._base, self._base_in_stage = self.fraction(now), self._in_stage(now)
+        for stage, units in work.items():
+            if stage in self._s_per_unit and stage not in self.durations_s:
+                self.work[stage] = max(units, 0.0)
+                self._expected_s[stage] = max(units * self._s_per_unit[stage], 0.01)
 
     def report(self, fraction: float, now: float) -> None:
         """``fraction`` of the present stage is done."""
@@ -74,6 +105,7 @@ class Progress:
         if fraction > self._reported:
             self._step = fraction - self._reported
             self._reported, self._reported_at = fraction, now
+            self._reports.append((now, fraction))
 
     def finish(self, now: float) -> None:
         """The last stage ended."""
@@ -81,38 +113,66 @@ class Progress:
         self._highest = 1.0
 
     def fraction(self, now: float) -> float:
-        """Of the whole plan, 0 to 1; never less than it was."""
-        before = sum(self._expected_s[s] for s in STAGES[: STAGES.index(self.stage)])
-        done = before + self._in_stage(now) * self._expected_s[self.stage]
-        self._highest = max(self._highest, min(done / self._total_s, 0.999))
+        """Of the whole attempt, 0 to 1; never less than it was."""
+        if self._highest == 1.0:
+            return 1.0
+        here = self._expected_s[self.stage]
+        left_at_base = here * (1 - self._base_in_stage) + sum(self._expected_s[s] for s in self._later)
+        done = here * max(self._in_stage(now) - self._base_in_stage, 0.0) / max(left_at_base, 1e-9)
+        self._highest = max(self._highest, min(self._base + (1 - self._base) * done, 0.999))
         return self._highest
 
     def eta_s(self, now: float) -> float | None:
         """Seconds to the end; None where nothing was measured yet."""
-        elapsed = now - self._began
-        if elapsed < _MEASURABLE_S:
+        if now - self._began < _MEASURABLE_S:
             return None
-        index = STAGES.index(self.stage)
-        in_stage = self._in_stage(now)
-        if self._reported > 0.02 and now - self._entered > _MEASURABLE_S / 2:
-            left_in_stage = (now - self._entered) / in_stage * (1 - in_stage)
-        else:
-            left_in_stage = self._expected_s[self.stage] * (1 - in_stage)
-        return left_in_stage + sum(self._expected_s[s] for s in STAGES[index + 1 :]) * self._slowness(now)
+        return self._left_in_stage(now) + sum(self._expected_s[s] * self._slowness(s, now) for s in self._later)
 
-    def _slowness(self, now: float) -> float:
-        """Measured time over expected time, of what is done; between 1/20 and 20."""
-        expected = sum(self._expected_s[s] for s in STAGES[: STAGES.index(self.stage)])
-        expected += self._in_stage(now) * self._expected_s[self.stage]
-        # a little of the expectation stays in, so that the first short stages do not decide alone
-        anchor = 0.05 * self._total_s
-        return min(max((now - self._began + anchor) / (expected + anchor), 0.05), 20.0)
+    @property
+    def _later(self) -> tuple[Stage, ...]:
+        return STAGES[STAGES.index(self.stage) + 1 :]
+
+    def _left_in_stage(self, now: float) -> float:
+        left = 1 - self._in_stage(now)
+        expected_s = self._expected_s[self.stage] * left * self._slowness(self.stage, now)
+        pace = self._pace(now)
+        if pace is None:
+            return expected_s
+        trust = min(self._reported / _TRUSTED, 1.0)
+        return trust * left / pace + (1 - trust) * expected_s
+
+    def _pace(self, now: float) -> float | None:
+        """Fraction of the stage in each second, of late; None where that was not measured."""
+        elapsed_s = now - self._entered
+        if not self._reports or elapsed_s < _MEASURABLE_S / 2:
+            return None
+        since = now - max(_WINDOW_S, _WINDOW_SHARE * elapsed_s)
+        start, before = self._entered, 0.0
+        for at, fraction in self._reports:
+            if at > since:
+                break
+            start, before = at, fraction
+        pace = (self._in_stage(now) - before) / max(now - start, 1e-3)
+        return pace if pace > 1e-6 else None
+
+    def _slowness(self, stage: Stage, now: float) -> float:
+        """Measured over expected time of what is done of the same kind: with work that was told, or without."""
+        told = stage in self.work
+        anchor = min(_ANCHOR * sum(self._expected_s.values()), _ANCHOR_S)
+        measured = expected = anchor
+        for ended in STAGES[: STAGES.index(self.stage)]:  # one that was left out took no time
+            if (ended in self.work) == told:
+                measured += self.durations_s.get(ended, 0.0)
+                expected += self._expected_s[ended]
+        if (self.stage in self.work) == told:
+            measured += now - self._entered
+            expected += self._in_stage(now) * self._expected_s[self.stage]
+        return min(max(measured / expected, 0.05), 20.0)
 
     def _in_stage(self, now: float) -> float:
         since = now - self._entered
         if self._reported == 0.0:  # nothing reported: by the clock, slower and slower, never to the end
-            expected = self._expected_s[self.stage]
-            return _MOST_UNREPORTED * since / (since + expected)
+            return _MOST_UNREPORTED * since / (since + self._expected_s[self.stage])
         pace = self._reported / max(self._reported_at - self._entered, 1e-3)
         ahead = min(pace * (now - self._reported_at), self._step, _MOST_UNREPORTED * (1 - self._reported))
         return self._reported + ahead

@@ -1,4 +1,4 @@
-"""What is told of a running optimiser: its latest iterations, and the DVHs that it has reached; no I/O."""
+"""Status of a running optimizer: its latest iterations and the DVHs reached; no I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 LIVE_ITERATIONS = 200
-"""Told while the plan runs, the latest; the result has all of them."""
+"""Latest iterations that a status has; the result has all of them."""
 
 
 class SolverStatus:

@@ -51,6 +51,7 @@ class Outcome:
 
     result: JobResult | None
     durations_s: dict[Stage, float]
+    work: dict[Stage, float]
 
 
 class Attempt:
@@ -112,7 +113,7 @@ class Attempt:
         if result is not None and result.error is not None:
             self.log.add(f"{result.error.code}: {result.error.message}", "worker")
         self._publish(now, final=True)
-        return Outcome(result, dict(self._progress.durations_s))
+        return Outcome(result, dict(self._progress.durations_s), dict(self._progress.work))
 
     def _watch(self) -> Verdict | None:
         """Until the job's process has exited (None) or has to be ended."""
@@ -145,7 +146,7 @@ class Attempt:
         return Verdict.STOPPING if found is None and self._stopping() else found
 
     def _fence_verdict(self) -> Verdict | None:
-        # A fence that is not there was lost by Redis: nobody has said that this attempt is not the one that counts.
+        # A missing fence was lost by Redis: it does not say that another attempt counts.
         value = self._fence
         if value is None or value == str(self._spec.attempt):
             return None
@@ -186,13 +187,15 @@ class Attempt:
             case {"kind": "progress", "fraction": float(fraction), "message": str(text)}:
                 self._progress.report(fraction, now)
                 self._message = text[:_MESSAGE_CHARS] or self._message
+            case {"kind": "expect", "work": dict(work)}:
+                self._progress.expect({Stage(stage): float(units) for stage, units in work.items()}, now)
             case {"kind": "log", "line": str(line)}:
                 self.log.add(line)
             case {"kind": "solver", "iterations": list(iterations)}:
                 self._solver.iterations(iterations)
             case {"kind": "preview", "dvh": list(curves)}:
                 self._solver.preview(curves)
-                self._status_at = 0.0  # somebody is waiting for it
+                self._status_at = 0.0  # viewers wait for it
             case {"kind": "private", "words": list(words)}:
                 self.log.private(str(w) for w in words)
             case {"kind": "result", "result": dict(result)}:

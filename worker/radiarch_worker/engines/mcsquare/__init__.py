@@ -6,7 +6,7 @@ from .beamlets import BeamletResult, compute_beamlets
 from .calibration import Calibration, calibration_for, load_calibration
 from .calibration import library as calibration_library
 from .ct import EngineCt, prepare_ct
-from .dose import DoseResult, compute_dose
+from .dose import DoseResult, compute_dose, expected_protons
 from .let import LetResult, compute_let
 from .machine import ProtonMachine, load_machine, machine_problems
 from .probe import probe
@@ -34,6 +34,7 @@ __all__ = [
     "compute_beamlets",
     "compute_dose",
     "compute_let",
+    "expected_protons",
     "load_calibration",
     "load_machine",
     "prepare_ct",

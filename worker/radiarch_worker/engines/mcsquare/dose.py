@@ -31,6 +31,10 @@ _NOISE_FACTOR = 0.3
 prostate, 0.3 and 0.5 in small shallow targets. Only the size of the first parts depends on it."""
 
 
+_NEXT_SHARE = 0.95
+"""Of the progress that is left, of a second round; a third one is seldom needed."""
+
+
 @dataclass(frozen=True)
 class DoseResult:
     """Dose of a plan.
@@ -77,7 +81,7 @@ def compute_dose(
     min_parts
         Parts of the first round, at least 2.
     each_beam
-        Whether each beam is run by itself, with its share of the protons, so that its own dose is told as well.
+        Whether each beam is run by itself, with its share of the protons, so that its own dose is known as well.
 
     Raises
     ------
@@ -87,13 +91,11 @@ def compute_dose(
     parts_sum = _PartsSum(scoring, target, [piece.share for piece in pieces])
     turn = Turn.of(ct.patient_position)
     sizes = _first_round(int(np.count_nonzero(target)), uncertainty_percent, primaries, min_parts)
+    engine_s = reported = 0.0
     # The first round is about half of all, when the uncertainty decides how many there are.
-    expected = float(sum(sizes)) * (2 if primaries is None else 1)
-    engine_s = told = 0.0
+    share = 0.5 if primaries is None else 1.0
     while True:
         first = len(parts_sum.primaries)
-        before = sum(parts_sum.primaries)
-        expected = max(expected, float(before + sum(sizes)))
         parts = [_part(piece, size, (first + i) * len(pieces) + k, settings)
                  for i, size in enumerate(sizes) for k, piece in enumerate(pieces)]  # fmt: skip
 
@@ -102,10 +104,10 @@ def compute_dose(
             dose = files.read_dose(outputs, scoring, turn, may_be_zero=len(pieces) > 1)
             parts_sum.take(first + at, piece, dose, sizes[at])
 
-        def progress(fraction: float, before: int = before, here: int = sum(sizes), all_: float = expected) -> None:
-            nonlocal told
-            told = max(told, (before + fraction * here) / all_)
-            settings.reporter.progress(told)
+        def progress(fraction: float, start: float = reported, share: float = share) -> None:
+            nonlocal reported
+            reported = max(reported, start + share * fraction)
+            settings.reporter.progress(reported)
 
         engine_s += run_parts(ct, scoring, parts, {}, settings, take, f"dose-{first}", progress)
         measured = parts_sum.uncertainty_percent()
@@ -116,6 +118,7 @@ def compute_dose(
         if primaries is not None or measured <= uncertainty_percent:
             break
         sizes = _next_round(done, measured, uncertainty_percent, sizes[0])
+        share = _NEXT_SHARE * (1 - reported)
     gy_per_unit = float(np.dot(weights_mu, settings.machine.gy_per_mu(plan.energies_mev)))
     return DoseResult(
         dose_gy=(parts_sum.mean() * gy_per_unit).astype(np.float32),
@@ -211,6 +214,13 @@ class _PartsSum:
         # A voxel that no proton has hit yet is as uncertain as can be.
         relative = np.divide(np.sqrt(variance) / c4, mean, out=np.ones_like(mean), where=mean > 0)
         return float(100 * relative.mean())
+
+
+def expected_protons(target_voxels: int, uncertainty_percent: float, primaries: int | None = None) -> float:
+    """How many protons a dose will need, about: the number given, else by the noise that is usual."""
+    if primaries is not None:
+        return float(primaries)
+    return max(_NOISE_FACTOR * target_voxels / (uncertainty_percent / 100) ** 2, float(FIRST_PARTS * PART_PRIMARIES[0]))
 
 
 def _first_round(target_voxels: int, uncertainty_percent: float, primaries: int | None, min_parts: int) -> list[int]:

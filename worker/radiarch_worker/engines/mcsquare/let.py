@@ -27,9 +27,9 @@ from .turn import Turn
 
 PARTS = 8
 DOSE_FLOOR = 0.01
-"""Of the highest dose: below it LET is not told. It would be noise, of a few protons that biology does not feel."""
+"""Of the highest dose: below it LET is not reported. It would be noise, of so few protons that it has no effect."""
 LEAST_STOPPING_POWER = 0.1
-"""Relative to water: in gas there is no LET to tell (and its voxels' edges are tissue)."""
+"""Relative to water: in gas LET is not reported (its voxels' edges are tissue)."""
 _EXTRA = {
     "LET_MHD_Output": True,
     "LET_Calculation_Method": "StopPow",
@@ -44,7 +44,7 @@ class LetResult:
 
     Attributes
     ----------
-    kev_um : (Z, Y, X) float32 on ``grid``, dose-averaged, in water; 0 where it is not told
+    kev_um : (Z, Y, X) float32 on ``grid``, dose-averaged, in water; 0 where it is not reported
     uncertainty_percent : 1 sigma, relative, averaged over the target's voxels
     """
 
@@ -89,7 +89,7 @@ def compute_let(
     def take(index: int, outputs: Path) -> None:
         scored[index] = files.read_dose(outputs, scoring, turn), files.read_let(outputs, scoring, turn)
 
-    engine_s = run_parts(ct, scoring, parts, _EXTRA, settings, take, "let", lambda _: None)
+    engine_s = run_parts(ct, scoring, parts, _EXTRA, settings, take, "let", settings.reporter.progress)
     dose = np.zeros(scoring.shape)
     dose_let = np.zeros(scoring.shape)
     for i in range(PARTS):  # in the parts' order, whichever ended first

@@ -184,7 +184,7 @@ class _PartLog:
 
 
 def _fraction_of(line: str) -> float | None:
-    """Progress that a line of the engine tells, such as ``Simulation of beamlet 3/81`` or ``40.0 %``."""
+    """Progress in a line of the engine's output, such as ``Simulation of beamlet 3/81`` or ``40.0 %``."""
     words = line.split()
     try:
         if len(words) >= 4 and words[:3] == ["Simulation", "of", "beamlet"]:

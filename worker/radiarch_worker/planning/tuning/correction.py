@@ -1,4 +1,4 @@
-"""What a computed dose has more than the same plan's beamlets, told from its noise, and penalties that know it."""
+"""The difference of a computed dose and the beamlets' dose, without its noise, and penalties corrected by it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from radiarch_worker.model import Grid
 from radiarch_worker.optimization import DoseTerm
 
 _SMOOTH_MM = 4.0
-"""What is wrong with beamlets over more than this is better told from the noise of the dose that corrects them."""
+"""Errors of beamlets over more than this are more easily separated from the noise of the dose that corrects them."""
 _NOISE_LEFT = 1.3
 
 
@@ -61,7 +61,7 @@ class Correction:
     spread_gy
         How much the dose in the target varies from voxel to voxel by what the beamlets do not show, noise apart, 1
         sigma. The plan that is fitted to the beamlets next hides as much again.
-    left_gy : the part of it that ``added_gy`` does not tell, since it could as well be noise
+    left_gy : the part of it that is not in ``added_gy``, since it could as well be noise
     said : the same in words
     """
 
@@ -84,7 +84,7 @@ def correction(
     ----------
     difference_gy : (rows,) a computed dose less the beamlets'
     voxels : (rows,) flat index of each row's voxel in ``grid``
-    target : rows in which noise is told from the rest
+    target : rows in which noise is separated from the rest
     noise_gy
         Of the computed dose in the target, 1 sigma.
     """

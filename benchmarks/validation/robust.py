@@ -27,8 +27,8 @@ SCENARIOS = (
     Scenario("y -4 mm", (0.0, -4.0, 0.0)),
     Scenario("z +6 mm", (0.0, 0.0, 6.0)),
     Scenario("x +3, y -2, z +4 mm", (3.0, -2.0, 4.0)),
-    Scenario("range +4 %", range_percent=4.0),
-    Scenario("range -4 %", range_percent=-4.0),
+    Scenario("density +4 %", range_percent=4.0),
+    Scenario("density -4 %", range_percent=-4.0),
 )
 UNCERTAINTY_PERCENT = 4.0
 TOLERANCE_PERCENT = 1.0

@@ -21,7 +21,9 @@ class ScenarioResult(_Wire):
 
     name: str
     shift_mm: tuple[float, float, float] = Field(description="Of the patient against the beams, patient LPS.")
-    range_percent: float = Field(description="By how much the patient stops protons more than the CT says.")
+    range_percent: float = Field(
+        description="Error of density: above 0, protons are stopped more than by the CT, and ranges get shorter."
+    )
     random_mm: tuple[float, float, float] = Field(description="Standard deviation from fraction to fraction.")
     uncertainty_percent: float = Field(description="Statistical, of this scenario's dose, 1 sigma.")
 

@@ -210,7 +210,7 @@ class ProtonParameters(WorkflowParameters):
         default=None,
         ge=0,
         le=10,
-        description="Least meterset of a spot in one fraction, MU; null: the machine's own limit.",
+        description="Minimum MU of each spot in one fraction; null: the limit of the machine.",
     )
     normalisation: str | None = Field(
         default=None,
@@ -295,7 +295,12 @@ class ImptRobustParameters(ProtonParameters):
         default=(0.0, 0.0, 0.0),
         description="Standard deviation of the place along the patient's x, y, z between fractions.",
     )
-    range_percent: float = Field(default=3.5, ge=0, le=20, description="Error of stopping power, and so of range.")
+    range_percent: float = Field(
+        default=3.5,
+        ge=0,
+        le=20,
+        description="Error of density, and so of stopping power: +x % makes ranges x % shorter.",
+    )
     strategy: Strategy = Field(
         default="REDUCED_SET",
         description="REDUCED_SET: one axis at a time, each with three ranges; ALL: every combination; RANDOM: "

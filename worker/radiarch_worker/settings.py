@@ -1,4 +1,4 @@
-"""What a worker is told by its environment; nothing is read from the environment elsewhere."""
+"""Settings of a worker from its environment; nothing is read from the environment elsewhere."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def test_what_errors_do_is_told(case: waterbox.Case) -> None:
     )  # fmt: skip
     plan = dataclasses.replace(case.plan, robustness=robustness)
     text = " ".join(" ".join(texts(reported(dataclasses.replace(case, plan=plan)))).split())
-    for said in ("2 scenarios", "97.25 %", "88.50 %", "1 of 2", "x +5 mm", "53.12", "range errors 3.5 %", "shaded"):
+    for said in ("2 scenarios", "97.25 %", "88.50 %", "1 of 2", "x +5 mm", "53.12", "density errors 3.5 %", "shaded"):
         assert said in text, said
 
 

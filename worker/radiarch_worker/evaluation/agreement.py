@@ -36,7 +36,7 @@ _NO_ORGANS = (
 _NAMED = 5
 """Structures that a note names."""
 RBE_LIKE_PERCENT = 2.0
-"""A ratio that is so near to 1.1, or its inverse, is told as what it looks like."""
+"""How near a ratio is to 1.1, or its inverse, to be named as a mistaken RBE."""
 PROTON_RBE = 1.1
 
 
@@ -47,7 +47,7 @@ class Subject:
     Attributes
     ----------
     targets : those that are prescribed to, the main one first; empty where none is known
-    prescribed_gy : of the main target, total over all fractions; None where nothing tells it
+    prescribed_gy : of the main target, total over all fractions; None where it is not known
     """
 
     patient: Patient

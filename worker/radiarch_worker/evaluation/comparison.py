@@ -25,7 +25,7 @@ HIGH_DOSE = 0.5
 
 
 LEFT_OUT_PERCENT = 0.1
-"""Of the points above the cut-off: so many may lie outside of the other dose's grid without a word."""
+"""Share of the points above the cut-off that may lie outside of the other dose's grid without a note."""
 
 
 class GammaRegionName(NamedTuple):

@@ -20,7 +20,7 @@ MAX_POINTS = 300_000
 
 
 def coarser(structures: int) -> int:
-    """How many times wider the bins are of structures that nobody has named, where there are hundreds of them.
+    """How many times wider the bins are of structures that the request does not name, where there are hundreds of them.
 
     Their curves travel, are stored in a database and drawn in a browser. Metrics do not depend on bins.
 

@@ -41,7 +41,7 @@ _FULL_BYTES = 32 << 20
 
 
 def run_attempt(spec: dict[str, Any]) -> None:
-    """Run it and store what it gives, and tell the worker the end; never raises for what can be told.
+    """Run it, store the results and report the end to the worker; errors are reported, not raised.
 
     Parameters
     ----------

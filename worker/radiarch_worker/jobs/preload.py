@@ -19,7 +19,7 @@ PRELOADED: tuple[str, ...] = (
 
 
 def preload(threads: int, cache: Path) -> None:
-    """Load once what every job needs; forked jobs have it. What is missing is told by the probe of the engines.
+    """Load once what every job needs; forked jobs have it. The probe of the engines reports what is missing.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def preload(threads: int, cache: Path) -> None:
             _load_tables()
             _load_compiled()
         gc.freeze()  # a job's first collection would else copy every page that it shares with us
-    except Exception as e:  # whatever it is, it will be met again where it can be told
+    except Exception as e:  # it will be raised again where it can be reported
         log.warning("not everything could be loaded: %s: %s", type(e).__name__, e)
 
 

@@ -106,7 +106,7 @@ class _Done:
         return comparison, criteria
 
     def verdict(self, criteria: list[Criterion], compared: bool) -> tuple[Verdict, MachineScale | None]:
-        """All criteria together, and what the scale tells of the machine."""
+        """All criteria together, and the scale as a property of the machine."""
         spec, levels, computed = self.run.spec, self.parameters.levels, self.computed
         target = self.subject.targets[0].roi_number if self.subject.targets else None
         found = [*verdict.reference_criterion(spec), *criteria]
@@ -130,7 +130,7 @@ class _Done:
         if self.computed.source == "reference":
             found.append(
                 f"The computed dose was multiplied by {self.computed.scale:.4f}, which the RTDOSE itself gave: doses "
-                "and differences after that tell of the dose's shape alone."
+                "and differences after that are of the dose's shape alone."
             )
         elif self.computed.source == "given":
             found.append(f"The meterset was multiplied by {self.computed.scale:g}, as asked for.")

@@ -1,4 +1,4 @@
-"""One run whose input was read, and what it gives; what its kinds have in common, and none of them alone."""
+"""A run whose inputs were read, and its results: what all kinds of runs share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Computed:
-    """What a run gives.
+    """Results of a run.
 
     Attributes
     ----------
@@ -50,7 +50,7 @@ class Run:
     Attributes
     ----------
     inputs : what it is about besides the structure set, by its kind in `JobSpec.inputs`
-    notes : what a user has to know; the result's notes in the end
+    notes : for the user; they become the result's notes
     """
 
     spec: JobSpec
@@ -68,11 +68,11 @@ class Run:
         )
 
     def optional(self, what: str, make: Callable[[], T]) -> T | None:
-        """What the run can do without; where it cannot be made, None and a note."""
+        """An optional result; None and a note where it cannot be made."""
         return attempted(what, make, self.here.link.log, self.notes)
 
     def add_optional(self, datasets: Datasets, kind: OutputKind, what: str, write: Callable[[], Dataset]) -> None:
-        """One more of what is stored, or a note."""
+        """Add an optional object to what is stored, or a note."""
         if (written := self.optional(what, write)) is not None:
             datasets[kind] = written
 

@@ -1,4 +1,4 @@
-"""What a worker tells of its site's machines and calibrations, so that workers with other files are seen."""
+"""A worker's report on its site's machines and calibrations, so that workers with other files are seen."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class MachineData:
                 self.files, self.problems = files, _problems() if files else ()
                 for problem in self.problems:
                     log.error("%s", problem)
-        except Exception as e:  # a heartbeat goes on whatever a folder is like; a job that needs it tells
+        except Exception as e:  # the heartbeat goes on; a job that needs the folder reports the error
             log.warning("machines and calibrations cannot be looked at: %s: %s", type(e).__name__, e)
 
 

@@ -20,7 +20,7 @@ class UnusableFileError(Exception):
 
 
 class SiteFile(BaseModel):
-    """Data that somebody of the site may have confirmed."""
+    """Data that the site may have confirmed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -39,7 +39,7 @@ class DoseTerm(Protocol):
         """Which of its voxels may come to matter, where dose is not far from that of each of ``rows``."""
 
     def only(self, keep: npt.NDArray[np.bool_]) -> Self:
-        """The same penalty as long as nothing is to be said against the dose of the others."""
+        """The same penalty without the other voxels, as long as their dose stays acceptable."""
 
 
 _NEAR = 0.6

@@ -1,4 +1,4 @@
-"""Solvers for weights that are not negative, and the least meterset of a spot; penalties are defined elsewhere."""
+"""Solvers for weights that are not negative, and the minimum MU of a spot; penalties are defined elsewhere."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _MEMORY = 20
 _RELATIVE_TOLERANCE = 1e-5
 """An iteration that lowers the objective by less, relative, is the last."""
 _SECOND_SHARE = 1 / 3
-"""Of the iterations, after spots below the least meterset were removed."""
+"""Share of the iterations after spots below the minimum MU were removed."""
 _OVERLOOKED = 1e-3
-"""Of the objective: so much may come from voxels that were not looked at."""
+"""Share of the objective that may come from voxels that were left out."""
 _REPEATS = 2
 
 
@@ -47,7 +47,7 @@ class Solution:
 
 
 class _Trace:
-    """Numbers iterations over both phases and tells of each."""
+    """Numbers iterations over both phases and reports each."""
 
     def __init__(self, on_iteration: OnIteration) -> None:
         self.items: list[Mapping[str, Any]] = []
@@ -98,7 +98,7 @@ def optimize(
     keep = weights >= least_weight
     if not keep.any():
         raise EngineError(
-            f"no spot reaches the least meterset of {least_weight:g}",
+            f"no spot reaches the minimum of {least_weight:g} MU",
             remedy="Raise the prescription or the target's objectives, use a wider spot spacing, or lower spot_mu_min.",
             code=ErrorCode.OPTIMIZATION_FAILED,
         )

@@ -17,7 +17,7 @@ def read(data: bytes, code: ErrorCode, what: str) -> Dataset:
     """A file as a dataset; one that cannot be read is refused by the code."""
     try:
         return pydicom.dcmread(BytesIO(data))
-    # A hostile file can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    # A hostile file can raise nearly anything from pydicom; its text may quote values, so only its type is shown.
     except Exception as e:
         raise InputRefusedError(
             f"{what} cannot be read as DICOM ({type(e).__name__})",

@@ -27,7 +27,7 @@ _MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline besid
 
 
 def find_body_roi(rois: Sequence[RoiContours], told: int | None) -> int | None:
-    """Number of the ROI that is the patient's outline: the one told, else by its name, else by its type EXTERNAL.
+    """Number of the ROI that is the patient's outline: the one given, else by its name, else by its type EXTERNAL.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def find_body(ct: CtVolume, notes: list[str]) -> BoolVolume:
     """The patient's outline from the CT.
 
     The largest connected tissue that is thicker than a couch's shell, with its holes filled slice by slice.
-    Large tissue apart from it is told in ``notes``.
+    Large tissue apart from it is named in ``notes``.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def _opened(tissue: BoolVolume, ct: CtVolume) -> BoolVolume:
 
 
 def _filled(mask: BoolVolume) -> BoolVolume:
-    """A slice with its holes: all that cannot be reached from outside, which labels tell sooner than dilations."""
+    """A slice with its holes: all that cannot be reached from outside, which labels find faster than dilations."""
     outside, _ = ndimage.label(~np.pad(mask, 1))
     filled: BoolVolume = (outside != outside[0, 0])[1:-1, 1:-1]
     return filled
@@ -171,7 +171,7 @@ def _early_ends(ct: CtVolume, body: BoolVolume) -> list[tuple[int, int]]:
 
 
 def _note_ends(ct: CtVolume, roi: Structure, mask: BoolVolume, notes: list[str]) -> None:
-    """Tell of slices without an outline, and whether there is more of the patient there."""
+    """Note slices without an outline, and whether there is more of the patient there."""
     missing = np.flatnonzero(~mask.any(axis=(1, 2)))
     if not missing.size:
         return
@@ -212,7 +212,7 @@ def _check_padding(loaded: LoadedCt, name: str, body: BoolVolume, notes: list[st
 
 
 def _note_edges(ct: CtVolume, body: Structure, notes: list[str]) -> None:
-    """Tell of a patient cut off at the image's sides: a beam through there would miss tissue."""
+    """Note a patient cut off at the image's sides: a beam through there would miss tissue."""
     sides = {"right": (2, 0), "left": (2, -1), "anterior": (1, 0), "posterior": (1, -1)}
     cut = [
         name

@@ -34,7 +34,7 @@ PLANE_TOLERANCE_MM = 0.15
 SAME_OUTLINE_MM = 0.75
 # From here on a nested outline is a hole (a rectum's wall has 2 to 4 mm); between the two it may be either.
 MIN_WALL_MM = 1.9
-# Of a structure, and of one slice of it, that contours crossing each other enclose both: a hole or not, nobody knows.
+# Of a structure, and of one slice of it, that contours crossing each other enclose both: a hole or not is not known.
 MAX_CROSSING_FRACTION = 0.01
 MAX_CROSSING_FRACTION_OF_SLICE = 0.1
 # An outline that encloses so much less than its own winding says goes round more than once.

@@ -1,6 +1,6 @@
 """Closed outlines on one plane: which count, where some are stored twice, nested or crossing; no slices, no DICOM.
 
-What outlines enclose is told by the even-odd rule: a nested one is a hole. An outline that is stored twice then
+What outlines enclose follows from the even-odd rule: a nested one is a hole. An outline that is stored twice then
 deletes itself, so what is the same has to be found first; and what lies so closely within another that it may be
 either, is told.
 """

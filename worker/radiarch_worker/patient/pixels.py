@@ -97,7 +97,7 @@ def _stored(image: Reader, plane: SlicePlane) -> npt.NDArray[np.integer[Any]]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as bytes behind the last pixel
             array = pixel_array(image.dataset, raw=True, correct_unused_bits=False)
-    # Decoders raise nearly anything on broken data; their text may quote it, so only the kind is told.
+    # Decoders raise nearly anything on broken data; their text may quote it, so only its type is shown.
     except Exception as e:
         raise image.error("PixelData", f"cannot be decoded ({syntax.name}, {type(e).__name__})") from e
     if array.shape != (plane.rows, plane.columns) or array.dtype.kind not in "iu":

@@ -25,7 +25,7 @@ class Planes:
     Attributes
     ----------
     z_mm : (planes,) rising
-    outlines : of each plane, (n, 2) x, y in mm; even-odd tells what they enclose
+    outlines : of each plane, (n, 2) x, y in mm; by the even-odd rule
     """
 
     z_mm: FloatArray

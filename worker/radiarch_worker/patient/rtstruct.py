@@ -122,7 +122,7 @@ def read_structure_set(dataset: Dataset) -> StructureSet:
         return _read(reader)
     except InputRefusedError:
         raise
-    # A hostile object can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    # A hostile object can raise nearly anything from pydicom; its text may quote values, so only its type is shown.
     except Exception as e:
         raise _unreadable(f"reading it failed with {type(e).__name__}") from e
 

@@ -23,7 +23,7 @@ from .identity import check_present, image_reader
 from .limits import DIRECTION_TOLERANCE, MAX_SLICES, POSITION_TOLERANCE_MM, SPACING_TOLERANCE_MM
 
 _MADE_BY = ("ImageType", "ConvolutionKernel", "SliceThickness", "KVP", "AcquisitionNumber")
-"""What tells reconstructions apart, as far as the named slices have it in common."""
+"""What distinguishes reconstructions, as far as the named slices have it in common."""
 
 
 def choose_slices(

@@ -306,7 +306,7 @@ def _place(roi: RoiContours, filled: Filled, grid: Grid, rules: Rules, told: lis
 def _check_outside(
     roi: RoiContours, filled: Filled, voxels: tuple[int, int, int], grid: Grid, rules: Rules, told: list[str]
 ) -> None:
-    """Refuse, or tell, what of a ROI lies off the image; ``voxels``: all, on the CT's slices, on the image."""
+    """Refuse, or note, what of a ROI lies off the image; ``voxels``: all, on the CT's slices, on the image."""
     total, in_height, kept = voxels
     outside, beside = 1 - kept / total, 1 - kept / max(in_height, 1)
     # The outline may go on above and below what was scanned; one that is off to the side is another patient's.

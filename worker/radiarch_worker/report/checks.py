@@ -96,7 +96,7 @@ def comparison(flow: Flow, evaluation: Evaluation, found: DoseComparison | None)
     if found.reference_rbe != 1:
         facts.append(("Reference", f"is physical, multiplied by {found.reference_rbe:g}"))
     if found.scale_source == "reference":
-        text = f"multiplied by {found.scale:.4f}, derived from the reference: no mean difference is left to tell"
+        text = f"multiplied by {found.scale:.4f}, derived from the reference: so there is no mean difference"
         facts.append(("Meterset", text))
     elif found.scale_source == "given":
         facts.append(("Meterset", f"multiplied by {found.scale:.4f}, as asked for"))

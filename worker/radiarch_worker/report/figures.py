@@ -22,7 +22,7 @@ _PX_PER_MM = 8.0
 _JPEG_QUALITY = 90
 _WHITE: Rgb = (255, 255, 255)
 _OTHER = LineStyle((120, 120, 120), (2, 2))
-"""Structures beyond those that can be told apart."""
+"""Structures beyond those whose colors can be distinguished."""
 
 
 def plane_figure(pages: Pages, cut: Cut, x_mm: float, y_mm: float, width_mm: float, height_mm: float) -> None:

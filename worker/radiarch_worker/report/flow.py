@@ -26,7 +26,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """Text of a cell that is not just text; ``draw`` is told the left end and the middle line, mm."""
+    """Text of a cell that is not just text; ``draw`` gets the left end and the middle line, mm."""
 
     text: str
     color: Rgb = INK

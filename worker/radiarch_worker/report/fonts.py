@@ -160,7 +160,7 @@ def _is_shaped(character: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def runs(text: str, *, bold: bool = False) -> tuple[Run, ...]:
-    """A line as runs in the order in which they are seen, from the left (UAX 9; the first letter tells the whole)."""
+    """A line as runs in the order in which they are seen, from the left (UAX 9; the first letter decides)."""
     line = printable(text, bold=bold)
     if any(_is_leftwards(c) for c in line):
         line = str(get_display(line))

@@ -39,7 +39,7 @@ class Pages:
 
     Attributes
     ----------
-    decorate : draws what every page has, told its number and how many there are
+    decorate : draws what every page has, given its number and how many there are
     unprintable : characters of the printed text that no font has
     """
 

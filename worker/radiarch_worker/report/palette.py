@@ -31,7 +31,7 @@ _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2
 """On and off, in units of the line's width."""
 
 MAX_DRAWN = len(_COLORS) * len(_DASHES)
-"""So many structures can be told apart."""
+"""Number of structures whose colors can be distinguished."""
 
 ISODOSES_PERCENT = (107.0, 100.0, 95.0, 90.0, 80.0, 70.0, 50.0, 30.0)
 WASH_FROM_PERCENT = 10.0
@@ -91,7 +91,7 @@ def isodose_color(percent: float) -> Rgb:
 def drawn_structures(spec: JobSpec, patient: Patient) -> tuple[Drawn, ...]:
     """Structures with their styles: the target, what goals are about, the rest by number; the body last.
 
-    No more than can be told apart; the tables have all of them.
+    No more than can be distinguished; the tables have all of them.
     """
     numbers = {ref.name: ref.roi_number for ref in spec.structures}
     target = None if spec.prescription is None else numbers.get(spec.prescription.target)

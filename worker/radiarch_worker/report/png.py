@@ -163,7 +163,7 @@ def _font(name: str, size: int, shaped: bool) -> ImageFont.FreeTypeFont:
 
 
 def _reading(run: fonts.Run) -> dict[str, str]:
-    """How Raqm is told a run's direction."""
+    """A run's direction, as Raqm takes it."""
     return {"direction": "rtl"} if not run.rightwards and features.check("raqm") else {}
 
 

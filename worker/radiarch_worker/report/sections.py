@@ -79,7 +79,7 @@ def date(value: str) -> str:
 
 
 def subject(spec: JobSpec) -> str:
-    """What is reported on: a plan, or a check of somebody else's."""
+    """What is reported on: a plan, or a check of another system's."""
     workflow = WORKFLOWS.get(spec.workflow_id)
     return "plan" if workflow is None or workflow.plans else spec.workflow_id
 
@@ -165,7 +165,7 @@ def robustness(flow: Flow, found: Robustness | None) -> None:
     flow.paragraphs(
         [
             f"Strategy {found.strategy}; systematic setup errors {systematic}, random {random} (1 standard deviation), "
-            f"along x, y, z; range errors {found.range_percent:g} %."
+            f"along x, y, z; density errors {found.range_percent:g} %."
         ]
     )
     rows: list[list[str | Cell]] = []
@@ -280,7 +280,7 @@ def _drawn_as(names: Mapping[str, str], result: GoalResult) -> str:
 
 
 def mark(pages: Pages, x_mm: float, y_mm: float, *, status: GoalStatus | None) -> None:
-    """A sign that is told without its colour: a tick, a wave, a cross, a dash."""
+    """A sign that does not need its color: a tick, a wave, a cross, a dash."""
     color = GOAL_COLORS[status]
     if status is GoalStatus.MET:
         pages.line([(x_mm, y_mm), (x_mm + 1.1, y_mm + 1.1), (x_mm + 3, y_mm - 1.3)], width_pt=1.3, color=color)

@@ -261,7 +261,34 @@ class CtUsed(_Wire):
     stored: int = Field(description="Images of the series that were in Orthanc when it was read.")
 
 
-class JobResult(_Wire):
+class RunResult(_Wire):
+    """What a run gave, without its curves: the same in a worker's result, in the database and in answers."""
+
+    metrics: tuple[StructureMetrics, ...] = ()
+    goals: tuple[GoalResult, ...] = ()
+    uncertainty_percent: float | None = Field(
+        default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
+    )
+    dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
+    dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")
+    comparison: DoseComparison | None = Field(
+        default=None, description="With the reference dose, where there is one; its curves are at /plans/{id}/dvh."
+    )
+    verdict: Verdict | None = Field(default=None, description="Of a check: pass, look or fail, and why.")
+    machine_scale: MachineScale | None = Field(
+        default=None, description="Of a recalculation: what it told of the plan's machine, see /machine-scales."
+    )
+    robustness: Robustness | None = Field(
+        default=None, description="Of a robust plan, over its scenarios; its bands are at /plans/{id}/dvh."
+    )
+    notes: tuple[str, ...] = Field(
+        default=(), description="What the user should know, such as a BODY found from the CT."
+    )
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    timings_s: dict[str, float] = Field(default_factory=dict)
+
+
+class JobResult(RunResult):
     """End of an attempt: ``error`` is None exactly when it succeeded."""
 
     plan_id: str
@@ -271,24 +298,8 @@ class JobResult(_Wire):
     outputs: tuple[Output, ...] = ()
     beams: tuple[BeamResult, ...] = ()
     dvh: tuple[DvhCurve, ...] = ()
-    metrics: tuple[StructureMetrics, ...] = ()
-    goals: tuple[GoalResult, ...] = ()
-    uncertainty_percent: float | None = Field(
-        default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
-    )
     ct: CtUsed | None = Field(default=None, description="Also in the provenance.")
-    dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
-    dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")
-    comparison: DoseComparison | None = None
-    verdict: Verdict | None = Field(default=None, description="Of a check.")
-    machine_scale: MachineScale | None = Field(default=None, description="That was derived from the reference.")
-    robustness: Robustness | None = Field(default=None, description="Of a robust plan.")
-    notes: tuple[str, ...] = Field(
-        default=(), description="What the user should know, such as a BODY found from the CT."
-    )
-    provenance: dict[str, Any] = Field(default_factory=dict)
     solver_trace: tuple[dict[str, Any], ...] = ()
-    timings_s: dict[str, float] = Field(default_factory=dict)
     worker: str = ""
     started_at: datetime | None = None
     ended_at: datetime | None = None

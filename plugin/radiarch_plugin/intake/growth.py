@@ -135,22 +135,6 @@ class GrowthWatch:
 
 def _again(plan: PlanView, facts: RtstructFacts) -> NewPlan:
     """The same plan once more; it waits until the series is whole."""
-    return NewPlan(
-        origin=plan.origin,
-        workflow_id=plan.workflow_id,
-        protocol_id=plan.protocol_id,
-        protocol_sha256=plan.protocol_sha256,
-        prescription=plan.prescription,
-        parameters=plan.parameters,
-        inputs=plan.inputs,
-        structures=plan.structures,
-        missing_structures=plan.missing_structures,
-        goals=plan.goal_texts,
-        request=plan.request,
-        requested_by=plan.requested_by,
-        plan_label=plan.plan_label,
-        time_limit_s=plan.time_limit_s,
-        priority=plan.priority,
-        parent_id=plan.parent_id,
-        **structure_set_fields(facts),
-    )
+    fields = {**structure_set_fields(facts), "goals": plan.goal_texts}
+    kept = {name: getattr(plan, name) for name in NewPlan.model_fields if name in PlanView.model_fields}
+    return NewPlan(**kept | fields)

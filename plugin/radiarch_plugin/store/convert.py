@@ -8,31 +8,18 @@ from typing import Any
 
 from pydantic import BaseModel
 from radiarch_contract.errors import ErrorInfo
-from radiarch_contract.job import JobInput, JobResult
-from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Priority, Stage
+from radiarch_contract.job import JobInput, JobResult, RunResult
+from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.strict import STORED
-from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
 
 from .tables import ArrivalRow, EventRow, OutputRow, PlanDocumentRow, PlanRow
-from .views import MAX_MISSING, Approval, ArrivalView, EventKind, EventView, OutputView, PlanView, SupersededResults
+from .views import MAX_MISSING, ArrivalView, EventKind, EventView, OutputView, PlanView
 
 CURVES = ("dvh", "solver_trace")
-_RESULT = (
-    "beams",
-    "metrics",
-    "goals",
-    "uncertainty_percent",
-    "dose",
-    "dose_quantity",
-    "comparison",
-    "verdict",
-    "machine_scale",
-    "robustness",
-    "notes",
-    "provenance",
-    "timings_s",
-)
+_RESULT = (*RunResult.model_fields, "beams")
+_COLUMNS = [c.key for c in PlanRow.__table__.columns if c.key in PlanView.model_fields]
+_ARRIVAL_COLUMNS = [c.key for c in ArrivalRow.__table__.columns if c.key in ArrivalView.model_fields]
 
 
 def dumps(value: Any) -> str:
@@ -102,47 +89,19 @@ def plan_view(
     missing: str | None = None,
     queue_position: int | None = None,
 ) -> PlanView:
-    result = json.loads(document.result) if document.result else {}
     return PlanView(
-        id=row.id,
-        state=PlanState(row.state),
-        stage=Stage(row.stage) if row.stage else None,
-        progress=row.progress,
-        eta_s=row.eta_s,
-        message=row.message,
-        origin=Origin(row.origin),
-        requested_by=row.requested_by,
-        workflow_id=row.workflow_id,
-        protocol_id=row.protocol_id,
-        protocol_sha256=row.protocol_sha256,
-        priority=Priority(row.priority),
+        **{name: getattr(row, name) for name in _COLUMNS},
+        **(json.loads(document.result) if document.result else {}),
         queue_position=queue_position,
-        patient_name=row.patient_name,
-        patient_id=row.patient_id,
-        study_instance_uid=row.study_instance_uid,
-        rtstruct_sop_instance_uid=row.rtstruct_sop_instance_uid,
-        rtstruct_sha256=row.rtstruct_sha256,
-        frame_of_reference_uid=row.frame_of_reference_uid,
-        plan_label=row.plan_label,
         prescription=prescription_of(document),
         parameters=json.loads(document.parameters),
-        structures=tuple(StructureRef.model_validate(s) for s in json.loads(document.structures)),
-        missing_structures=tuple(json.loads(document.missing_structures)),
-        goal_texts=tuple(json.loads(document.goals)),
+        structures=json.loads(document.structures),
+        missing_structures=json.loads(document.missing_structures),
+        goal_texts=json.loads(document.goals),
         inputs=inputs_of(document),
-        approvals=tuple(Approval.model_validate(a) for a in json.loads(document.approvals or "[]")),
+        approvals=json.loads(document.approvals or "[]"),
         request=json.loads(document.request),
-        parent_id=row.parent_id,
-        supersedes=row.supersedes,
-        superseded_by=row.superseded_by,
-        superseded_at=row.superseded_at,
-        superseded_results=None if row.superseded_results is None else SupersededResults(row.superseded_results),
-        attempt=row.attempt,
-        failures=row.failures,
-        time_limit_s=row.time_limit_s,
-        missing_count=row.missing_count,
-        missing_uids=tuple(json.loads(missing or "[]")),
-        worker=row.worker,
+        missing_uids=json.loads(missing or "[]"),
         solver=json.loads(document.solver) if document.solver else None,
         error=error_view(document.error),
         # those that a plan may have, until it is known which it has
@@ -151,41 +110,16 @@ def plan_view(
             for o in sorted(outputs, key=lambda o: o.kind)
             if o.orthanc_id is not None or row.state != PlanState.SUCCEEDED.value
         ),
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-        queued_at=row.queued_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        stopped_at=row.stopped_at,
-        **result,
     )
 
 
 def arrival_view(row: ArrivalRow) -> ArrivalView:
-    return ArrivalView(
-        sop_instance_uid=row.sop_instance_uid,
-        kind=row.kind,
-        waits_for=row.waits_for,
-        awaits_dose=row.awaits_dose,
-        orthanc_id=row.orthanc_id,
-        series_instance_uid=row.series_instance_uid,
-        study_instance_uid=row.study_instance_uid,
-        patient_id=row.patient_id,
-        patient_name=row.patient_name,
-        sha256=row.sha256,
-        calling_ae=row.calling_ae,
-        structures=tuple(json.loads(row.structures)),
-        state=ArrivalState(row.state),
-        error=error_view(row.error),
-        protocol_id=row.protocol_id,
-        plan_id=row.plan_id,
-        referenced_count=row.referenced_count,
-        missing_count=row.missing_count,
-        missing_uids=tuple(json.loads(row.missing_uids or "[]")),
-        contents=row.contents,
-        first_seen_at=row.first_seen_at,
-        updated_at=row.updated_at,
-    )
+    texts = {
+        "structures": json.loads(row.structures),
+        "error": error_view(row.error),
+        "missing_uids": json.loads(row.missing_uids or "[]"),
+    }
+    return ArrivalView(**{name: getattr(row, name) for name in _ARRIVAL_COLUMNS} | texts)
 
 
 def event_view(row: EventRow) -> EventView:

@@ -8,22 +8,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from radiarch_contract.errors import ErrorInfo
-from radiarch_contract.goals import GoalResult
-from radiarch_contract.job import (
-    BeamResult,
-    DoseComparison,
-    DoseDescription,
-    DoseQuantity,
-    DvhCurve,
-    JobInput,
-    MachineScale,
-    StructureMetrics,
-)
-from radiarch_contract.robustness import DvhBand, Robustness
+from radiarch_contract.job import BeamResult, DvhCurve, RunResult
+from radiarch_contract.robustness import DvhBand
+from radiarch_contract.run import RunRequest, RunState
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Priority, Stage
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.verdict import Outcome, Verdict
-from radiarch_contract.workflows import Prescription
+from radiarch_contract.verdict import Outcome
 
 MAX_MISSING = 20
 """SOP Instance UIDs that a list of missing ones has at most; how many are missing is said beside it."""
@@ -69,7 +59,7 @@ class Approval(_View):
     comment: str = ""
 
 
-class NewPlan(_View):
+class NewPlan(RunRequest):
     """A plan to be made. Everything is validated by the caller; the store only keeps it.
 
     ``image_uids`` are the images that the plan needs, ``image_study_uid`` and ``image_series_uid`` what the structure
@@ -78,20 +68,8 @@ class NewPlan(_View):
     waits and the trigger looks for them.
     """
 
-    origin: Origin
-    workflow_id: str
     protocol_id: str | None = None
-    protocol_sha256: str | None = None
     priority: Priority = Priority.INTERACTIVE
-    patient_id: str
-    patient_name: str | None = Field(default=None, description="As DICOM has it; None where it is not known.")
-    study_instance_uid: str
-    rtstruct_sop_instance_uid: str
-    rtstruct_sha256: str
-    frame_of_reference_uid: str | None = None
-    prescription: Prescription | None
-    parameters: dict[str, Any] = Field(description="Validated by the workflow's model, defaults filled in.")
-    inputs: tuple[JobInput, ...] = ()
     structures: tuple[StructureRef, ...] = ()
     missing_structures: tuple[str, ...] = ()
     goals: tuple[str, ...] = ()
@@ -101,11 +79,8 @@ class NewPlan(_View):
     image_series: str | None = None
     image_count: int | None = None
     complete: bool = False
-    request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
-    requested_by: str | None = None
     plan_label: str = "RADIARCH"
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
-    parent_id: str | None = None
     idempotency_key: str | None = Field(default=None, max_length=200)
 
 
@@ -119,47 +94,18 @@ class OutputView(_View):
     orthanc_id: str | None = None
 
 
-class PlanView(_View):
+class PlanView(RunState, RunRequest, RunResult):
     """All of a plan but its curves and its log."""
 
-    id: str
-    state: PlanState
-    stage: Stage | None
-    progress: float
-    eta_s: float | None
-    message: str
-    origin: Origin
-    requested_by: str | None
-    workflow_id: str
-    protocol_id: str | None
-    protocol_sha256: str | None
-    priority: Priority
-    queue_position: int | None
-    """While it is queued: how many are taken before it, and itself; 1 is next."""
-    patient_id: str
-    patient_name: str | None
-    """As DICOM has it (``Family^Given``); None where it is not known."""
-    study_instance_uid: str
-    rtstruct_sop_instance_uid: str
-    rtstruct_sha256: str
-    frame_of_reference_uid: str | None
     plan_label: str
-    prescription: Prescription | None
-    parameters: dict[str, Any]
-    inputs: tuple[JobInput, ...] = ()
     approvals: tuple[Approval, ...] = ()
-    structures: tuple[StructureRef, ...]
-    missing_structures: tuple[str, ...]
     goal_texts: tuple[str, ...]
-    request: dict[str, Any]
-    parent_id: str | None
     supersedes: str | None
     superseded_by: str | None
     superseded_at: datetime | None
     """When the structure set got another content; ``superseded_by`` is None where that one was not planned."""
     superseded_results: SupersededResults | None = None
     """What became of the stored results since; None: nothing yet, or there are none."""
-    attempt: int
     failures: int
     time_limit_s: float
     missing_count: int
@@ -167,27 +113,10 @@ class PlanView(_View):
     """The first `MAX_MISSING` of them."""
     worker: str | None
     solver: dict[str, Any] | None
-    error: ErrorInfo | None
     outputs: tuple[OutputView, ...]
     """All that the plan has or will have; see ``orthanc_id``."""
     beams: tuple[BeamResult, ...] = ()
-    metrics: tuple[StructureMetrics, ...] = ()
-    goals: tuple[GoalResult, ...] = ()
-    uncertainty_percent: float | None = None
-    dose: DoseDescription | None = None
-    dose_quantity: DoseQuantity | None = None
-    comparison: DoseComparison | None = None
-    verdict: Verdict | None = None
-    machine_scale: MachineScale | None = None
-    robustness: Robustness | None = None
-    notes: tuple[str, ...] = ()
-    provenance: dict[str, Any] = Field(default_factory=dict)
-    timings_s: dict[str, float] = Field(default_factory=dict)
-    created_at: datetime
-    updated_at: datetime
     queued_at: datetime | None
-    started_at: datetime | None
-    ended_at: datetime | None
     stopped_at: datetime | None
     """When the worker was seen to have ended a cancelled plan's processes."""
 

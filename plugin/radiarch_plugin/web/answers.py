@@ -10,23 +10,20 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import (
     BeamResult,
-    DoseComparison,
-    DoseDescription,
-    DoseQuantity,
     DvhCurve,
-    JobInput,
-    MachineScale,
+    RunResult,
     StructureMetrics,
     WorkerStatus,
 )
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Protocol
-from radiarch_contract.robustness import DvhBand, Robustness
-from radiarch_contract.states import ArrivalState, GoalStatus, Origin, OutputKind, PlanState, Priority, Stage
+from radiarch_contract.robustness import DvhBand
+from radiarch_contract.run import RunRequest, RunState, RunSubject
+from radiarch_contract.states import ArrivalState, GoalStatus, OutputKind
 from radiarch_contract.strict import Asked, Lines
 from radiarch_contract.structures import Roi, StructureRef
-from radiarch_contract.verdict import Outcome, Verdict
-from radiarch_contract.workflows import Beam, Prescription
+from radiarch_contract.verdict import Outcome
+from radiarch_contract.workflows import Beam
 
 from radiarch_plugin.store import MAX_MISSING, Approval, OutputView, SupersededResults
 
@@ -141,32 +138,12 @@ class GoalCounts(View):
     unjudged: int = 0
 
 
-class PlanSummary(View):
+class PlanSummary(RunState, RunSubject):
     """A plan as lists show it."""
 
-    id: str
     job_id: str = Field(description="Of the computation, for /jobs; the same for all attempts.")
-    state: PlanState
-    stage: Stage | None = None
-    progress: float = Field(ge=0, le=1)
-    eta_s: float | None = None
-    message: str = ""
-    attempt: int = Field(description="Newest attempt; 0 before the first.")
-    origin: Origin
-    priority: Priority = Field(description="Which of the queued ones are taken first.")
-    queue_position: int | None = Field(
-        default=None, description="While it is queued: its place, 1 for the next; batch runs get a turn now and then."
-    )
-    workflow_id: str
-    protocol_id: str | None
     label: str
-    patient_id: str
-    patient_name: str | None = PATIENT_NAME
-    study_instance_uid: str
-    rtstruct_sop_instance_uid: str
-    prescription: Prescription | None = Field(description="Null where a dose was judged or recalculated without one.")
     missing_instances: int = Field(default=0, description="Referenced images not yet stored, while waiting.")
-    parent_id: str | None = None
     supersedes: str | None = None
     superseded_by: str | None = None
     superseded_at: datetime | None = Field(
@@ -176,7 +153,6 @@ class PlanSummary(View):
     superseded_results: SupersededResults | None = Field(
         default=None, description="What became of its stored results since: kept with a mark in Orthanc, or removed."
     )
-    error: ErrorInfo | None = None
     goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     results: dict[OutputKind, str] = Field(
         default_factory=dict,
@@ -184,25 +160,13 @@ class PlanSummary(View):
         "plan's.",
     )
     outcome: Outcome | None = Field(default=None, description="Of a check that has ended: pass, look or fail.")
-    created_at: datetime
-    updated_at: datetime
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
 
 
-class PlanAnswer(PlanSummary):
+class PlanAnswer(PlanSummary, RunRequest, RunResult):
     """Everything about a plan. Goals have no value, and outputs are not listed, before they exist."""
 
-    requested_by: str | None = Field(
-        default=None, description="The authenticated user, or the AE title that an arrival came from."
-    )
-    inputs: tuple[JobInput, ...] = Field(
-        default=(), description="What it is about, besides the structure set: a dose or a plan of another system."
-    )
     approval: Approval | None = Field(default=None, description="The last decision of a person about the result.")
     approvals: tuple[Approval, ...] = Field(default=(), description="All decisions, oldest first.")
-    request: dict[str, Any] = Field(default_factory=dict, description="What was asked for, as it was asked.")
-    parameters: dict[str, Any] = Field(description="Of the workflow, defaults filled in.")
     objectives: tuple[Objective, ...]
     goals: tuple[GoalResult, ...]
     missing_sop_instance_uids: tuple[str, ...] = Field(
@@ -210,30 +174,8 @@ class PlanAnswer(PlanSummary):
         max_length=MAX_MISSING,
         description="While it waits: the first of the images that are not stored; missing_instances counts all.",
     )
-    structures: tuple[StructureRef, ...] = Field(description="Which ROI each name was taken for.")
-    missing_structures: tuple[str, ...] = Field(description="Names for which this structure set has no ROI.")
-    protocol_sha256: str | None = None
-    rtstruct_sha256: str
-    frame_of_reference_uid: str | None = None
     outputs: tuple[OutputView, ...] = ()
     beams: tuple[BeamResult | Beam, ...] = Field(default=(), description="As asked for; with spots when planned.")
-    metrics: tuple[StructureMetrics, ...] = ()
-    uncertainty_percent: float | None = Field(default=None, description="Of the final dose, 1 sigma; measured.")
-    dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
-    dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")
-    verdict: Verdict | None = Field(default=None, description="Of a check: pass, look or fail, and why.")
-    machine_scale: MachineScale | None = Field(
-        default=None, description="Of a recalculation: what it told of the plan's machine, see /machine-scales."
-    )
-    comparison: DoseComparison | None = Field(
-        default=None, description="With the reference dose, where there is one; its curves are at /plans/{id}/dvh."
-    )
-    robustness: Robustness | None = Field(
-        default=None, description="Of a robust plan, over its scenarios; its bands are at /plans/{id}/dvh."
-    )
-    notes: tuple[str, ...] = ()
-    provenance: dict[str, Any] = Field(default_factory=dict)
-    timings_s: dict[str, float] = Field(default_factory=dict)
     worker: str | None = None
     queued_at: datetime | None = None
     stopped_at: datetime | None = Field(default=None, description="When a cancelled plan's processes had ended.")
@@ -335,27 +277,13 @@ class ApprovalRequest(Asked):
     comment: Annotated[str, Field(max_length=2000), Lines()] = ""
 
 
-class JobAnswer(View):
+class JobAnswer(RunState):
     """The computation of a plan over all of its attempts; it has the plan's id."""
 
-    id: str
     plan_id: str
-    state: PlanState
-    stage: Stage | None = None
-    progress: float = Field(ge=0, le=1)
-    eta_s: float | None = None
-    message: str = ""
-    attempt: int
     worker: str | None = None
-    priority: Priority
-    queue_position: int | None = None
     solver: dict[str, Any] | None = Field(default=None, description="Latest iteration: number, objective value.")
-    error: ErrorInfo | None = None
-    created_at: datetime
-    updated_at: datetime
     queued_at: datetime | None = None
-    started_at: datetime | None = None
-    ended_at: datetime | None = None
 
 
 class LogAnswer(View):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from radiarch_contract.run import taken
 
 from radiarch_plugin.services import ServicesDep
 from radiarch_plugin.store import ArrivalFilter, ArrivalView
@@ -39,25 +40,11 @@ def get(sop_instance_uid: str, services: ServicesDep) -> ArrivalAnswer:
 
 
 def _answer(arrival: ArrivalView) -> ArrivalAnswer:
-    return ArrivalAnswer(
+    return taken(
+        ArrivalAnswer,
+        arrival,
         id=arrival.sop_instance_uid,
-        state=arrival.state,
-        kind=arrival.kind,
-        sop_instance_uid=arrival.sop_instance_uid,
-        orthanc_id=arrival.orthanc_id,
-        series_instance_uid=arrival.series_instance_uid,
-        study_instance_uid=arrival.study_instance_uid,
-        patient_id=arrival.patient_id,
-        patient_name=arrival.patient_name,
-        calling_ae=arrival.calling_ae,
-        structures=arrival.structures,
-        protocol_id=arrival.protocol_id,
-        plan_id=arrival.plan_id,
         referenced_instances=arrival.referenced_count,
         missing_instances=arrival.missing_count,
         missing_sop_instance_uids=arrival.missing_uids,
-        contents=arrival.contents,
-        error=arrival.error,
-        first_seen_at=arrival.first_seen_at,
-        updated_at=arrival.updated_at,
     )

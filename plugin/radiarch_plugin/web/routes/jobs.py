@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from radiarch_contract.run import taken
 
 from radiarch_plugin.services import ServicesDep
 from radiarch_plugin.store import PlanView
@@ -63,23 +64,4 @@ def events(
 
 
 def _answer(plan: PlanView) -> JobAnswer:
-    return JobAnswer(
-        id=plan.id,
-        plan_id=plan.id,
-        state=plan.state,
-        stage=plan.stage,
-        progress=plan.progress,
-        eta_s=plan.eta_s,
-        message=plan.message,
-        attempt=plan.attempt,
-        worker=plan.worker,
-        priority=plan.priority,
-        queue_position=plan.queue_position,
-        solver=plan.solver,
-        error=plan.error,
-        created_at=plan.created_at,
-        updated_at=plan.updated_at,
-        queued_at=plan.queued_at,
-        started_at=plan.started_at,
-        ended_at=plan.ended_at,
-    )
+    return taken(JobAnswer, plan, plan_id=plan.id)

@@ -6,13 +6,14 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
 from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
+from radiarch_contract.run import taken
 from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.strict import STORED
 from radiarch_contract.uids import sop_instance_uid
@@ -184,77 +185,33 @@ def plan_filter(query: PlanQuery, services: Services) -> PlanFilter:
 
 
 def summary(plan: PlanView) -> PlanSummary:
-    return PlanSummary(
-        id=plan.id,
-        job_id=plan.id,
-        state=plan.state,
-        stage=plan.stage,
-        progress=plan.progress,
-        eta_s=plan.eta_s,
-        message=plan.message,
-        attempt=plan.attempt,
-        origin=plan.origin,
-        priority=plan.priority,
-        queue_position=plan.queue_position,
-        workflow_id=plan.workflow_id,
-        protocol_id=plan.protocol_id,
-        label=plan.plan_label,
-        patient_id=plan.patient_id,
-        patient_name=plan.patient_name,
-        study_instance_uid=plan.study_instance_uid,
-        rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid,
-        prescription=plan.prescription,
-        missing_instances=plan.missing_count,
-        parent_id=plan.parent_id,
-        supersedes=plan.supersedes,
-        superseded_by=plan.superseded_by,
-        superseded_at=plan.superseded_at,
-        superseded_results=plan.superseded_results,
-        error=plan.error,
-        goal_counts=_counts(plan.goals) if plan.goals else None,
-        results={kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
-        outcome=None if plan.verdict is None else plan.verdict.result,
-        created_at=plan.created_at,
-        updated_at=plan.updated_at,
-        started_at=plan.started_at,
-        ended_at=plan.ended_at,
-    )
+    return taken(PlanSummary, plan, **_derived(plan))
 
 
 def plan_answer(plan: PlanView) -> PlanAnswer:
-    return PlanAnswer(
-        **dict(summary(plan)),
-        requested_by=plan.requested_by,
-        inputs=plan.inputs,
+    return taken(
+        PlanAnswer,
+        plan,
+        **_derived(plan),
         approval=plan.approvals[-1] if plan.approvals else None,
-        approvals=plan.approvals,
-        request=plan.request,
-        parameters=plan.parameters,
         objectives=tuple(Objective.model_validate(o, context=STORED) for o in plan.objectives),
         goals=plan.goals or tuple(map(_open_goal, plan.goal_texts)),
         missing_sop_instance_uids=plan.missing_uids,
-        structures=plan.structures,
-        missing_structures=plan.missing_structures,
-        protocol_sha256=plan.protocol_sha256,
-        rtstruct_sha256=plan.rtstruct_sha256,
-        frame_of_reference_uid=plan.frame_of_reference_uid,
         outputs=tuple(o for o in plan.outputs if o.orthanc_id is not None),
         beams=_beams(plan),
-        metrics=plan.metrics,
-        uncertainty_percent=plan.uncertainty_percent,
-        dose=plan.dose,
-        dose_quantity=plan.dose_quantity,
-        comparison=plan.comparison,
-        verdict=plan.verdict,
-        machine_scale=plan.machine_scale,
-        robustness=plan.robustness,
-        notes=plan.notes,
-        provenance=plan.provenance,
-        timings_s=plan.timings_s,
-        worker=plan.worker,
-        queued_at=plan.queued_at,
-        stopped_at=plan.stopped_at,
     )
+
+
+def _derived(plan: PlanView) -> dict[str, Any]:
+    """What lists show that the record does not have, or has by another name."""
+    return {
+        "job_id": plan.id,
+        "label": plan.plan_label,
+        "missing_instances": plan.missing_count,
+        "goal_counts": _counts(plan.goals) if plan.goals else None,
+        "results": {kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
+        "outcome": None if plan.verdict is None else plan.verdict.result,
+    }
 
 
 def _counts(goals: Sequence[GoalResult]) -> GoalCounts:

@@ -32,7 +32,16 @@ def run(commands: list[Command], threads: int = 2, timeout_s: float = 60.0) -> t
     return lines, done
 
 
-def test_every_command_runs_in_its_folder_and_its_lines_arrive(tmp_path: Path) -> None:
+def no_terminals() -> tuple[int, int]:
+    raise OSError("out of pty devices")
+
+
+@pytest.mark.parametrize("terminals", [True, False])
+def test_every_command_runs_in_its_folder_and_its_lines_arrive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminals: bool
+) -> None:
+    if not terminals:  # a chroot without /dev/pts
+        monkeypatch.setattr(os, "openpty", no_terminals)
     folders = [tmp_path / str(i) for i in range(5)]
     for folder in folders:
         folder.mkdir()

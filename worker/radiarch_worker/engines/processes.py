@@ -128,8 +128,7 @@ def _start(command: Command) -> _Child:
         if os.getppid() != parent:
             os._exit(1)
 
-    # A terminal, not a pipe: into a pipe an engine writes its progress by blocks of 4 kB, some minutes late.
-    output, terminal = os.openpty()
+    output, terminal = _terminal()
     try:
         process = subprocess.Popen(
             command.argv,
@@ -151,6 +150,17 @@ def _start(command: Command) -> _Child:
         os.close(terminal)
     os.set_blocking(output, False)
     return _Child(command, process, output, time.monotonic())
+
+
+def _terminal() -> tuple[int, int]:
+    """Both ends of a terminal: into a pipe an engine writes its progress by blocks of 4 kB, some minutes late.
+
+    A pipe where there are no terminals (a chroot without ``/dev/pts``): progress is late then, and that is all.
+    """
+    try:
+        return os.openpty()
+    except OSError:
+        return os.pipe()
 
 
 def _poll(selector: selectors.BaseSelector, on_line: Callable[[Command, str], None]) -> list[_Child]:

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from .errors import ErrorCode, InvalidRequestError, RadiarchError
+from .findings import message
 from .protocol import Protocol
 from .protocol_names import undefined_names
 from .protocol_sketch import Sketch, sketch
@@ -154,7 +155,7 @@ def _read(path: Path) -> LoadedProtocol | BrokenProtocol:
     try:
         protocol = Protocol.model_validate(file.values)
     except ValidationError as e:
-        problems = tuple(file.problem(where, message) for where, message in _findings(e, file.values))
+        problems = tuple(file.problem(where, text) for where, text in _findings(e, file.values))
         given = file.values.get("id")
         protocol_id = given if isinstance(given, str) and given else path.stem
         return BrokenProtocol(protocol_id, path.name, problems, sketch(file.values))
@@ -178,7 +179,7 @@ def _findings(e: ValidationError, values: Mapping[str, Any]) -> Iterator[tuple[F
         cause = error.__context__ if isinstance(error, Exception) else None
         inner = cause.info.details.get("errors") if isinstance(cause, RadiarchError) and not item["loc"] else None
         if not inner:
-            yield tuple(item["loc"]), item["msg"].removeprefix("Value error, ")
+            yield tuple(item["loc"]), message(item, Protocol)
             continue
         for x in inner:
             where: FieldPath = tuple(int(p) if p.isdigit() else p for p in x["field"].split(".") if p)

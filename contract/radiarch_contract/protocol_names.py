@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from .derived import leaves
 from .goals import Goal
+from .near import did_you_mean, nearest
 from .protocol import Protocol
 from .structures import dose_level, normalize, standard_names
-
-MAX_NEAR = 3
 
 
 @dataclass(frozen=True)
@@ -29,10 +27,9 @@ class UndefinedName:
     near: tuple[str, ...]
 
     def __str__(self) -> str:
-        meant = f"; did you mean {' or '.join(map(repr, self.near))}?" if self.near else ""
         return (
             f"{self.name!r} is neither a known TG-263 name or synonym, nor defined under structures, derived, "
-            f"match.structures or prescription{meant}"
+            f"match.structures or prescription{did_you_mean(self.near)}"
         )
 
 
@@ -60,7 +57,7 @@ def near(name: str, own: Iterable[str] = ()) -> tuple[str, ...]:
     (('Rectum',), ('SpinalCord',), ())
     """
     forms = standard_names() | {normalize(n): n for n in own}
-    return tuple(dict.fromkeys(forms[f] for f in get_close_matches(normalize(name), forms, n=MAX_NEAR, cutoff=0.75)))
+    return tuple(dict.fromkeys(forms[form] for form in nearest(normalize(name), forms)))
 
 
 def _defined(protocol: Protocol) -> Iterator[str]:

@@ -12,8 +12,11 @@ from pydantic_core import to_jsonable_python
 
 from .derived import Definitions
 from .errors import ErrorCode, InvalidRequestError
+from .findings import findings
+from .near import suggestion
 from .normalization import Normalization
 from .objectives import Objective
+from .places import Place
 from .robustness import ErrorMm, Strategy
 from .states import OutputKind
 from .strict import STORED, Asked
@@ -493,8 +496,9 @@ def get_workflow(workflow_id: str) -> Workflow:
         return WORKFLOWS[workflow_id]
     except KeyError:
         raise InvalidRequestError(
-            f"workflow {workflow_id!r} is not known; known are {', '.join(WORKFLOWS)}",
-            remedy="Ask GET /workflows for the list.",
+            f"workflow {workflow_id[:80]!r} is not known; known are {', '.join(WORKFLOWS)}"
+            f"{suggestion(workflow_id, WORKFLOWS)}",
+            remedy=f"See {Place.WORKFLOWS}.",
             code=ErrorCode.UNKNOWN_WORKFLOW,
         ) from None
 
@@ -516,21 +520,18 @@ def parse_parameters(workflow_id: str, parameters: Mapping[str, Any], *, stored:
     try:
         return workflow.parameters.model_validate(dict(parameters), context=STORED if stored else None)
     except ValidationError as e:
-        raise validation_error(e, f"parameters of {workflow_id}") from None
+        raise validation_error(e, f"parameters of {workflow_id}", workflow.parameters) from None
 
 
 def validation_error(
-    e: ValidationError, subject: str, code: ErrorCode = ErrorCode.INVALID_REQUEST
+    e: ValidationError, subject: str, model: Any, code: ErrorCode = ErrorCode.INVALID_REQUEST
 ) -> InvalidRequestError:
     """Pydantic's findings as our error; values are not repeated (they may hold patient data)."""
-    errors = [
-        {"field": ".".join(str(p) for p in item["loc"]), "message": item["msg"].removeprefix("Value error, ")}
-        for item in e.errors(include_url=False)
-    ]
+    errors = findings(e.errors(include_url=False), model)
     first = "; ".join(f"{x['field']}: {x['message']}" for x in errors[:3])
     return InvalidRequestError(
         f"{subject}: {first}",
-        remedy="Correct the named fields; GET /workflows/{id} shows the schema.",
+        remedy=f"Correct the named fields; see {Place.PARAMETERS}.",
         code=code,
         errors=errors,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, StrictBool, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_pascal
 from radiarch_contract.errors import ErrorInfo, InvalidRequestError
+from radiarch_contract.findings import findings
+from radiarch_contract.near import nearest
 from radiarch_contract.strict import Strict
 
 from .auth.filter import KnownHosts
@@ -21,8 +22,6 @@ NO_PROTOCOLS = "ProtocolsFolder is wrong, no folder of protocols is read"
 
 ESSENTIAL = ("RedisUrl", "DatabaseUrl", "OrthancUrl", "StorageDirectory", "HttpThreads")
 """Settings without which nothing can be served: with a default in their place, plans would go into another database."""
-_LIKE = 0.75
-"""How much an unknown name is like a known one for which it may be meant."""
 
 
 class InvalidSettingsError(InvalidRequestError):
@@ -123,7 +122,7 @@ def read_settings(configuration: Mapping[str, Any], *, checkout: Path) -> Settin
         settings = Settings.model_validate(values)
     except ValidationError as e:
         errors = e.errors(include_url=False)
-        wrong = [f"{SECTION}.{'.'.join(map(str, x['loc']))}: {x['msg']}" for x in errors]
+        wrong = [f"{SECTION}.{x['field']}: {x['message']}" for x in findings(errors, Settings)]
         raise InvalidSettingsError(
             "; ".join(wrong),
             remedy="Correct Orthanc's configuration and restart it.",
@@ -164,8 +163,8 @@ def usable_settings(configuration: Mapping[str, Any], *, checkout: Path) -> tupl
 
 def _is_essential(field: str) -> bool:
     known = {to_pascal(name) for name in Settings.model_fields}
-    meant = [field] if field in known else get_close_matches(field.casefold(), [k.casefold() for k in known], 1, _LIKE)
-    return any(m.casefold() == e.casefold() for m in meant for e in ESSENTIAL)
+    meant = [field] if field in known else nearest(field, known, count=1)
+    return any(m in ESSENTIAL for m in meant)
 
 
 def own_url(configuration: Mapping[str, Any]) -> str:

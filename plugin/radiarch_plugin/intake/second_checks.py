@@ -239,7 +239,7 @@ class SecondChecks:
             raise InputRefusedError(
                 f"the dose has Dose Summation Type {thing.dose_summation or '(none)'} and Dose Type "
                 f"{thing.dose_type or '(none)'}; only doses of whole plans are judged without being asked",
-                remedy="Ask for its evaluation with POST /evaluations, if it is wanted.",
+                remedy="Ask for its evaluation, if it is wanted (`radiarch evaluate`, POST /evaluations).",
                 code=ErrorCode.UNSUPPORTED_DOSE,
             )
         check_structure_set(facts, [thing, *doses[:1]])

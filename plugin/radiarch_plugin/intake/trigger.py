@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from pydicom.uid import CTImageStorage, RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError, RadiarchError, ServiceError
+from radiarch_contract.places import Place
 from sqlalchemy.exc import DBAPIError
 
 from radiarch_plugin.dicom.rtobjects import KIND_OF_CLASS, Kind
@@ -206,7 +207,7 @@ class Trigger(Loop):
                 ErrorInfo(
                     code=ErrorCode.INTERNAL,
                     message=f"an unexpected {type(e).__name__} came up when the object was looked at",
-                    remedy="See Orthanc's log and report it; ask for a plan with POST /plans.",
+                    remedy=f"See Orthanc's log and report it; ask by hand for {Place.NEW_PLAN}.",
                 ),
             )
 

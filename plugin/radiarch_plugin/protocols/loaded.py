@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
+from radiarch_contract.near import suggestion
+from radiarch_contract.places import Place
 from radiarch_contract.protocol_file import (
     BrokenProtocol,
     InvalidProtocolsError,
@@ -71,8 +73,9 @@ class ProtocolSet:
                 raise broken.error
         known = ", ".join(p.protocol.id for p in self.items) or "none"
         raise NotFoundError(
-            f"protocol {protocol_id[:80]!r} does not exist; there are: {known}",
-            remedy="Ask GET /protocols for the list.",
+            f"protocol {protocol_id[:80]!r} does not exist; there are: {known}"
+            f"{suggestion(protocol_id, (p.protocol.id for p in self.items))}",
+            remedy=f"See {Place.PROTOCOLS}.",
             code=ErrorCode.UNKNOWN_PROTOCOL,
         )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ErrorCode, InputRefusedError
+from radiarch_contract.places import Place
 from radiarch_contract.protocol import Match, Protocol
 from radiarch_contract.structures import (
     Ambiguity,
@@ -227,7 +228,7 @@ def _error(refusals: Sequence[Refusal], facts: RtstructFacts, thing: ObjectFacts
             return InputRefusedError(
                 f"protocol {refusal.protocol_id} fits, but {refusal.reason} "
                 f"(found: {', '.join(roi_names) or 'no ROI at all'})",
-                remedy="Contour the target or name it as the protocol expects, or ask for a plan with POST /plans.",
+                remedy=f"Contour the target or name it as the protocol expects, or ask by hand for {Place.NEW_PLAN}.",
                 code=ErrorCode.NO_TARGET,
                 **details,
             )

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from radiarch_contract.derived import Definitions, leaves
 from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
+from radiarch_contract.near import did_you_mean, nearest
 from radiarch_contract.objectives import Objective
 from radiarch_contract.protocol import Goals, WorkflowId
 from radiarch_contract.states import Origin, Priority
@@ -92,7 +93,7 @@ class PlanRequest(Asked):
         if self.protocol_id is None and self.workflow_id is None:
             raise ValueError("give protocol_id or workflow_id")
         if self.workflow_id is not None and not get_workflow(self.workflow_id).plans:
-            raise ValueError(f"{self.workflow_id} does not plan; ask with POST /{self.workflow_id}s")
+            raise ValueError(f"{self.workflow_id} does not plan; ask for a check: {check_of(self.workflow_id)}")
         if self.beams is not None and self.beam_count is not None:
             raise ValueError("give beams or beam_count, not both")
         return self
@@ -100,6 +101,12 @@ class PlanRequest(Asked):
     def as_asked(self) -> dict[str, Any]:
         """What was given, without defaults."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def check_of(workflow_id: str) -> str:
+    """How a check of a workflow is asked for."""
+    command = {"evaluation": "evaluate", "recalculation": "recalculate"}.get(workflow_id, workflow_id)
+    return f"`radiarch {command}`, POST /{workflow_id}s"
 
 
 def make_plan(
@@ -156,7 +163,7 @@ def _protocol(request: PlanRequest, protocols: ProtocolSet) -> LoadedProtocol | 
     if not loaded.protocol.plans:
         raise InvalidRequestError(
             f"protocol {loaded.protocol.id!r} is for {loaded.protocol.workflow}, which plans nothing",
-            remedy=f"Ask with POST /{loaded.protocol.workflow}s.",
+            remedy=f"Ask for a check with it: {check_of(loaded.protocol.workflow)}.",
         )
     return loaded
 
@@ -187,7 +194,7 @@ def _prescription(request: PlanRequest, loaded: LoadedProtocol | None) -> Prescr
     try:
         return Prescription.model_validate(base | request.prescription.model_dump(exclude_none=True))
     except ValidationError as e:
-        raise validation_error(e, "prescription") from None
+        raise validation_error(e, "prescription", Prescription) from None
 
 
 def structure_set_facts(sop_instance_uid: str, orthanc: OrthancClient) -> RtstructFacts:
@@ -290,10 +297,13 @@ def given_structures(given: Mapping[str, str | int], rois: Sequence[Roi]) -> dic
 def unknown_structures(names: Sequence[str], rois: Sequence[Roi]) -> InvalidRequestError:
     """The refusal of names for which a structure set has no ROI."""
     exist = [r.name for r in rois][:MAX_NAMED]
+    all_names = [r.name for r in rois]
+    meant = did_you_mean(dict.fromkeys(n for name in names for n in nearest(name, all_names, count=1)))
     return InvalidRequestError(
         f"the structure set has no structure for {', '.join(repr(n) for n in names)}; "
-        f"it has {', '.join(repr(n) for n in exist) or 'none at all'}",
-        remedy="Use one of the names that exist, or say with 'structures' which ROI a name stands for.",
+        f"it has {', '.join(repr(n) for n in exist) or 'none at all'}{meant}",
+        remedy="Use one of the names that exist, or choose which ROI the name stands for (page New plan, "
+        "`radiarch plan --structure NAME=ROI`, field structures).",
         code=ErrorCode.UNKNOWN_STRUCTURE,
         unknown=list(names),
         structures=exist,

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from radiarch_contract.derived import leaves
 from radiarch_contract.errors import ConflictError, ErrorCode, InvalidRequestError, NotFoundError
 from radiarch_contract.objectives import Objective
+from radiarch_contract.places import Place
 from radiarch_contract.protocol import Goals
 from radiarch_contract.states import Origin, Priority
 from radiarch_contract.strict import Asked, PlainObject
@@ -73,7 +74,7 @@ def make_child(
     if not get_workflow(parent.workflow_id).plans or parent.prescription is None:
         raise ConflictError(
             f"plan {parent.id} is of workflow {parent.workflow_id}, which has nothing to optimise",
-            remedy="Re-optimise a plan of a planning workflow; GET /workflows lists them.",
+            remedy=f"Re-optimise a plan of a planning workflow; see {Place.WORKFLOWS}.",
             workflow_id=parent.workflow_id,
         )
     given: dict[str, Any] = dict(request.parameters)
@@ -142,7 +143,7 @@ def _prescription(request: ReoptimizeRequest, before: Prescription) -> Prescript
     try:
         return Prescription.model_validate(before.model_dump() | request.prescription.model_dump(exclude_none=True))
     except ValidationError as e:
-        raise validation_error(e, "prescription") from None
+        raise validation_error(e, "prescription", Prescription) from None
 
 
 def _same_structure_set(parent: PlanView, orthanc: OrthancClient) -> RtstructFacts:
@@ -161,7 +162,7 @@ def _same_structure_set(parent: PlanView, orthanc: OrthancClient) -> RtstructFac
     if facts.sha256 != parent.rtstruct_sha256:
         raise ConflictError(
             f"the RTSTRUCT {uid} has another content now than when plan {parent.id} was made of it",
-            remedy="Ask for a plan of the new content with POST /plans.",
+            remedy=f"Ask for a plan of the new content: {Place.NEW_PLAN}.",
             code=ErrorCode.INPUT_CHANGED,
             superseded_by=parent.superseded_by,
         )

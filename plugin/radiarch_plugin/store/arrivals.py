@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
+from radiarch_contract.places import Place
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
@@ -40,7 +41,7 @@ class Arrivals:
         if found is None:
             raise NotFoundError(
                 f"no RTSTRUCT with SOP Instance UID {sop_instance_uid[:64]!r} was seen",
-                remedy="Ask GET /arrivals for those that were.",
+                remedy=f"See {Place.ARRIVALS}.",
             )
         return found
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from radiarch_contract.errors import ErrorInfo, NotFoundError
+from radiarch_contract.places import Place
 from radiarch_contract.states import PlanState
 from sqlalchemy import ColumnElement, and_, delete, select, update
 from sqlalchemy.orm import Session
@@ -38,7 +39,7 @@ def lock_plan(session: Session, plan_id: str) -> PlanRow:
 
 
 def unknown_plan(plan_id: str) -> NotFoundError:
-    return NotFoundError(f"plan {plan_id[:64]!r} does not exist", remedy="Ask GET /plans for the list.")
+    return NotFoundError(f"plan {plan_id[:64]!r} does not exist", remedy=f"See {Place.PLANS}.")
 
 
 def add_event(session: Session, row: PlanRow, at: datetime, kind: EventKind, **data: Any) -> None:

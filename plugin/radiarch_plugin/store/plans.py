@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
+from radiarch_contract.places import Place
 from radiarch_contract.states import ArrivalState, PlanState
 from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
 from radiarch_contract.workflows import get_workflow
@@ -201,7 +202,7 @@ class Plans:
             if state in (PlanState.SUCCEEDED, PlanState.FAILED):
                 raise ConflictError(
                     f"plan {plan_id} has {state.value}, only a plan that has not ended can be cancelled",
-                    remedy="Nothing is left to cancel; ask GET /plans/{id} for what it gave.",
+                    remedy=f"Nothing is left to cancel; what it gave is with {Place.PLAN}.",
                     state=state.value,
                 )
             if state is not PlanState.CANCELLED:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 from radiarch_contract.errors import NotFoundError
 from radiarch_contract.job import JobInput, JobResult, KnownScale
+from radiarch_contract.places import Place
 from radiarch_contract.verdict import Outcome
 from radiarch_contract.workflows import WORKFLOWS
 from sqlalchemy import or_, select
@@ -132,7 +133,7 @@ def record_scale(session: Session, row: PlanRow, document: PlanDocumentRow, resu
 def _entry(session: Session, entry_id: str) -> MachineScaleRow:
     row = session.scalar(select(MachineScaleRow).where(MachineScaleRow.id == entry_id).with_for_update())
     if row is None:
-        raise NotFoundError("there is no such scale", remedy="Ask GET /machine-scales for the list.")
+        raise NotFoundError("there is no such scale", remedy=f"See {Place.SCALES}.")
     return row
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, Union
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +17,7 @@ from radiarch_contract.errors import (
     RadiarchError,
     ServiceError,
 )
+from radiarch_contract.findings import findings
 from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 
@@ -85,23 +86,26 @@ async def _radiarch_error(request: Request, exc: Exception) -> Response:
 async def _validation_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, RequestValidationError)
     # Neither the values nor the context are repeated: they may hold patient data.
-    findings = [
-        {
-            "field": ".".join(str(p) for p in item["loc"][1:]) or str(item["loc"][0]),
-            "message": str(item["msg"]).removeprefix("Value error, "),
-        }
-        for item in exc.errors()[:MAX_FINDINGS]
-    ]
+    errors = [{**item, "loc": item["loc"][1:] or item["loc"][:1]} for item in exc.errors()[:MAX_FINDINGS]]
+    found = findings(errors, _asked_of(request))
     if any(item["type"] == "json_invalid" for item in exc.errors()):
-        findings = [{"field": "body", "message": "not JSON"}]
-    text = "; ".join(f"{x['field']}: {x['message']}" for x in findings[:3])
+        found = [{"field": "body", "message": "not JSON"}]
+    text = "; ".join(f"{x['field']}: {x['message']}" for x in found[:3])
     info = ErrorInfo(
         code=ErrorCode.INVALID_REQUEST,
         message=f"the request is wrong: {text}",
         remedy="Correct the named fields; /radiarch/api/docs shows what is expected.",
-        details={"errors": findings},
+        details={"errors": found},
     )
     return answer(info, 422)
+
+
+def _asked_of(request: Request) -> Any:
+    """The models of what a route is asked: of its body and of its query."""
+    route = request.scope.get("route")
+    dependant = getattr(route, "dependant", None)
+    fields = [] if dependant is None else [*dependant.body_params, *dependant.query_params]
+    return Union[tuple(f.field_info.annotation for f in fields)] if fields else None  # noqa: UP007
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:

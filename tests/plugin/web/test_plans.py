@@ -551,6 +551,29 @@ def test_ids_may_be_shortened_where_they_are_one_plans_only(
     assert api.get("/plans", parent_id="abcdef12").status_code == 409
 
 
+@pytest.mark.parametrize(
+    ("fields", "meant"),
+    [
+        ({"workflow_id": "proton-impt-baisc"}, "proton-impt-basic"),
+        ({"protocol_id": "boxx"}, "box"),
+        ({**BASIC, "beam_cuont": 2}, "beam_count"),
+        ({**BASIC, "prescription": {"target": "PTV", "dose": 60, "fractions": 30}}, "dose_gy"),
+        ({**BASIC, "parameters": {"beam_count": 2, "seeed": 1}}, "seed"),
+        ({**BASIC, "prescription": {"target": "OARR", "dose_gy": 60, "fractions": 30}}, "OAR"),
+    ],
+)
+def test_a_mistyped_name_is_answered_with_what_may_be_meant(
+    api: Api, stored_uid: str, fields: dict[str, Any], meant: str
+) -> None:
+    assert f"did you mean '{meant}'" in refused(api, stored_uid, **fields)["message"]
+
+
+def test_a_mistyped_filter_is_answered_with_what_may_be_meant(api: Api) -> None:
+    assert "paitent_id: there is no such field; did you mean 'patient_id'" in api.get("/plans", paitent_id="1").text
+    assert "did you mean 'evaluation'" in api.get("/workflows/evalaution").json()["message"]
+    assert "did you mean 'box'" in api.get("/protocols/boxx").json()["message"]
+
+
 def test_queue_and_patient_are_in_answers(api: Api, study: PhantomStudy) -> None:
     study.rtstruct.SpecificCharacterSet = "ISO_IR 192"
     study.rtstruct.PatientName = "Müller^Änne"

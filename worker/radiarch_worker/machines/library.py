@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
+from radiarch_contract.near import suggestion
 from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.model import Scanner
@@ -66,9 +67,9 @@ class CalibrationLibrary:
             return self.site[name].tables
         if self.problems:
             raise InvalidSiteFilesError(self.problems)
-        known = ", ".join(sorted([*self.shipped, *self.site]))
+        known = sorted([*self.shipped, *self.site])
         raise InvalidRequestError(
-            f"CT calibration {name!r} is not known; known are {known}",
+            f"CT calibration {name!r} is not known; known are {', '.join(known)}{suggestion(name, known)}",
             remedy=f"Name one of the known ones in the protocol or request, or {AUTO} for that of the CT's scanner.",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from fastapi.responses import Response
 from radiarch_contract.errors import NotFoundError
+from radiarch_contract.places import Place
 
 from radiarch_plugin.services import ServicesDep
 
@@ -24,14 +25,14 @@ def get(sop_instance_uid: str, services: ServicesDep) -> Response:
     if plan_id is None:
         raise NotFoundError(
             "no plan has an output with this SOP Instance UID",
-            remedy="GET /plans/{id} lists the outputs of a plan.",
+            remedy=f"The results of a plan are listed with {Place.PLAN}.",
         )
     plan = services.store.plans.get(plan_id)
     output = next(o for o in plan.outputs if o.sop_instance_uid == sop_instance_uid)
     if output.orthanc_id is None:
         raise NotFoundError(
             f"this output of plan {plan_id} is not stored; the plan's state is {plan.state}",
-            remedy="Ask GET /plans/{id} until it has succeeded.",
+            remedy=f"Wait until it has succeeded; see {Place.PLAN}.",
             plan_id=plan_id,
             state=plan.state.value,
         )

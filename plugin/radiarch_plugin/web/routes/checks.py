@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 from radiarch_contract.errors import NotFoundError
+from radiarch_contract.places import Place
 
 from radiarch_plugin.requests.check import EvaluationRequest, RecalculationRequest, make_evaluation, make_recalculation
 from radiarch_plugin.services import Services, ServicesDep
@@ -77,7 +78,5 @@ def get_recalculation(plan_id: PlanId, services: ServicesDep) -> PlanAnswer:
 def _of_workflow(plan_id: str, workflow_id: str, services: Services) -> PlanAnswer:
     plan = services.store.plans.get(whole_id(plan_id, services))
     if plan.workflow_id != workflow_id:
-        raise NotFoundError(
-            f"there is no {workflow_id} with this id", remedy=f"Ask GET /plans?workflow={workflow_id} for the list."
-        )
+        raise NotFoundError(f"there is no {workflow_id} with this id", remedy=f"See {Place.PLANS}.")
     return plan_answer(plan)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 from radiarch_contract.errors import ConflictError, InvalidRequestError, NotFoundError
+from radiarch_contract.places import Place
 from radiarch_contract.states import PlanState
 
 from radiarch_plugin.services import ServicesDep
@@ -33,12 +34,12 @@ def compare(
     if not 2 <= len(ids) <= MAX_PLANS or len(set(ids)) != len(ids):
         raise InvalidRequestError(
             f"{len(set(ids))} different plans are named ({len(ids)} in all), expected 2 to {MAX_PLANS}, each once",
-            remedy="Ask with ?plans=A,B; the first is what the others are compared with.",
+            remedy="Choose so many (`radiarch compare A B`, ?plans=A,B); the others are compared with the first.",
         )
     found = services.store.plans.get_many(ids)
     for plan_id in ids:
         if plan_id not in found:
-            raise NotFoundError(f"plan {plan_id} does not exist", remedy="Ask GET /plans for the list.")
+            raise NotFoundError(f"plan {plan_id} does not exist", remedy=f"See {Place.PLANS}.")
         if found[plan_id].state is not PlanState.SUCCEEDED:
             raise ConflictError(
                 f"plan {plan_id} has no dose to compare: its state is {found[plan_id].state}",

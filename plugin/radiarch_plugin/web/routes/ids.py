@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Path
 from radiarch_contract.errors import ConflictError, NotFoundError
+from radiarch_contract.places import Place
 
 from radiarch_plugin.services import Services
 
@@ -69,5 +70,5 @@ def known_uid(uid: str) -> str:
 def _no_plan() -> NotFoundError:
     return NotFoundError(
         "there is no such plan",
-        remedy=f"Give an id, or at least its first {SHORTEST} characters; GET /plans has the list.",
+        remedy=f"Give an id, or at least its first {SHORTEST} characters; see {Place.PLANS}.",
     )

@@ -10,6 +10,7 @@ from fastapi import APIRouter
 from radiarch_contract import __version__, series_of
 from radiarch_contract.errors import ErrorCode, ErrorInfo, RadiarchError
 from radiarch_contract.job import WorkerStatus
+from radiarch_contract.places import Place
 from radiarch_contract.states import PlanState
 from radiarch_contract.workflows import WORKFLOWS
 from sqlalchemy.exc import DBAPIError
@@ -127,7 +128,7 @@ def _workers(services: Services, problems: list[ErrorInfo]) -> tuple[list[Worker
             ErrorInfo(
                 code=ErrorCode.ENGINE_MISSING,
                 message=f"no dose engine runs on any of the {len(workers)} workers",
-                remedy="GET /info lists for each engine the reason.",
+                remedy=f"See {Place.SERVICE} for the reason of each engine.",
             )
         )
     problems += _machine_data(workers)
@@ -164,7 +165,7 @@ def _machine_data(workers: Sequence[WorkerStatus]) -> list[ErrorInfo]:
             ErrorInfo(
                 code=ErrorCode.INVALID_MACHINE_DATA,
                 message=f"workers have different {', '.join(differing)[:300]}: plans would depend on who makes them",
-                remedy="Give all workers the same machines and calibrations; GET /workers lists their hashes.",
+                remedy=f"Give all workers the same machines and calibrations; see {Place.WORKERS} for their hashes.",
                 details={"files": differing[:50]},
             )
         )

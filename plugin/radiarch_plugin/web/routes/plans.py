@@ -13,6 +13,7 @@ from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve
 from radiarch_contract.objectives import Objective
+from radiarch_contract.places import Place
 from radiarch_contract.run import taken
 from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.strict import STORED
@@ -148,7 +149,7 @@ def dvh(
     if state is not PlanState.SUCCEEDED:
         raise ConflictError(
             f"plan {plan_id} has no DVH: its state is {state}",
-            remedy="Ask again when it has succeeded; GET /plans/{id} has its error if it failed.",
+            remedy=f"Ask again when it has succeeded; if it failed, its error is with {Place.PLAN}.",
             state=state.value,
         )
     found = services.store.plans.curves(plan_id)

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, ServiceError
 from radiarch_contract.pictures import ATTACHMENTS, Plane
+from radiarch_contract.places import Place
 from radiarch_contract.states import OutputKind, PlanState
 
 from radiarch_plugin.services import Services, ServicesDep
@@ -65,7 +66,7 @@ def _stored(services: Services, plan_id: str, kind: OutputKind) -> str | None:
     if plan.state is not PlanState.SUCCEEDED:
         raise ConflictError(
             f"plan {plan_id} has nothing to be shown: its state is {plan.state}",
-            remedy="Ask again when it has succeeded; GET /plans/{id} has its error if it failed.",
+            remedy=f"Ask again when it has succeeded; if it failed, its error is with {Place.PLAN}.",
             state=plan.state.value,
         )
     return next((o.orthanc_id for o in plan.outputs if o.kind is kind and o.orthanc_id), None)

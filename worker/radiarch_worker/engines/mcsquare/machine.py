@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.near import suggestion
 from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.engines import opentps
@@ -113,7 +114,8 @@ def load_machine(name: str) -> ProtonMachine:
             raise InvalidSiteFilesError(of_it or problems)
     if own is None and name not in shipped:
         raise InvalidRequestError(
-            f"machine {name!r} is not known; known are {', '.join(sorted({*shipped, *site}))}",
+            f"machine {name!r} is not known; known are {', '.join(sorted({*shipped, *site}))}"
+            f"{suggestion(name, {*shipped, *site})}",
             remedy="Name one of the known machines in the protocol or request.",
         )
     if own is None or own.beam_data is None:

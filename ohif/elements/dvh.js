@@ -201,7 +201,7 @@ class Dvh extends PlanList {
     const unit = this.relative ? '%' : 'Gy';
     const dose = (line, percent) => fixed(this.#shown(doseAt(line.curve, percent), line), 1);
     return html`<table class="one">
-      <thead><tr><th scope="col">Structure <span class="small">(doses: ${unit})</span></th>
+      <thead><tr><th scope="col">Structure <span class="small">${unit}</span></th>
         ${MARKS.map((percent) => html`<th scope="col" class="num" title=${`Dose, ${unit}, that ${percent} % of the volume gets at least`}>D${percent}</th>`)}
         <th scope="col" class="num at">${at === null ? '' : html`V<sub>${fixed(at, 1)}</sub>`}</th></tr></thead>
       <tbody>${names.map((name) => {

@@ -1,7 +1,9 @@
 // <radiarch-goals>: what a plan, or several, made of its goals; <radiarch-metrics>: dose metrics by structure.
+import { metricOf } from './core/curves.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { fixed, shortId, signed, withUnit } from './core/format.js';
+import { parseMetric } from './core/goal.js';
 import { followPlan } from './core/live.js';
 import { MIXED, alike } from './core/quantity.js';
 import { PLAN_LETTERS, learnColours, structureColour } from './core/palette.js';
@@ -143,8 +145,98 @@ const COLUMNS = [
   ['d_max_gy', 'Max', 'Gy'],
 ];
 
+const EXACT = {
+  Dmean: 'd_mean_gy',
+  Dmin: 'd_min_gy',
+  Dmax: 'd_max_gy',
+  'D98%': 'd98_gy',
+  'D95%': 'd95_gy',
+  'D50%': 'd50_gy',
+  'D2%': 'd2_gy',
+};
+const TYPED = 'radiarch-metrics';
+const MOST_TYPED = 8;
+
+/** The metrics that were typed last, in this browser. @returns {string[]} */
+function typedBefore() {
+  try {
+    const found = JSON.parse(localStorage.getItem(TYPED) ?? '[]');
+    return Array.isArray(found) ? found.filter((text) => typeof text === 'string' && !('error' in parseMetric(text))) : [];
+  } catch {
+    return []; // storage may be forbidden
+  }
+}
+
 class Metrics extends PlanList {
   static subjects = ['plan-id'];
+  static css = `${CSS}
+    form { display: flex; align-items: center; gap: 6px 8px; flex-wrap: wrap; padding-bottom: 8px; }
+    form input { width: 13em; }
+    th .remove { border: 0; background: none; color: var(--text-2); padding: 0 3px; min-width: 24px; min-height: 24px; }
+    .unit { display: block; }
+  `;
+
+  initial() {
+    return { ...super.initial(), typed: typedBefore(), curves: null, text: '' };
+  }
+
+  arrived(scope, plan) {
+    if (plan.state === 'succeeded' && this.state.typed.length) this.#read(scope);
+  }
+
+  /** The curves, once: only who types a metric needs them. */
+  async #read(scope) {
+    if (this.state.curves || this.state.reading) return;
+    this.set(scope, { reading: true });
+    try {
+      const { curves } = await this.api.get(`/plans/${this.planIds[0]}/dvh`, { signal: scope.signal });
+      this.set(scope, { curves, reading: false });
+    } catch (e) {
+      if (e.name !== 'AbortError') this.set(scope, { reading: false, refused: e.message });
+    }
+  }
+
+  #keep(typed) {
+    this.set(this.scope, { typed, text: '', refused: null });
+    try {
+      localStorage.setItem(TYPED, JSON.stringify(typed));
+    } catch {
+      // then it holds until the page is left
+    }
+  }
+
+  #add(event) {
+    event.preventDefault();
+    const { text, typed } = this.state;
+    const metric = parseMetric(text);
+    if ('error' in metric) this.set(this.scope, { refused: metric.error });
+    else if (typed.length >= MOST_TYPED) this.set(this.scope, { refused: `at most ${MOST_TYPED} can be added` });
+    else {
+      if (!typed.includes(metric.name)) this.#keep([...typed, metric.name]);
+      this.#read(this.scope);
+    }
+  }
+
+  /** A typed metric: the service's own value where it has one, else read from the curve. */
+  #value(plan, row, text) {
+    const goal = plan.goals.find(
+      (g) =>
+        g.structure === row.structure &&
+        typeof g.value === 'number' &&
+        g.text
+          .slice(g.structure.length + 1)
+          .trim()
+          .split(/[\s≥≤<>]/)[0] === text,
+    );
+    const metric = parseMetric(text);
+    if ('error' in metric) return '–';
+    const unit = metric.kind === 'V' ? '%' : 'Gy';
+    if (goal && goal.unit === unit) return fixed(goal.value, 1);
+    if (EXACT[text]) return fixed(row[EXACT[text]], 1);
+    const curve = this.state.curves?.find((c) => c.roi_number === row.roi_number && c.structure === row.structure);
+    const value = curve ? metricOf(curve, metric, plan.prescription?.dose_gy ?? null) : null;
+    return value === null ? '–' : html`<span title="Read from the curve">≈ ${fixed(value, 1)}</span>`;
+  }
 
   view() {
     if (!this.planIds.length) return html`<${Empty} title="No plan is chosen">Its dose metrics appear here.<//>`;
@@ -152,15 +244,26 @@ class Metrics extends PlanList {
     const plan = this.plans?.[0];
     if (!plan) return html`<${Bones} lines="5" />`;
     if (!plan.metrics.length) return html`<${NoResult} plan=${plan} what="metrics" />`;
-    return html`<div class="scroll"><table>
+    const { typed, text, refused } = this.state;
+    const added = (
+      name,
+    ) => html`<th scope="col" class="num">${name}<button class="remove" aria-label=${`Remove ${name}`} onClick=${() => this.#keep(typed.filter((t) => t !== name))}>×</button>
+      <span class="small unit">${name.startsWith('V') ? '%' : 'Gy'}</span></th>`;
+    return html`<form onSubmit=${(e) => this.#add(e)}><label for="metric" class="small muted">Further metric</label>
+        <input id="metric" type="text" maxlength="24" autocomplete="off" spellcheck=${false} placeholder="D2cc, V20Gy, V95%…" value=${text} aria-invalid=${refused ? 'true' : null}
+          aria-describedby=${refused ? 'refused' : null} onInput=${(e) => this.set(this.scope, { text: e.target.value, refused: null })} />
+        <button class="button">Add</button>${refused && html`<span id="refused" class="bad small" role="status">${refused}</span>`}</form>
+      <div class="scroll"><table>
       <caption class="vh">Dose metrics by structure, total over all fractions</caption>
-      <thead><tr><th scope="col">Structure</th>${COLUMNS.map(([, name, unit]) => html`<th scope="col" class="num">${name} <span class="small">${unit}</span></th>`)}</tr></thead>
+      <thead><tr><th scope="col">Structure</th>${COLUMNS.map(([, name, unit]) => html`<th scope="col" class="num">${name} <span class="small unit">${unit}</span></th>`)}${typed.map(added)}</tr></thead>
       <tbody>${plan.metrics.map(
         (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure, plan) }}></span>
-          <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure: m.structure })}>${m.structure}</button></div></td>
-          ${COLUMNS.map(([key]) => html`<td class="num">${fixed(m[key], key === 'volume_cc' && m[key] >= 1000 ? 0 : 1)}</td>`)}</tr>`,
+          <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure: m.structure })}><bdi>${m.structure}</bdi></button></div></td>
+          ${COLUMNS.map(([key]) => html`<td class="num">${fixed(m[key], key === 'volume_cc' && m[key] >= 1000 ? 0 : 1)}</td>`)}
+          ${typed.map((name) => html`<td class="num">${this.#value(plan, m, name)}</td>`)}</tr>`,
       )}</tbody>
-    </table></div>`;
+    </table></div>
+    ${typed.length > 0 && html`<p class="note">≈ is read from the stored curve, linear between its points; all else is computed from the dose itself.</p>`}`;
   }
 }
 

@@ -8,6 +8,7 @@ import './runs.js';
 import './compare.js';
 import './verdict.js';
 import './plan-form.js';
+import './check-form.js';
 
 export { api, ohifUrl, uiUrl } from './core/api.js';
 export { live, followPlan } from './core/live.js';

@@ -3,8 +3,9 @@ import { api as apiOf, uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
 import { Field, FieldError, NumberInput, errorAt } from './core/fields.js';
-import { DEFAULT_LABEL, OBJECTIVES, shortId, shortUid, when } from './core/format.js';
+import { DEFAULT_LABEL, OBJECTIVES, personName, shortId, shortUid, when } from './core/format.js';
 import { parseGoal } from './core/goal.js';
+import { randomKey } from './core/key.js';
 import { live } from './core/live.js';
 import { isTarget, learn, structureColour } from './core/palette.js';
 import { Bones, Empty, Note, Problem } from './core/parts.js';
@@ -104,7 +105,7 @@ class PlanForm extends RadiarchElement {
           }))
         : (await this.api.get('/arrivals', { params: { limit: 200 }, signal: scope.signal })).items.map((a) => ({
             uid: a.sop_instance_uid,
-            text: `${a.patient_id || 'no patient id'} · ${when(a.first_seen_at)} · ${shortUid(a.sop_instance_uid)}`,
+            text: `${[personName(a.patient_name), a.patient_id || 'no patient id'].filter(Boolean).join(' · ')} · ${when(a.first_seen_at)} · ${shortUid(a.sop_instance_uid)}`,
           }));
       this.set(scope, { choices });
       if (choices.length !== 1) return;
@@ -189,6 +190,7 @@ class PlanForm extends RadiarchElement {
       parameters: this.#parameters(workflowId, given),
       label: title,
       missing,
+      structures: {},
     };
   }
 
@@ -227,7 +229,7 @@ class PlanForm extends RadiarchElement {
 
   #fromPlan(plan) {
     return this.#draft({
-      source: { kind: 'plan', id: plan.id, protocolId: plan.protocol_id, label: plan.label },
+      source: { kind: 'plan', id: plan.id, protocolId: plan.protocol_id, label: plan.label, structures: plan.structures },
       workflowId: plan.workflow_id,
       prescription: { target: plan.prescription.target, dose_gy: plan.prescription.dose_gy, fractions: plan.prescription.fractions },
       given: JSON.parse(JSON.stringify(plan.parameters)),
@@ -250,7 +252,16 @@ class PlanForm extends RadiarchElement {
   /** Which ROIs the protocol's names stand for. @returns {Array<{name: string, roi_number: number, roi_name: string}>} */
   get #meant() {
     const { matches, draft } = this.state;
-    return matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ?? [];
+    const found =
+      draft.source.structures ??
+      matches.protocols.find((m) => m.protocol_id === (draft.source.protocolId ?? draft.source.id))?.structures ??
+      [];
+    const chosen = Object.entries(draft.structures ?? {}).map(([name, number]) => ({
+      name,
+      roi_number: number,
+      roi_name: this.state.set.structures.find((s) => s.number === number)?.name ?? '',
+    }));
+    return [...chosen, ...found.filter((s) => !chosen.some((c) => c.name === s.name))];
   }
 
   /** Names that objectives and goals may use: the ROIs', and those that the protocol found ROIs for. */
@@ -262,6 +273,7 @@ class PlanForm extends RadiarchElement {
         ...set.structures.map((s) => s.name).filter(Boolean),
         ...found.map((s) => s.name),
         ...Object.keys(draft.parameters.derived ?? {}).filter(Boolean),
+        ...Object.keys(draft.structures ?? {}),
         'BODY',
       ]),
     ];
@@ -331,6 +343,25 @@ class PlanForm extends RadiarchElement {
     this.#change({ prescription: { ...draft.prescription, target }, goals, objectives });
   }
 
+  /** The protocol's name stands for another ROI; null: for the one that is found by itself, if there is one. */
+  #changeStructure(name, number) {
+    const { draft, protocols } = this.state;
+    const { [name]: _, ...structures } = draft.structures;
+    if (number !== null) structures[name] = number;
+    const patch = { structures };
+    if (number !== null && draft.missing.includes(name)) {
+      // what was left out for want of it
+      const p = protocols.find((x) => x.id === draft.source.id);
+      patch.missing = draft.missing.filter((m) => m !== name);
+      if (draft.objectives)
+        patch.objectives = [...draft.objectives, ...p.objectives.filter((o) => o.structure === name).map((o) => structuredClone(o))];
+      patch.goals = [...draft.goals, ...p.goals.filter((g) => parseGoal(g).structure === name)];
+    }
+    this.#change(patch);
+    const wanted = protocols.find((x) => x.id === draft.source.id)?.prescription.target;
+    if (number !== null && name === wanted && !draft.prescription.target) this.#changeTarget(name);
+  }
+
   #changeObjective(i, patch) {
     this.#change({ objectives: this.state.draft.objectives.map((o, k) => (k === i ? { ...o, ...patch } : o)) });
   }
@@ -347,6 +378,7 @@ class PlanForm extends RadiarchElement {
     const beamsChanged = ['beamMode', 'beamCount', 'beams'].some(changed);
     const beams = draft.beams.map((b) => ({ ...b, name: b.name || null }));
     const body = { prescription: draft.prescription };
+    if (!child && Object.keys(draft.structures).length) body.structures = draft.structures;
     if (changed('goals')) body.goals = draft.goals;
     if (draft.label) body.label = draft.label;
     if (child) {
@@ -411,6 +443,7 @@ class PlanForm extends RadiarchElement {
       ${chooser}
       ${set.missing_instances > 0 && html`<${Note} tone="warn">${set.missing_instances} of the ${set.referenced_instances} images that it references are not in Orthanc: the plan will wait for them.<//>`}
       ${this.#source(draft)}
+      ${draft.source.kind === 'protocol' && this.#mapping(draft)}
       ${this.#prescription(draft, errors)}
       ${this.#beams(draft, errors)}
       ${draft.objectives && this.#objectives(draft, errors)}
@@ -453,6 +486,34 @@ class PlanForm extends RadiarchElement {
       ${match && !match.fits && html`<${Note} tone="warn">This protocol would not start by itself for this structure set: ${match.reason}.<//>`}
       ${draft.missing.length > 0 && html`<p class="muted small" style="margin:0">Left out, as this structure set has no such structure: ${draft.missing.join(', ')}.</p>`}
     </section>`;
+  }
+
+  /** Which ROI each of the protocol's names stands for: those that it does not find are chosen here, and others may be. */
+  #mapping(draft) {
+    const { protocols, set } = this.state;
+    const p = protocols.find((x) => x.id === draft.source.id);
+    const derived = new Set(Object.keys(draft.parameters.derived ?? {}));
+    const names = [p.prescription.target, ...p.objectives.map((o) => o.structure), ...p.goals.map((g) => parseGoal(g).structure)];
+    const wanted = [...new Set(names)].filter((n) => n && n !== 'BODY' && !derived.has(n));
+    const found = (name) =>
+      this.#meant.find((s) => s.name === name)?.roi_number ?? set.structures.find((s) => s.name === name)?.number ?? null;
+    const rows = wanted.map((name) => ({ name, found: found(name), chosen: draft.structures[name] ?? found(name) }));
+    const open = rows.filter((r) => r.chosen === null).length;
+    return html`<section><details open=${open > 0 || Object.keys(draft.structures).length > 0 || null}>
+      <summary>Structures${open > 0 ? html` <span class="warn small">${open === 1 ? 'one is' : `${open} are`} not found</span>` : ''}</summary>
+      <p class="muted small" style="margin:4px 0 8px">Which of this structure set's structures each name of the protocol stands for.</p>
+      <div class="fields">${rows.map(
+        (r) => html`<div class="field" key=${r.name}><label for=${`roi-${r.name}`}>${r.name}</label>
+        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: r.chosen === null ? '' : this.#colourOf(r.chosen) }}></span>
+        <select id=${`roi-${r.name}`} onChange=${(e) => this.#changeStructure(r.name, e.target.value === '' || Number(e.target.value) === r.found ? null : Number(e.target.value))}>
+          ${r.found === null && html`<option value="" selected=${r.chosen === null}>Not in this structure set</option>`}
+          ${set.structures.filter((s) => s.name).map((s) => html`<option value=${s.number} selected=${s.number === r.chosen}>${s.name}</option>`)}</select></div></div>`,
+      )}</div>
+    </details></section>`;
+  }
+
+  #colourOf(number) {
+    return this.state.set.structures.find((s) => s.number === number)?.color ?? '';
   }
 
   #prescription(draft, errors) {
@@ -643,11 +704,6 @@ function bare(o) {
 }
 
 const compound = (s) => s.type === 'object' || (s.type === 'array' && !s.prefixItems) || s.anyOf?.length > 0;
-
-function randomKey() {
-  // crypto.randomUUID is missing where Orthanc is reached over plain HTTP
-  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
-}
 
 /** Gantry angles as seen from the foot of the couch: 0° from above. */
 function Rose({ beams }) {

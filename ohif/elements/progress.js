@@ -2,7 +2,7 @@
 import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
-import { STAGES, eta, exactly, seconds, shortId, stageName, took, when } from './core/format.js';
+import { STAGES, eta, exactly, queuePlace, seconds, shortId, stageName, took, when } from './core/format.js';
 import { live } from './core/live.js';
 import { Bones, Empty, Note, Problem, State } from './core/parts.js';
 
@@ -77,7 +77,8 @@ class Progress extends RadiarchElement {
   line(plan) {
     const attempt = plan.attempt > 1 ? `, attempt ${plan.attempt}` : '';
     if (plan.state === 'waiting') return `${plan.missing_instances} of its images are not stored yet`;
-    if (plan.state === 'queued') return `since ${when(plan.queued_at ?? plan.created_at)}${attempt}`;
+    if (plan.state === 'queued')
+      return [queuePlace(plan.queue_position), `since ${when(plan.queued_at ?? plan.created_at)}${attempt}`].filter(Boolean).join(' · ');
     if (plan.state === 'running') return [stageName(plan.stage), eta(plan.eta_s)].filter(Boolean).join(' · ') + attempt;
     const time = took(plan);
     return html`<span title=${exactly(plan.ended_at)}>${when(plan.ended_at)}${time === null ? '' : `, after ${seconds(time)}`}${attempt}</span>`;

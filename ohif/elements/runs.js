@@ -2,8 +2,8 @@
 import { uiUrl } from './core/api.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
-import { eta, exactly, given, prescription, seconds, shortId, stageName, took, when } from './core/format.js';
-import { Bones, Empty, GoalCounts, Icon, Note, Outcome, Problem, State } from './core/parts.js';
+import { eta, exactly, given, prescription, queuePlace, seconds, shortId, stageName, took, when } from './core/format.js';
+import { Bones, Empty, GoalCounts, Icon, Note, Outcome, Problem, State, Who } from './core/parts.js';
 
 const STATES = [
   ['', 'All'],
@@ -23,6 +23,13 @@ const LIMIT = 50;
 const TYPING_MS = 250;
 const GATHER_MS = 800;
 
+/** When a day of this place's calendar begins, `days` later; null where none is chosen. */
+function startOf(day, days = 0) {
+  if (!day) return null;
+  const [y, m, d] = day.split('-').map(Number);
+  return new Date(y, m - 1, d + days).toISOString();
+}
+
 class Runs extends RadiarchElement {
   static subjects = ['patient-id', 'study-uid', 'rtstruct-uid'];
   static looks = ['compact', 'selected'];
@@ -35,11 +42,12 @@ class Runs extends RadiarchElement {
     td.pick, th.pick { width: 26px; padding-right: 8px; }
     tr:hover td { background: var(--surface-2); }
     tr[aria-selected="true"] td { background: var(--info-bg); }
-    td.what { max-width: 0; width: 26%; }
-    td.who { max-width: 0; width: 17%; }
+    td.what { max-width: 0; width: 26%; min-width: 9.5em; }
+    td.who { max-width: 0; width: 17%; min-width: 8.5em; }
     a.open { font-weight: 600; color: var(--text); }
     a.open:hover { color: var(--accent); }
     .sub { color: var(--text-2); font-size: 12px; }
+    .dates { gap: 6px; color: var(--text-2); flex-wrap: wrap; }
     .bar { width: 110px; margin-top: 3px; }
     .cards { display: grid; gap: 0; margin: 0; padding: 0; list-style: none; }
     .cards > li { display: grid; gap: 2px; padding: 8px 6px; border-bottom: 1px solid var(--line); grid-template-columns: 22px minmax(0, 1fr) max-content; }
@@ -71,6 +79,8 @@ class Runs extends RadiarchElement {
       picked: [],
       q: kept.q ?? '',
       states: kept.states ?? '',
+      from: kept.from ?? '',
+      to: kept.to ?? '',
       sort: kept.sort ?? '-created_at',
     };
   }
@@ -88,13 +98,13 @@ class Runs extends RadiarchElement {
   }
 
   async #read(scope) {
-    const { q, states, sort, cursors } = this.state;
+    const { q, states, sort, cursors, from, to } = this.state;
     const asked = (this.#asked += 1);
     const params = {
       patient_id: this.getAttribute('patient-id'),
       study_uid: this.getAttribute('study-uid'),
       rtstruct_uid: this.getAttribute('rtstruct-uid'),
-      ...{ q, state: states, sort, cursor: cursors.at(-1), limit: LIMIT },
+      ...{ q, state: states, created_from: startOf(from), created_to: startOf(to, 1), sort, cursor: cursors.at(-1), limit: LIMIT },
     };
     try {
       const page = await this.api.get('/plans', { params, signal: scope.signal });
@@ -109,8 +119,8 @@ class Runs extends RadiarchElement {
   #ask(patch, { keep = false } = {}) {
     this.set(this.scope, { cursors: [null], ...patch, ...(keep ? {} : { items: null }), busy: true });
     try {
-      const { q, states, sort } = this.state;
-      sessionStorage.setItem(this.#key, JSON.stringify({ q, states, sort }));
+      const { q, states, sort, from, to } = this.state;
+      sessionStorage.setItem(this.#key, JSON.stringify({ q, states, sort, from, to }));
     } catch {
       // as above
     }
@@ -136,8 +146,8 @@ class Runs extends RadiarchElement {
   }
 
   view() {
-    const { error, items, states, sort, q, cursors, fresh } = this.state;
-    const filtered = q || states;
+    const { error, items, states, sort, q, cursors, fresh, from, to } = this.state;
+    const filtered = q || states || from || to;
     // in a narrow place the filters are worth their room only where there is much to filter
     const few =
       this.hasAttribute('compact') && !filtered && !error && cursors.length === 1 && !this.state.next && (items?.length ?? 0) <= 12;
@@ -145,10 +155,12 @@ class Runs extends RadiarchElement {
       !few &&
         html`<div class="row" role="search">
         <label class="search"><span class="vh">Search plans</span><${Icon} name="search" round=${false} />
-          <input type="search" placeholder="Patient, label, protocol, UID…" value=${q} onInput=${(e) => this.#type(e.target.value)} /></label>
+          <input type="search" placeholder="Name, id, label, protocol, UID…" value=${q} onInput=${(e) => this.#type(e.target.value)} /></label>
         <div class="segmented" role="group" aria-label="State">
           ${STATES.map(([value, text]) => html`<button aria-pressed=${String(states === value)} onClick=${() => this.#ask({ states: value })}>${text}</button>`)}
         </div>
+        <span class="row nowrap dates"><label>From <input type="date" value=${from} max=${to || null} onChange=${(e) => this.#ask({ from: e.target.value })} /></label>
+          <label>to <input type="date" value=${to} min=${from || null} onChange=${(e) => this.#ask({ to: e.target.value })} /></label></span>
         <span class="grow"></span>
         <label><span class="vh">Order</span><select value=${sort} onChange=${(e) => this.#ask({ sort: e.target.value })}>
           ${SORTS.map(([value, text]) => html`<option value=${value} selected=${value === sort}>${text}</option>`)}</select></label>
@@ -160,7 +172,7 @@ class Runs extends RadiarchElement {
           ? html`<${Bones} lines="8" />`
           : !items.length
             ? html`<${Empty} title=${filtered ? 'No plan fits' : 'No plans yet'}>
-            ${filtered ? html`<button class="button quiet" onClick=${() => this.#ask({ q: '', states: '' })}>Show all plans</button>` : 'Plans appear here by themselves when a structure set arrives.'}<//>`
+            ${filtered ? html`<button class="button quiet" onClick=${() => this.#ask({ q: '', states: '', from: '', to: '' })}>Show all plans</button>` : 'Plans appear here by themselves when a structure set arrives.'}<//>`
             : this.hasAttribute('compact')
               ? this.#cards(items)
               : this.#table(items),
@@ -194,7 +206,7 @@ class Runs extends RadiarchElement {
       <tbody>${items.map(
         (p) => html`<tr key=${p.id} aria-selected=${String(this.getAttribute('selected') === p.id)}>
         <td class="pick">${this.#box(p)}</td>
-        <td class="who"><div class="clip" title=${p.patient_id}>${p.patient_id || '–'}</div></td>
+        <td class="who"><${Who} of=${p} /></td>
         <td class="what"><div class="clip">${this.#link(p)}</div><div class="sub clip">${[given(p.label), shortId(p.id)].filter(Boolean).join(' · ')}${this.#superseded(p)}</div></td>
         <td class="nowrap"><${State} state=${p.state} short />${p.state === 'running' && this.#bar(p)}${this.#aside(p)}</td>
         <td class="nowrap">${prescription(p.prescription)}</td>
@@ -213,7 +225,7 @@ class Runs extends RadiarchElement {
       <span><${State} state=${p.state} short /></span>
       <span>${p.outcome && html`<${Outcome} result=${p.outcome} />`}</span>
       <span class="sub clip" title=${exactly(p.created_at)}>${this.#superseded(p)}${[given(p.label), when(p.created_at), prescription(p.prescription)].filter(Boolean).join(' · ')}</span>
-      <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : ''}</span>`}</span>
+      <span>${p.state === 'succeeded' ? html`<${GoalCounts} counts=${p.goal_counts} />` : html`<span class="sub">${p.state === 'running' ? eta(p.eta_s) : p.state === 'queued' ? queuePlace(p.queue_position) : ''}</span>`}</span>
       ${p.state === 'running' && this.#bar(p)}
     </li>`,
     )}</ul>`;
@@ -241,6 +253,7 @@ class Runs extends RadiarchElement {
     if (plan.state === 'failed' && plan.error)
       return html`<div class="sub clip" style="max-width:17em" title=${plan.error.message}>${plan.error.code.replaceAll('_', ' ')}</div>`;
     if (plan.outcome) return html`<div><${Outcome} result=${plan.outcome} /></div>`;
+    if (plan.state === 'queued' && plan.queue_position) return html`<div class="sub">${queuePlace(plan.queue_position)}</div>`;
     if (plan.state === 'waiting') return html`<div class="sub">${plan.missing_instances} images missing</div>`;
     return null;
   }

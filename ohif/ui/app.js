@@ -46,6 +46,7 @@ function place([name, a, b]) {
   if (name === 'arrivals') return html`<radiarch-arrivals-page key="arrivals" />`;
   if (name === 'new')
     return html`<radiarch-new-page key="new" rtstruct-uid=${a === 'study' ? null : (a ?? null)} study-uid=${a === 'study' ? b : null} />`;
+  if (name === 'check') return html`<radiarch-check-page key="check" study-uid=${a ?? null} object-uid=${b ?? null} />`;
   if (name === 'compare') return html`<radiarch-compare-page key="compare" plan-ids=${a ?? ''} />`;
   if (name === 'protocols') return html`<radiarch-protocols-page key="protocols" protocol-id=${a ?? null} />`;
   if (name === 'workers') return html`<radiarch-workers-page key="workers" />`;
@@ -104,7 +105,15 @@ function paint() {
   if (state.theme) page?.setAttribute('theme', state.theme);
 }
 
-const TITLES = { plans: 'Plans', arrivals: 'Arrivals', new: 'New plan', compare: 'Compare', protocols: 'Protocols', workers: 'Workers' };
+const TITLES = {
+  plans: 'Plans',
+  arrivals: 'Arrivals',
+  new: 'New plan',
+  check: 'Check',
+  compare: 'Compare',
+  protocols: 'Protocols',
+  workers: 'Workers',
+};
 
 function moved() {
   const [name, id] = route();

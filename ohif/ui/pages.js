@@ -1,9 +1,9 @@
 // The light page's places but for the plan's own: lists, comparison, asking, arrivals, protocols, workers.
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
-import { OBJECTIVES, exactly, prescription, seconds, shortId, shortUid, when, words } from '../elements/core/format.js';
+import { OBJECTIVES, exactly, prescription, queuePlace, seconds, shortId, shortUid, when, words } from '../elements/core/format.js';
 import { structureColour } from '../elements/core/palette.js';
-import { Bones, Empty, Icon, Problem, State, sentence } from '../elements/core/parts.js';
+import { Bones, Empty, Icon, Problem, State, Who, sentence } from '../elements/core/parts.js';
 
 const LIMIT = 50;
 const LOOK_MS = 4000;
@@ -44,10 +44,30 @@ class ComparePage extends Page {
 
 class NewPage extends Page {
   static subjects = ['rtstruct-uid', 'study-uid', 'plan-id'];
+  static css = `${PAGE_CSS}
+    .beside { display: grid; gap: 14px; align-items: start; grid-template-columns: minmax(0, 1.3fr) minmax(340px, 1fr); }
+    .shown { position: sticky; top: 62px; display: grid; gap: 14px; }
+    .shown radiarch-dvh { --rad-dvh-height: 240px; }
+    @media (max-width: 1080px) { .beside { grid-template-columns: minmax(0, 1fr); } .shown { position: static; order: -1; } }
+  `;
+
   view() {
     const plan = this.getAttribute('plan-id');
-    return html`<div class="head"><h1>${plan ? 'Optimise again' : 'New plan'}</h1>${plan && html`<a href=${`#/plans/${plan}`}>Back to plan ${shortId(plan)}</a>`}</div>
-      <div class="card"><radiarch-plan-form theme=${this.getAttribute('theme')} plan-id=${plan} rtstruct-uid=${this.getAttribute('rtstruct-uid')} study-uid=${this.getAttribute('study-uid')}></radiarch-plan-form></div>`;
+    const theme = this.getAttribute('theme');
+    const form = html`<div class="card"><radiarch-plan-form theme=${theme} plan-id=${plan} rtstruct-uid=${this.getAttribute('rtstruct-uid')} study-uid=${this.getAttribute('study-uid')}></radiarch-plan-form></div>`;
+    if (!plan)
+      return html`<div class="head"><h1 class="grow">New plan</h1><a class="button" href=${this.getAttribute('study-uid') ? `#/check/${this.getAttribute('study-uid')}` : '#/check'}>Check a plan or a dose…</a></div>${form}`;
+    return html`<div class="head"><h1>Plan again from plan ${shortId(plan)}</h1><a href=${`#/plans/${plan}`}>Back to it</a></div>
+      <div class="beside">${form}<div class="shown">
+        <div class="card"><h2>Its dose-volume histogram</h2><radiarch-dvh theme=${theme} plan-id=${plan}></radiarch-dvh></div>
+        <div class="card flush"><h2>Its goals</h2><radiarch-goals theme=${theme} plan-id=${plan}></radiarch-goals></div></div></div>`;
+  }
+}
+
+class CheckPage extends Page {
+  static subjects = ['study-uid', 'object-uid'];
+  view() {
+    return html`<h1>Check a plan or a dose</h1><div class="card"><radiarch-check-form theme=${this.getAttribute('theme')} study-uid=${this.getAttribute('study-uid')} object-uid=${this.getAttribute('object-uid')}></radiarch-check-form></div>`;
   }
 }
 
@@ -150,14 +170,14 @@ class ArrivalsPage extends Page {
       <tbody>${items.map(
         (a) => html`<tr key=${a.id}>
         <td class="nowrap" title=${exactly(a.first_seen_at)}>${when(a.first_seen_at)}${a.contents > 1 && html`<div class="small muted">${a.contents} contents</div>`}</td>
-        <td class="who"><div class="clip" title=${a.patient_id}>${a.patient_id || '–'}</div><div class="small muted mono" title=${a.sop_instance_uid}>${shortUid(a.sop_instance_uid)}</div></td>
+        <td class="who"><${Who} of=${a} /><div class="small muted mono" title=${a.sop_instance_uid}>${shortUid(a.sop_instance_uid)}</div></td>
         <td>${a.calling_ae ?? 'REST'}</td>
         <td class="num" title=${a.structures.join(', ')}>${a.structures.length}</td>
         <td><span class="status ${ARRIVALS[a.state]?.[1]}"><${Icon} name=${ARRIVALS[a.state]?.[0] ?? 'info'} />${ARRIVALS[a.state]?.[2] ?? words(a.state)}</span></td>
         <td class="why">${a.state === 'waiting' && html`<span title=${a.missing_sop_instance_uids.join('\n')}>${a.missing_instances} of ${a.referenced_instances} images are missing</span>`}
           ${a.plan_id && html`<div><a href=${`#/plans/${a.plan_id}`}>${a.protocol_id ?? 'Plan'} ${shortId(a.plan_id)}</a></div>`}
           ${a.error && html`<div>${sentence(a.error.message)}</div><div class="remedy">${sentence(a.error.remedy)}</div>`}</td>
-        <td class="num"><a class="button" href=${`#/new/${a.sop_instance_uid}`}>Plan…</a></td>
+        <td class="num">${a.kind === 'rtstruct' ? html`<a class="button" href=${`#/new/${a.sop_instance_uid}`}>Plan…</a>` : html`<a class="button" href=${`#/check/${a.study_instance_uid}/${a.sop_instance_uid}`}>Check…</a>`}</td>
       </tr>`,
       )}</tbody></table></div>`;
   }
@@ -333,7 +353,7 @@ class WorkersPage extends Page {
           : !queue.length
             ? html`<${Empty} title="Nothing is under way">What arrives is planned as it comes.<//>`
             : html`<div class="scroll"><table><thead><tr><th scope="col">Plan</th><th scope="col">Patient</th><th scope="col">State</th><th scope="col" class="num">Progress</th><th scope="col" class="num">Since</th></tr></thead>
-        <tbody>${queue.map((p) => html`<tr key=${p.id}><td><a href=${`#/plans/${p.id}`}>${p.protocol_id ?? p.workflow_id}</a> <span class="muted">${shortId(p.id)}</span></td><td>${p.patient_id}</td><td><${State} state=${p.state} /></td><td class="num">${p.state === 'running' ? `${Math.round(100 * p.progress)} %` : ''}</td><td class="num" title=${exactly(p.created_at)}>${when(p.created_at)}</td></tr>`)}</tbody></table></div>`
+        <tbody>${queue.map((p) => html`<tr key=${p.id}><td><a href=${`#/plans/${p.id}`}>${p.protocol_id ?? p.workflow_id}</a> <span class="muted">${shortId(p.id)}</span></td><td><${Who} of=${p} /></td><td><${State} state=${p.state} /></td><td class="num">${p.state === 'running' ? `${Math.round(100 * p.progress)} %` : queuePlace(p.queue_position)}</td><td class="num" title=${exactly(p.created_at)}>${when(p.created_at)}</td></tr>`)}</tbody></table></div>`
       }</div>`;
   }
 }
@@ -341,6 +361,7 @@ class WorkersPage extends Page {
 define('radiarch-plans-page', PlansPage);
 define('radiarch-compare-page', ComparePage);
 define('radiarch-new-page', NewPage);
+define('radiarch-check-page', CheckPage);
 define('radiarch-missing-page', MissingPage);
 define('radiarch-arrivals-page', ArrivalsPage);
 define('radiarch-protocols-page', ProtocolsPage);

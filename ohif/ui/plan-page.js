@@ -6,6 +6,7 @@ import {
   OBJECTIVES,
   exactly,
   fixed,
+  personName,
   planName,
   prescription,
   seconds,
@@ -39,6 +40,7 @@ class PlanPage extends RadiarchElement {
     .column { display: grid; gap: 14px; grid-template-columns: minmax(0, 1fr); }
     @media (max-width: 1080px) { .columns { grid-template-columns: minmax(0, 1fr); } }
     .crumbs { color: var(--text-2); font-size: 12px; }
+    .crumbs a { text-decoration: underline; }
     .title { display: flex; align-items: baseline; gap: 10px; flex-wrap: wrap; min-width: 0; }
     h1 { overflow-wrap: anywhere; }
     .what { display: flex; align-items: center; gap: 7px; }
@@ -76,7 +78,7 @@ class PlanPage extends RadiarchElement {
     const theme = this.getAttribute('theme');
     const done = plan.state === 'succeeded';
     return html`
-      <div><div class="crumbs"><a href="#/plans">Plans</a> / <a href=${`#/patients/${encodeURIComponent(plan.patient_id)}`}>${plan.patient_id || 'no patient id'}</a></div>
+      <div><div class="crumbs"><a href="#/plans">Plans</a> / <a href=${`#/patients/${encodeURIComponent(plan.patient_id)}`}><bdi>${plan.patient_id || 'no patient id'}</bdi></a>${personName(plan.patient_name) && html` <bdi>${personName(plan.patient_name)}</bdi>`}</div>
         <div class="head"><div class="title grow"><h1>${planName(plan)}</h1><span class="muted">${planName(plan) === (plan.protocol_id ?? plan.workflow_id) ? '' : `${plan.protocol_id ?? plan.workflow_id} · `}${prescription(plan.prescription)}</span><span class="tag">UNAPPROVED</span></div>${this.#actions(plan, done)}</div></div>
       <div class="card"><radiarch-progress plan-id=${id} theme=${theme}></radiarch-progress></div>
       <div class="columns">
@@ -107,8 +109,15 @@ class PlanPage extends RadiarchElement {
     return html`<div class="row">
       <a class="button" href=${ohifUrl(plan)}>Open in OHIF</a>
       ${done && plan.outputs.some((o) => o.kind === 'report') && html`<a class="button" href=${this.api.url(`/plans/${plan.id}/report`)}>Report (PDF${plan.superseded_at ? ', superseded' : ''})</a>`}
-      ${plan.prescription && html`<a class="button primary" href=${`#/plans/${plan.id}/again`}>Optimise again…</a>`}
+      ${done && this.#checked(plan) && html`<a class="button" href=${`#/check/${plan.study_instance_uid}/${this.#checked(plan)}`}>Check…</a>`}
+      ${plan.prescription && html`<a class="button primary" href=${`#/plans/${plan.id}/again`}>Plan again from this…</a>`}
     </div>`;
+  }
+
+  /** What a check of it starts from: its RT Plan, else its dose. */
+  #checked(plan) {
+    const of = (kind) => plan.outputs.find((o) => o.kind === kind)?.sop_instance_uid;
+    return of('rtplan') ?? of('rtdose');
   }
 
   #beams(plan) {

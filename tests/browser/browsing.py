@@ -99,6 +99,11 @@ class Browser:
         element.clear()
         element.send_keys(text)
 
+    def settle(self) -> None:
+        """Wait until nothing is shown as loading any more."""
+        self.find("main > *")
+        wait_for(lambda: not self.all(".bones"), "all has loaded", within_s=SETTLE_S, describe=self.text)
+
     def complaints(self) -> list[str]:
         """Errors in the browser's console since the last time: of scripts, of the policy, failed requests."""
         entries = self.driver.get_log("browser")  # type: ignore[no-untyped-call]

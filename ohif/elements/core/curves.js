@@ -48,3 +48,29 @@ export function lastDose(curves) {
 export function resample(curve, end, points) {
   return Array.from({ length: points + 1 }, (_, i) => volumeAt(curve, (end * i) / points));
 }
+
+/** Mean dose (Gy): the area below the curve, linear between its points. */
+export function meanDose({ dose_gy: d, volume_percent: v }) {
+  let sum = d.length ? (d[0] * v[0]) / 100 : 0;
+  for (let i = 1; i < d.length; i += 1) sum += ((d[i] - d[i - 1]) * (v[i] + v[i - 1])) / 200;
+  return sum;
+}
+
+/**
+ * A metric read from a curve, linear between its points; null where it does not exist.
+ *
+ * @param {{dose_gy: number[], volume_percent: number[], volume_cc: number}} curve
+ * @param {{kind: string, argument: number | null, unit: string}} metric as `parseMetric` gives it
+ * @param {number | null} prescribedGy what `V95%` is a percentage of
+ */
+export function metricOf(curve, { kind, argument, unit }, prescribedGy) {
+  if (kind === 'V') {
+    if (unit === '%' && !prescribedGy) return null;
+    return volumeAt(curve, unit === '%' ? ((argument ?? 0) * (prescribedGy ?? 0)) / 100 : (argument ?? 0));
+  }
+  if (kind === 'Dmean') return meanDose(curve);
+  if (kind === 'Dmin') return doseAt(curve, 100);
+  if (kind === 'Dmax' && argument === null) return lastDose([curve]);
+  const percent = unit === 'cc' ? (100 * (argument ?? 0)) / curve.volume_cc : (argument ?? 0);
+  return percent > 100 ? null : doseAt(curve, percent);
+}

@@ -43,6 +43,7 @@ export class RadiarchElement extends HTMLElement {
   static css = '';
 
   #painting = false;
+  #regions = new ResizeObserver((entries) => entries.forEach(({ target }) => scrolled(target)));
   /** @type {Record<string, any>} */
   state = {};
   /** @type {Scope | null} */
@@ -125,6 +126,7 @@ export class RadiarchElement extends HTMLElement {
 
   paint() {
     render(html`<div class="root" part="root">${this.view()}</div>`, this.place);
+    for (const region of this.place.querySelectorAll('.scroll')) scrolled(region, this.#regions);
     this.painted();
   }
 
@@ -175,6 +177,18 @@ export class RadiarchElement extends HTMLElement {
     void name;
     this.repaint();
   }
+}
+
+/**
+ * What can be scrolled has to be reached from the keyboard, and what cannot must be no stop on the way.
+ *
+ * @param {any} region
+ * @param {ResizeObserver | null} [observer]
+ */
+function scrolled(region, observer = null) {
+  observer?.observe(region);
+  if (region.scrollWidth > region.clientWidth) region.tabIndex = 0;
+  else region.removeAttribute('tabindex');
 }
 
 export function define(name, constructor) {

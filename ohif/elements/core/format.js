@@ -69,6 +69,28 @@ export const DEFAULT_LABEL = 'RADIARCH';
 export const given = (label) => (label && label !== DEFAULT_LABEL ? label : null);
 export const planName = (plan) => given(plan.label) ?? plan.protocol_id ?? plan.workflow_id;
 
+/**
+ * A patient's name as people write it, of DICOM's Person Name: in the patient's own script where that is given.
+ *
+ * @param {string | null | undefined} name such as `Wang^XiaoDong=王^小東`
+ */
+export function personName(name) {
+  const [alphabetic = '', ideographic = ''] = (name ?? '').split('=');
+  const parts = (group) => group.split('^').map((part) => part.trim());
+  const [family, given] = parts(alphabetic);
+  const latin = [family, given].filter(Boolean).join(', ');
+  const own = parts(ideographic).slice(0, 2).join('');
+  return own && latin ? `${own} (${latin})` : own || latin;
+}
+
+/** `1` → 'next', `2` → '2nd in the queue'. */
+export function queuePlace(position) {
+  if (!position) return '';
+  if (position === 1) return 'next in the queue';
+  const ending = new Intl.PluralRules('en', { type: 'ordinal' }).select(position);
+  return `${position}${{ one: 'st', two: 'nd', few: 'rd', other: 'th' }[ending]} in the queue`;
+}
+
 export const prescription = (p) =>
   p ? `${fixed(p.dose_gy, p.dose_gy % 1 ? 1 : 0)}${THIN}Gy in ${p.fractions} to ${p.target}` : 'no prescription';
 

@@ -21,6 +21,39 @@ export function parseGoal(text) {
   const structure = (colon < 0 ? text : text.slice(0, colon)).trim();
   if (colon < 0 || !structure) return wrong(colon < 0 ? text.length : 0, "a structure's name and ':' in front");
   let position = skip(text, colon + 1);
+  const metric = metricAt(text, position, wrong);
+  if ('error' in metric) return metric;
+  const { kind } = metric;
+  position = skip(text, metric.end);
+  const op = at(OP, text, position);
+  if (!op) return wrong(position, '≥ or ≤ (also >= or <=)');
+  position = skip(text, position + op[0].length);
+  const value = at(VALUE, text, position);
+  if (!value) return wrong(position, 'a number');
+  const end = position + value[0].trimEnd().length;
+  const allowed = ['CI', 'HI'].includes(kind) ? [''] : kind === 'V' ? ['%', 'cc'] : ['%', 'Gy'];
+  if (!allowed.includes(value[2] ?? '')) return wrong(end, `the unit ${allowed.map((u) => u || 'none').join(' or ')}`);
+  return extras(text, end, value[2] ?? '', wrong) ?? { structure };
+}
+
+/**
+ * A metric of the grammar alone: `D95%`, `D2cc`, `V20Gy`, `V95%`, `Dmean`, `Dmin`, `Dmax`, `Dmax(0.03cc)`.
+ *
+ * @param {string} text
+ * @returns {{name: string, kind: string, argument: number | null, unit: string} | {error: string}}
+ */
+export function parseMetric(text) {
+  const plain = text.trim();
+  const metric = metricAt(plain, 0, (position, expected) => ({ position, error: `character ${position + 1}: expected ${expected}` }));
+  if ('error' in metric) return metric;
+  if (metric.end < plain.length) return { error: `character ${metric.end + 1}: expected nothing more` };
+  if (['CI', 'HI'].includes(metric.kind)) return { error: `${metric.kind} cannot be read from a curve: give it as a goal` };
+  const { kind, argument, unit } = metric;
+  return { name: plain, kind, argument, unit };
+}
+
+/** A metric at a place of a text: its parts and where it ends, or what is wrong. */
+function metricAt(text, position, wrong) {
   const metric = at(METRIC, text, position);
   if (!metric) return wrong(position, 'a metric such as D95%, D2cc, V20Gy, Dmean, Dmax(0.03cc), CI or HI');
   const kind = metric[0].match(/^(Dmean|Dmin|Dmax|CI|HI|D|V)/)?.[0] ?? '';
@@ -35,16 +68,12 @@ export function parseGoal(text) {
   } else if (argument !== undefined) {
     return wrong(position + kind.length, `nothing directly after ${kind}`);
   }
-  position = skip(text, position + metric[0].length);
-  const op = at(OP, text, position);
-  if (!op) return wrong(position, '≥ or ≤ (also >= or <=)');
-  position = skip(text, position + op[0].length);
-  const value = at(VALUE, text, position);
-  if (!value) return wrong(position, 'a number');
-  const end = position + value[0].trimEnd().length;
-  const allowed = ['CI', 'HI'].includes(kind) ? [''] : kind === 'V' ? ['%', 'cc'] : ['%', 'Gy'];
-  if (!allowed.includes(value[2] ?? '')) return wrong(end, `the unit ${allowed.map((u) => u || 'none').join(' or ')}`);
-  return extras(text, end, value[2] ?? '', wrong) ?? { structure };
+  return {
+    kind,
+    argument: argument !== undefined ? Number(argument) : volume !== undefined ? Number(volume) : null,
+    unit: unit ?? (volume !== undefined ? 'cc' : ''),
+    end: position + metric[0].length,
+  };
 }
 
 /** What is wrong behind a goal's value, where priority and tolerance may stand; null where nothing is. */

@@ -109,7 +109,7 @@ export function live(api) {
 }
 
 // What a summary in /changes tells; all else of a plan is as it was, unless its state or stage is another one.
-const MOVING = ['progress', 'eta_s', 'message', 'updated_at', 'missing_instances', 'attempt'];
+const MOVING = ['progress', 'eta_s', 'message', 'updated_at', 'missing_instances', 'attempt', 'queue_position'];
 
 class PlanFeed {
   #api;

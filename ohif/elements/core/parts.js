@@ -1,6 +1,6 @@
 // Small parts that several elements show: states, goals' status, errors, loading, empty places.
 import { html } from './dom.js';
-import { words } from './format.js';
+import { personName, words } from './format.js';
 
 const PATHS = {
   check: 'M3.5 8.5l3 3 6-7',
@@ -27,6 +27,14 @@ export function Icon({ name, size = 16, round = ROUND.has(name) }) {
     ${round && html`<circle cx="8" cy="8" r="6.5" />`}
     <path d=${PATHS[name]} fill=${inner} transform=${scale} />
   </svg>`;
+}
+
+/** Whose it is: name and id, each in its own direction of writing. */
+export function Who({ of }) {
+  const name = personName(of.patient_name);
+  const id = of.patient_id || '–';
+  if (!name) return html`<div class="clip" title=${id}><bdi>${id}</bdi></div>`;
+  return html`<div class="clip" title=${name}><bdi>${name}</bdi></div><div class="clip small muted" title=${id}><bdi>${id}</bdi></div>`;
 }
 
 const STATES = {

@@ -56,7 +56,8 @@ ${TOKENS}
 p { margin: 0 0 8px; }
 h2, h3 { margin: 0; font-size: 13px; font-weight: 600; letter-spacing: .005em; }
 a { color: var(--accent); text-decoration: none; }
-a:hover { text-decoration: underline; }
+a:hover, p a, dd a, li a, .notice a, .note a { text-decoration: underline; }
+a.button, .cards a, .list a { text-decoration: none; }
 :focus { outline: none; }
 :focus-visible { outline: 2px solid var(--accent); outline-offset: 2px; border-radius: 3px; }
 .muted { color: var(--text-2); }
@@ -94,7 +95,7 @@ button { cursor: pointer; }
 .segmented button:last-child { border-right: 0; }
 .segmented button[aria-pressed="true"] { background: var(--info-bg); color: var(--text); font-weight: 600; }
 .segmented button:focus-visible { outline-offset: -2px; }
-input:not([type]), input[type="text"], input[type="search"], input[type="number"], select, textarea { min-height: 28px; padding: 3px 8px; border: 1px solid var(--line-2);
+input:not([type]), input[type="text"], input[type="search"], input[type="number"], input[type="date"], select, textarea { min-height: 28px; padding: 3px 8px; border: 1px solid var(--line-2);
   border-radius: 5px; background: var(--surface); min-width: 0; }
 input[type="number"] { text-align: right; font-variant-numeric: tabular-nums; }
 input[aria-invalid="true"], select[aria-invalid="true"] { border-color: var(--bad); box-shadow: inset 0 0 0 1px var(--bad); }

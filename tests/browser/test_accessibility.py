@@ -1,0 +1,109 @@
+"""axe-core finds nothing serious on any page: light and dark, wide and narrow, with names of several scripts.
+
+`RADIARCH_SCREENSHOTS` names a folder for a picture of each, to be looked at.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from radiarch_contract.structures import StructureRef
+from radiarch_plugin.web.static_files import WEB_FOLDER
+
+from tests.client.conftest import Stored
+from tests.client.served import Served
+from tests.plugin.store.samples import new_plan
+
+from .browsing import Browser
+
+AXE = WEB_FOLDER / "node_modules/axe-core/axe.min.js"
+SIZES = {"wide": (1366, 900), "narrow": (400, 900)}
+RUN = """
+const done = given[given.length - 1];
+const where = (n) => `${n.target.flat().join(' ')}: ${n.failureSummary}`;
+const text = (v) => [v.id, v.help, ...v.nodes.slice(0, 4).map(where)].join(' | ');
+axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(
+  (found) => done(found.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map(text)),
+  (e) => done([String(e)]));
+"""
+
+
+@pytest.fixture(scope="module")
+def places(served: Served, stored: Stored) -> Iterator[dict[str, str]]:
+    """Each page's address, with what it waits for."""
+    made: list[str] = []
+
+    def plan(**changes: Any) -> str:
+        made.append(served.store.plans.create(new_plan(**changes))[0].id)
+        return made[-1]
+
+    target = StructureRef(name="PTV", roi_number=1, roi_name="PTV")
+    ours = {"rtstruct_sop_instance_uid": stored.rtstruct_uid, "structures": (target,)}
+    done, other = (plan(**ours, patient_id="A-1", patient_name="Qabbani^Nizar=نزار^قباني") for _ in range(2))
+    for plan_id in (done, other):
+        served.start(plan_id, lines=("optimizing",))
+        served.succeed(plan_id)
+    failed, running = (
+        plan(patient_id="C-1", patient_name="Wang^XiaoDong=王^小東"),
+        plan(patient_id="R-1", patient_name="Иванов^Пётр"),
+    )
+    served.start(failed)
+    served.fail(failed)
+    served.start(running)
+    yield {
+        "plans": "/plans",
+        "plan": f"/plans/{done}",
+        "failed": f"/plans/{failed}",
+        "running": f"/plans/{running}",
+        "again": f"/plans/{done}/again",
+        "compare": f"/compare/{done},{other}",
+        "new": f"/new/{stored.rtstruct_uid}",
+        "check": f"/check/{stored.study_uid}",
+        "arrivals": "/arrivals",
+        "protocols": "/protocols",
+        "workers": "/workers",
+        "missing": "/nothing",
+    }
+    for plan_id in made:
+        if not served.store.plans.state(plan_id).ended:
+            served.store.plans.cancel(plan_id)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_no_page_has_a_serious_finding(
+    browser: Browser, served: Served, places: dict[str, str], theme: str, size: str
+) -> None:
+    width, height = SIZES[size]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    found = {}
+    try:
+        browser.open(f"{served.url}/radiarch/ui/")
+        browser.script("localStorage.setItem('radiarch-theme', given[0])", theme)
+        for name, place in places.items():
+            browser.open(f"{served.url}/radiarch/ui/#{place}")
+            browser.settle()
+            _picture(browser, f"{name}-{theme}-{size}")
+            browser.driver.execute_script(AXE.read_text())  # type: ignore[no-untyped-call]
+            found[name] = browser.driver.execute_async_script(f"const given = arguments;{RUN}")
+            wide = browser.script("return document.documentElement.scrollWidth")
+            if wide > width:
+                found[name].append(f"the page is {wide} px wide in a window of {width}")
+    finally:
+        browser.script("localStorage.removeItem('radiarch-theme')")
+        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**metrics, "width": 1366})
+    assert {k: v for k, v in found.items() if v} == {}
+
+
+def _picture(browser: Browser, name: str) -> None:
+    if folder := os.environ.get("RADIARCH_SCREENSHOTS"):
+        height = browser.script("return document.documentElement.scrollHeight")
+        width = browser.script("return innerWidth")
+        metrics = {"width": width, "height": min(height, 3000), "deviceScaleFactor": 1, "mobile": False}
+        browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.driver.save_screenshot(str(Path(folder) / f"{name}.png"))

@@ -199,6 +199,36 @@ def dose_level(name: str) -> tuple[str, float] | None:
     return (m[1].lower(), dose_gy) if 10 <= dose_gy <= 100 else None
 
 
+_SAME_DOSE = 0.02
+"""By how much, relative, a dose may differ from the one in a target's name: names are rounded."""
+
+
+def named_for_another_dose(
+    doses_gy: Mapping[str, float], found: Mapping[str, StructureRef], selectors: Mapping[str, StructureSelector]
+) -> str | None:
+    """In words, the first target whose ROI has another dose in its name than is prescribed, or None.
+
+    Not asked of targets that have a dose in the name that was prescribed to, and of ROIs that a selector names exactly:
+    there somebody has said which is meant.
+
+    Parameters
+    ----------
+    doses_gy : what is prescribed to each target
+    """
+    for target, dose_gy in doses_gy.items():
+        ref = found.get(target)
+        level = None if ref is None else dose_level(ref.roi_name)
+        if ref is None or level is None or dose_level(target) is not None:
+            continue
+        chosen = selectors[target].names if target in selectors else ()
+        if abs(level[1] / dose_gy - 1) > _SAME_DOSE and ref.roi_name not in chosen:
+            return (
+                f"the target {target!r} would be {ref.roi_name!r} (ROI {ref.roi_number}), whose name says "
+                f"{level[1]:g} Gy; {dose_gy:g} Gy are prescribed"
+            )
+    return None
+
+
 def _is_rival(name: str, kind: str) -> bool:
     """Whether a ROI is a target of this kind, as far as its name tells, and not made for planning only."""
     words = re.split(r"[^a-z0-9]+", spelled(name).casefold())

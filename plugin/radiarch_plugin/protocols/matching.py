@@ -17,6 +17,7 @@ from radiarch_contract.structures import (
     StructureSelector,
     ambiguous_structures,
     look_up,
+    named_for_another_dose,
 )
 from radiarch_contract.workflows import get_workflow
 
@@ -137,6 +138,9 @@ def _try(item: LoadedProtocol | BrokenProtocol, facts: RtstructFacts, thing: Obj
     )
     if refusal := _refusal(wants, found, facts, thing):
         return refusal
+    doses_gy = {} if protocol.prescription is None else {t.target: t.dose_gy for t in protocol.prescription.targets}
+    if other := named_for_another_dose(doses_gy, found.found, protocol.structures):
+        return Refusal(protocol.id, ErrorCode.NO_TARGET, other)
     if ambiguous := [*found.ambiguous, *outline_ambiguity(names, protocol.structures, facts)]:
         error = ambiguous_structures(ambiguous)
         return Refusal(protocol.id, error.code, str(error), error)

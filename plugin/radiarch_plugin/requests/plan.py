@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError, model_validator
 from radiarch_contract.derived import Definitions, leaves
-from radiarch_contract.errors import ErrorCode, InvalidRequestError, NotFoundError
+from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError, NotFoundError
 from radiarch_contract.goals import Goal
 from radiarch_contract.near import did_you_mean, nearest
 from radiarch_contract.objectives import Objective
@@ -22,6 +22,7 @@ from radiarch_contract.structures import (
     StructureSelector,
     ambiguous_structures,
     look_up,
+    named_for_another_dose,
     spelled,
 )
 from radiarch_contract.workflows import (
@@ -231,6 +232,13 @@ def _structures(
     unknown = [n for n in dict.fromkeys(used) if n in missing and n in asked and n != "BODY"]
     if unknown:
         raise unknown_structures(unknown, facts.rois)
+    doses_gy = {t.target: t.dose_gy for t in prescription.targets if t.target not in request.structures}
+    if other := named_for_another_dose(doses_gy, refs, selectors):
+        raise InputRefusedError(
+            other,
+            remedy="Correct the prescription, or say with 'structures' that this ROI is meant.",
+            code=ErrorCode.AMBIGUOUS_STRUCTURE,
+        )
     return refs, missing
 
 

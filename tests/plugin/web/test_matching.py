@@ -247,3 +247,22 @@ def test_a_mistyped_check_is_told_for_what_arrives(tmp_path: Path) -> None:
 def test_a_missing_body_does_not_stop_a_match() -> None:
     facts = replace(FACTS, rois=tuple(r for r in FACTS.rois if r.name != "BODY"))
     assert taken(protocol(match={"structures": ["BODY"]}), facts=facts) == "p"
+
+
+@pytest.mark.parametrize(
+    ("roi", "fields", "taken_by"),
+    [
+        ("PTV_76", {}, "p"),
+        ("PTV_7600", {}, "p"),
+        ("PTV_60", {}, ErrorCode.NO_TARGET),
+        ("ptv 60Gy", {"structures": {"PTV": {"patterns": ["ptv.*"]}}}, ErrorCode.NO_TARGET),
+        ("PTV_60", {"structures": {"PTV": {"names": ["PTV_60"]}}}, "p"),
+    ],
+)
+def test_a_target_that_is_named_for_another_dose_is_not_meant(
+    roi: str, fields: dict[str, Any], taken_by: str | ErrorCode
+) -> None:
+    facts = replace(FACTS, rois=(Roi(number=1, name="BODY"), Roi(number=2, name=roi)))
+    assert taken(protocol(**fields), facts=facts) == taken_by
+    sixty = protocol("sixty", prescription={"target": "PTV", "dose_gy": 60, "fractions": 30}, priority=-1)
+    assert taken(protocol(**fields), sixty, facts=facts) == ("sixty" if taken_by is ErrorCode.NO_TARGET else taken_by)

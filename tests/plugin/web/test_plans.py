@@ -106,6 +106,16 @@ def test_a_protocols_missing_organs_do_not_stop_a_request(api: Api, stored_uid: 
     assert "Bladder" in plan["missing_structures"]
 
 
+def test_a_target_that_is_named_for_another_dose_is_refused_unless_it_is_named(api: Api, study: PhantomStudy) -> None:
+    roi = next(r for r in study.rtstruct.StructureSetROISequence if r.ROIName == "PTV")
+    roi.ROIName = "PTV_54"
+    uid = stored(api, study)
+    error = refused(api, uid, **BASIC)
+    assert error["code"] == ErrorCode.AMBIGUOUS_STRUCTURE
+    assert "says 54 Gy; 60 Gy are prescribed" in error["message"]
+    assert asked(api, uid, **BASIC, structures={"PTV": "PTV_54"})["structures"][0]["roi_name"] == "PTV_54"
+
+
 def test_images_that_are_not_there_yet_are_waited_for(api: Api, study: PhantomStudy) -> None:
     api.upload(study.rtstruct, study.images[0])
     plan = asked(api, study.rtstruct.SOPInstanceUID, **BASIC)

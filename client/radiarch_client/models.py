@@ -205,11 +205,14 @@ class PlanSummary(Model):
     eta_s: float | None = None
     message: str = ""
     attempt: int = 0
+    priority: str | None = None
+    queue_position: int | None = None
     origin: str | None = None
     workflow_id: str | None = None
     protocol_id: str | None = None
     label: str = ""
     patient_id: str | None = None
+    patient_name: str | None = None
     study_instance_uid: str | None = None
     rtstruct_sop_instance_uid: str | None = None
     prescription: Prescription | None = None
@@ -220,8 +223,11 @@ class PlanSummary(Model):
     superseded_at: datetime | None = None
     superseded_results: str | None = None
     error: Failure | None = None
+    goal_counts: dict[str, int] | None = None
+    results: dict[str, str] = Field(default_factory=dict)
     outcome: str | None = None
     created_at: datetime | None = None
+    updated_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
 
@@ -401,6 +407,8 @@ class Plan(PlanSummary):
     inputs: tuple[JobInput, ...] = ()
     approval: Approval | None = None
     approvals: tuple[Approval, ...] = ()
+    protocol_sha256: str | None = None
+    rtstruct_sha256: str | None = None
     frame_of_reference_uid: str | None = None
     dose: DoseDescription | None = None
     dose_quantity: str | None = None
@@ -422,6 +430,8 @@ class Plan(PlanSummary):
     provenance: dict[str, Any] = Field(default_factory=dict)
     timings_s: dict[str, float] = Field(default_factory=dict)
     worker: str | None = None
+    queued_at: datetime | None = None
+    stopped_at: datetime | None = None
 
 
 class Job(Model):
@@ -435,9 +445,16 @@ class Job(Model):
     eta_s: float | None = None
     message: str = ""
     attempt: int = 0
+    priority: str | None = None
+    queue_position: int | None = None
     worker: str | None = None
     solver: dict[str, Any] | None = None
     error: Failure | None = None
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+    queued_at: datetime | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
 
     @property
     def ended(self) -> bool:
@@ -504,7 +521,9 @@ class Arrival(Model):
     sop_instance_uid: str
     orthanc_id: str | None = None
     patient_id: str | None = None
+    patient_name: str | None = None
     study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
     calling_ae: str | None = None
     structures: tuple[str, ...] = ()
     protocol_id: str | None = None
@@ -512,6 +531,7 @@ class Arrival(Model):
     referenced_instances: int | None = None
     missing_instances: int = 0
     missing_sop_instance_uids: tuple[str, ...] = ()
+    contents: int | None = None
     error: Failure | None = None
     first_seen_at: datetime | None = None
     updated_at: datetime | None = None

@@ -76,6 +76,14 @@ def luminance(color: Rgb) -> float:
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
+def as_color(value: object) -> Rgb | None:
+    """A value of ROI Display Color (3006,002A) as a color; None where it is not three numbers from 0 to 255."""
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)) or len(value) != 3:
+        return None
+    red, green, blue = (int(v) for v in value)
+    return (red, green, blue) if all(0 <= v <= 255 for v in (red, green, blue)) else None
+
+
 def as_hex(color: Rgb) -> str:
     """``#rrggbb``."""
     return "#{:02x}{:02x}{:02x}".format(*color)

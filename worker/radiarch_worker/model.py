@@ -118,6 +118,7 @@ class Structure:
         one several times. The mask has more slices where some were interpolated.
     definition : what it is made of where it is derived; None where the RTSTRUCT has it
     properties : physical properties that the RTSTRUCT says it has, by DICOM's term (REL_MASS_DENSITY …)
+    color : as pages draw it (`radiarch_contract.structure_colors`); None where the RTSTRUCT does not have it
     """
 
     roi_number: int
@@ -127,6 +128,7 @@ class Structure:
     contours: tuple[tuple[float, npt.NDArray[np.float64]], ...] = ()
     definition: str | None = None
     properties: Mapping[str, float] = field(default_factory=dict)
+    color: tuple[int, int, int] | None = None
 
 
 @dataclass(frozen=True)

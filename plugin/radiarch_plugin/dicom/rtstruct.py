@@ -16,6 +16,7 @@ from pydicom.uid import UID, CTImageStorage, DeflatedExplicitVRLittleEndian, RTS
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.images import MAX_CONTOURS, WantedImages, wanted_images
+from radiarch_contract.structure_colors import as_color
 from radiarch_contract.structures import Roi
 
 MAX_BYTES = 256 * 1024 * 1024
@@ -223,10 +224,9 @@ def _rois(ds: Dataset, contours: Mapping[int, int], colors: Mapping[int, tuple[i
 def _color(roi_contour: Dataset) -> tuple[int, int, int] | None:
     """ROI Display Color; None where it is absent or is no color: nothing depends on it but how it looks."""
     try:
-        red, green, blue = map(int, roi_contour.get("ROIDisplayColor") or ())
-    except (TypeError, ValueError):
+        return as_color(roi_contour.get("ROIDisplayColor"))
+    except Exception:  # a broken element can raise nearly anything from pydicom
         return None
-    return (red, green, blue) if all(0 <= v <= 255 for v in (red, green, blue)) else None
 
 
 def _number(item: Dataset, keyword: str) -> int:

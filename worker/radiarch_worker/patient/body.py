@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +141,7 @@ def _drawn(ct: CtVolume, roi: Structure, notes: list[str]) -> Structure:
             f"{roi.name!r} (ROI {roi.roi_number}) is no outline of this patient: {100 * tissue:.0f} % of it is tissue"
         )
     _note_ends(ct, roi, mask, notes)
-    return Structure(roi.roi_number, roi.name, roi.interpreted_type, mask, roi.contours, properties=roi.properties)
+    return replace(roi, mask=mask)
 
 
 def known_extent_mm(ct: CtVolume, body: BoolVolume) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

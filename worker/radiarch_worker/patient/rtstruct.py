@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import RTStructureSetStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.images import WantedImages, wanted_images
+from radiarch_contract.structure_colors import Rgb, as_color, structure_colors
 
 from .attributes import Reader
 from .limits import MAX_CONTOURS, MAX_COORDINATE_MM, MAX_POINTS, MAX_ROI_NAME, MAX_ROIS
@@ -62,6 +63,7 @@ class RoiContours:
     contours : those that are closed
     ignored : all others
     properties : physical properties that it is said to have, by DICOM's term (REL_MASS_DENSITY …)
+    color : that pages and reports draw it with
     """
 
     number: int
@@ -71,6 +73,7 @@ class RoiContours:
     contours: tuple[Contour, ...]
     ignored: tuple[Ignored, ...] = ()
     properties: Mapping[str, float] = field(default_factory=dict)
+    color: Rgb | None = None
 
     @property
     def title(self) -> str:
@@ -159,6 +162,11 @@ def _read(reader: Reader) -> StructureSet:
             ignored=ignored,
             properties=_properties(observations, title),
         )
+    colors = structure_colors(
+        {number: contours.color(number) for number in rois},
+        outlines=[roi.number for roi in rois.values() if roi.interpreted_type == "EXTERNAL"],
+    )
+    rois = {number: replace(roi, color=colors[number]) for number, roi in rois.items()}
     if unknown := contours.numbers - set(rois):
         notes.append(f"Contours of ROI numbers that have no name were left out: {sorted(unknown)[:10]}.")
     numbers: dict[str, list[int]] = {}
@@ -226,6 +234,14 @@ class _Contours:
     @property
     def numbers(self) -> set[int]:
         return set(self._items)
+
+    def color(self, number: int) -> Rgb | None:
+        """ROI Display Color; None where it is absent or broken, since nothing but looks depends on it."""
+        item = self._items.get(number)
+        try:
+            return None if item is None else as_color(item.value("ROIDisplayColor"))
+        except Exception:  # as `Reader.value` says of broken elements
+            return None
 
     def of(self, number: int, title: str) -> tuple[tuple[Contour, ...], tuple[Ignored, ...]]:
         """Closed contours of one ROI, and all others."""

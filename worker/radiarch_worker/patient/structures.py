@@ -89,7 +89,13 @@ def build_structure(
     _check_winding(roi, filled, grid)
     notes += [f"{roi.title}: {text}." for text in (*_said(roi, found, filled, grid), *told)]
     structure = Structure(
-        roi.number, roi.name, roi.interpreted_type, mask, filled.planes.contours, properties=roi.properties
+        roi.number,
+        roi.name,
+        roi.interpreted_type,
+        mask,
+        filled.planes.contours,
+        properties=roi.properties,
+        color=roi.color,
     )
     return structure, filled.region.inside.size
 

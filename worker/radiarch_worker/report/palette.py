@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.goals import Goal
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import GoalStatus
+from radiarch_contract.structure_colors import OUTLINE
 
 from radiarch_worker.model import Patient, Structure
 
 Rgb = tuple[int, int, int]
 
-# Okabe and Ito's colours without black and with a yellow that can be seen on paper, and one more
+# Where the structure set has no such structure: Okabe and Ito's without black and with a yellow for paper, and one more
 _COLORS: tuple[Rgb, ...] = (
     (213, 94, 0),
     (0, 158, 115),
@@ -26,7 +27,6 @@ _COLORS: tuple[Rgb, ...] = (
     (0, 175, 187),
     (160, 110, 60),
 )
-_BODY_COLOR: Rgb = (150, 150, 150)
 _DASHES: tuple[tuple[float, ...], ...] = ((), (4, 1.6), (1.2, 1.4), (6, 1.5, 1.2, 1.5))
 """On and off, in units of the line's width."""
 
@@ -89,7 +89,7 @@ def isodose_color(percent: float) -> Rgb:
 
 
 def drawn_structures(spec: JobSpec, patient: Patient) -> tuple[Drawn, ...]:
-    """Structures with their styles: the target, what goals are about, the rest by number; the body last.
+    """Structures, colored as in pages and viewer: the target, what goals are about, the rest by number; the body last.
 
     No more than can be distinguished; the tables have all of them.
     """
@@ -100,8 +100,12 @@ def drawn_structures(spec: JobSpec, patient: Patient) -> tuple[Drawn, ...]:
     order = dict.fromkeys(n for n in [*first, *sorted(patient.structures)] if n in patient.structures)
     order.pop(body.roi_number, None)
     styles = [LineStyle(color, dash) for dash in _DASHES for color in _COLORS]
-    found = [Drawn(patient.structures[n], style) for n, style in zip(order, styles, strict=False) if n is not None]
-    return (*found, Drawn(body, LineStyle(_BODY_COLOR)))
+    found = [
+        Drawn(patient.structures[n], replace(style, color=patient.structures[n].color or style.color))
+        for n, style in zip(order, styles, strict=False)
+        if n is not None
+    ]
+    return (*found, Drawn(body, LineStyle(body.color or OUTLINE)))
 
 
 def _goal_structures(goals: Sequence[str]) -> list[str]:

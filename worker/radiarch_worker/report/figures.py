@@ -58,7 +58,7 @@ def plane_figure(pages: Pages, cut: Cut, x_mm: float, y_mm: float, width_mm: flo
     )
     for letter, (lx, ly) in zip(LETTERS[cut.plane], places, strict=True):
         pages.box(lx - 1.7, ly - 3.0, 3.4, 3.9, (0, 0, 0), 0.6)
-        pages.text(lx, ly, letter, 9, bold=True, color=_WHITE, align="centre")
+        pages.text(lx, ly, letter, 9, bold=True, color=_WHITE, align="center")
 
 
 def _closer(dash: tuple[float, ...]) -> tuple[float, ...]:
@@ -132,12 +132,12 @@ def dvh_figure(
     for n in range(round(top_gy / step) + 1):
         x = left + n * step / top_gy * w
         pages.line([(x, top), (x, top + h)], width_pt=0.5, color=RULE)
-        pages.text(x, top + h + 4, f"{n * step:g}", 7.5, color=FAINT, align="centre")
-    pages.text(left + w / 2, top + h + 8.6, dose_label, 8, align="centre")
+        pages.text(x, top + h + 4, f"{n * step:g}", 7.5, color=FAINT, align="center")
+    pages.text(left + w / 2, top + h + 8.6, dose_label, 8, align="center")
     pages.text(left, top - 1.4, "Volume, %", 8)
     x = left + prescription_gy / top_gy * w
     pages.line([(x, top), (x, top + h)], width_pt=0.7, color=FAINT, dash=(4, 3))
-    pages.text(x, top - 1.4, f"{name} {prescription_gy:.4g} Gy", 7.5, color=FAINT, align="centre")
+    pages.text(x, top - 1.4, f"{name} {prescription_gy:.4g} Gy", 7.5, color=FAINT, align="center")
     pages.clip(left - 0.3, top - 0.3, w + 0.6, h + 0.6)
     for band in bands:
         if band.roi_number in drawn and len(band.dose_gy) > 1:

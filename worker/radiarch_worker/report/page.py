@@ -30,7 +30,7 @@ _LONGEST_LINE = 400
 """More characters do not fit on a line of A4 in any size that is used."""
 _LONGEST_TEXT = 4000
 
-Align = Literal["left", "right", "centre"]
+Align = Literal["left", "right", "center"]
 
 
 @dataclass

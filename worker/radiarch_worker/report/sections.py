@@ -91,7 +91,7 @@ def decorate(spec: JobSpec, patient: Patient, pages: Pages, number: int, count: 
     whose = " · ".join(t for t in (person(study.patient_name), study.patient_id) if t)
     pages.text(LEFT_MM, 17.6, whose, 8, color=FAINT, width_mm=WIDTH_MM - 40)
     pages.box(RIGHT_MM - 30, 9.3, 30, 6.4, _WARNING, 1)
-    pages.text(RIGHT_MM - 15, 13.7, "UNAPPROVED", 9, bold=True, color=(255, 255, 255), align="centre")
+    pages.text(RIGHT_MM - 15, 13.7, "UNAPPROVED", 9, bold=True, color=(255, 255, 255), align="center")
     pages.rule(LEFT_MM, 20, RIGHT_MM)
     base = PAGE_HEIGHT_MM - 10
     pages.rule(LEFT_MM, base - 4.2, RIGHT_MM)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
-from .shapes import Box, Cylinder, Ellipsoid, Shape, Vector3
+from .shapes import Box, Cylinder, Ellipsoid, Vector3
 from .study import PhantomRoi, PhantomStudy, make_study
-
-AIR_HU, FAT_HU, MUSCLE_HU = -1000.0, -95.0, 45.0
-SPONGIOSA_HU, CORTICAL_HU = 220.0, 750.0
+from .tissues import FAT_HU, MUSCLE_HU, Tissue, bone, paint
 
 # Patient LPS millimetres, the prostate's middle at (0, 0, 0): +x is the patient's left, +y posterior, +z superior.
 BODY = Cylinder((0.0, -10.0, 0.0), (176.0, 112.0), 600.0)
@@ -25,62 +22,36 @@ FEMUR_HEAD_L = Ellipsoid((92.0, -6.0, 8.0), (24.0, 24.0, 24.0))
 FEMUR_HEAD_R = Ellipsoid((-92.0, -6.0, 8.0), (24.0, 24.0, 24.0))
 
 
-@dataclass(frozen=True)
-class _Tissue:
-    """One thing painted into the CT; later ones cover earlier ones."""
-
-    shape: Shape
-    hu: float
-    unless: Shape | None = None
-
-
-def _anatomy(couch: bool) -> list[_Tissue]:
+def _anatomy(couch: bool) -> list[Tissue]:
     tissues = [
-        _Tissue(BODY, FAT_HU),
-        _Tissue(Cylinder(BODY.centre_mm, (156.0, 94.0), BODY.length_mm), MUSCLE_HU),
-        _Tissue(Ellipsoid((0.0, 2.0, 10.0), (66.0, 66.0, 90.0)), FAT_HU),  # the fat between the pelvic organs
+        Tissue(BODY, FAT_HU),
+        Tissue(Cylinder(BODY.centre_mm, (156.0, 94.0), BODY.length_mm), MUSCLE_HU),
+        Tissue(Ellipsoid((0.0, 2.0, 10.0), (66.0, 66.0, 90.0)), FAT_HU),  # the fat between the pelvic organs
     ]
     for side in (1.0, -1.0):
         tissues += [
             # acetabulum: a thick cup round the femoral head, open to the side where the neck leaves
-            *_bone(Ellipsoid((side * 84.0, -4.0, 18.0), (34.0, 36.0, 42.0)), 4.0),
-            _Tissue(Ellipsoid((side * 92.0, -6.0, 8.0), (27.0, 27.0, 27.0)), MUSCLE_HU),
+            *bone(Ellipsoid((side * 84.0, -4.0, 18.0), (34.0, 36.0, 42.0)), 4.0),
+            Tissue(Ellipsoid((side * 92.0, -6.0, 8.0), (27.0, 27.0, 27.0)), MUSCLE_HU),
             # neck and trochanter, ischium, superior ramus of the pubis
-            *_bone(Ellipsoid((side * 124.0, 2.0, -14.0), (24.0, 20.0, 30.0)), 4.0),
-            *_bone(Ellipsoid((side * 56.0, 32.0, -38.0), (17.0, 22.0, 34.0)), 4.0),
-            *_bone(Ellipsoid((side * 30.0, -50.0, -14.0), (28.0, 11.0, 12.0)), 3.0),
+            *bone(Ellipsoid((side * 124.0, 2.0, -14.0), (24.0, 20.0, 30.0)), 4.0),
+            *bone(Ellipsoid((side * 56.0, 32.0, -38.0), (17.0, 22.0, 34.0)), 4.0),
+            *bone(Ellipsoid((side * 30.0, -50.0, -14.0), (28.0, 11.0, 12.0)), 3.0),
         ]
     tissues += [
-        *_bone(Ellipsoid((0.0, 66.0, 58.0), (34.0, 15.0, 52.0)), 4.0),  # sacrum and coccyx
-        _Tissue(RECTUM, 30.0),
-        _Tissue(RECTAL_GAS, -950.0),
-        _Tissue(BLADDER, 8.0),
-        _Tissue(PROSTATE, 40.0),
-        *_bone(FEMUR_HEAD_L, 3.0),
-        *_bone(FEMUR_HEAD_R, 3.0),
+        *bone(Ellipsoid((0.0, 66.0, 58.0), (34.0, 15.0, 52.0)), 4.0),  # sacrum and coccyx
+        Tissue(RECTUM, 30.0),
+        Tissue(RECTAL_GAS, -950.0),
+        Tissue(BLADDER, 8.0),
+        Tissue(PROSTATE, 40.0),
+        *bone(FEMUR_HEAD_L, 3.0),
+        *bone(FEMUR_HEAD_R, 3.0),
     ]
     if couch:
         table = Box((0.0, 118.0, 0.0), (400.0, 30.0, 900.0))
         foam = Box((0.0, 118.0, 0.0), (392.0, 24.0, 900.0))
-        tissues += [_Tissue(table, -120.0, unless=BODY), _Tissue(foam, -940.0, unless=BODY)]
+        tissues += [Tissue(table, -120.0, unless=BODY), Tissue(foam, -940.0, unless=BODY)]
     return tissues
-
-
-def _bone(outer: Ellipsoid, cortex_mm: float) -> list[_Tissue]:
-    a, b, c = (s - cortex_mm for s in outer.semi_axes_mm)
-    return [_Tissue(outer, CORTICAL_HU), _Tissue(Ellipsoid(outer.centre_mm, (a, b, c)), SPONGIOSA_HU)]
-
-
-def _paint(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], z: npt.NDArray[np.float64], couch: bool
-) -> npt.NDArray[np.float64]:
-    hu = np.full(x.shape, AIR_HU)
-    for tissue in _anatomy(couch):
-        inside = tissue.shape.contains(x, y, z)
-        if tissue.unless is not None:
-            inside &= ~tissue.unless.contains(x, y, z)
-        hu[inside] = tissue.hu
-    return hu
 
 
 def pelvis(
@@ -114,9 +85,7 @@ def pelvis(
     z, y, x = np.meshgrid(
         origin[2] + dz * np.arange(nz), origin[1] + dy * np.arange(ny), origin[0] + dx * np.arange(nx), indexing="ij"
     )
-    hu = ndimage.gaussian_filter(_paint(x, y, z, couch), 0.4, mode="nearest")
-    noise = np.random.default_rng(20250101).normal(0.0, noise_hu, hu.shape) if noise_hu else 0.0
-    volume = np.clip(hu + noise, -1024, 3071).astype(np.float32)
+    volume = paint(_anatomy(couch), x, y, z, noise_hu=noise_hu)
     rois = [
         PhantomRoi("BODY", BODY, "EXTERNAL", (0, 200, 0), points=180),
         PhantomRoi("PTV", PTV, "PTV", (255, 0, 0)),

@@ -36,6 +36,8 @@ class PhantomRoi:
     interpreted_type: str
     colour: tuple[int, int, int]
     points: int = 72
+    more: tuple[Shape, ...] = ()
+    """Further parts, apart from ``shape``: the other lung, the trunk below the head."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class PhantomStudy:
     ----------
     images : CT instances, from the lowest slice up
     rtstruct : the structure set
-    shapes : the analytic shape of each ROI, by name
+    shapes : the analytic shape of each ROI, by name; the first part of those that have several
     """
 
     images: list[Dataset]
@@ -99,6 +101,7 @@ def make_study(
     study_description: str,
     series_description: str,
     seed: str | None = None,
+    body_part: str = "PELVIS",
 ) -> PhantomStudy:
     """Build the DICOM of a phantom.
 
@@ -109,10 +112,14 @@ def make_study(
     origin_mm : (x, y, z) of the centre of voxel [0, 0, 0]
     spacing_mm : (x, y, z)
     seed : None for fresh UIDs, else UIDs derived from it
+    body_part : DICOM's Body Part Examined
     """
     uid = _Uids(generate_uid() if seed is None else seed)
     common = _common(uid, patient_id, patient_name, study_description)
-    images = [_ct_slice(common, uid, k, hu[k], origin_mm, spacing_mm, series_description) for k in range(hu.shape[0])]
+    images = [
+        _ct_slice(common, uid, k, hu[k], origin_mm, spacing_mm, series_description, body_part)
+        for k in range(hu.shape[0])
+    ]
     rtstruct = _rtstruct(common, uid, images, rois)
     return PhantomStudy(images, rtstruct, {r.name: r.shape for r in rois})
 
@@ -153,6 +160,7 @@ def _ct_slice(
     origin_mm: Vector3,
     spacing_mm: Vector3,
     series_description: str,
+    body_part: str,
 ) -> Dataset:
     ds = copy.deepcopy(common)
     ds.SOPClassUID = CTImageStorage
@@ -160,7 +168,7 @@ def _ct_slice(
     ds.file_meta = _file_meta(ds.SOPClassUID, ds.SOPInstanceUID)
     ds.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
     ds.Modality = "CT"
-    ds.BodyPartExamined = "PELVIS"
+    ds.BodyPartExamined = body_part
     ds.SeriesDate, ds.AcquisitionDate, ds.ContentDate = _DATE, _DATE, _DATE
     ds.SeriesTime, ds.AcquisitionTime, ds.ContentTime = _TIME, _TIME, _TIME
     ds.SeriesDescription = series_description
@@ -251,9 +259,9 @@ def _contours(number: int, roi: PhantomRoi, images: Sequence[Dataset]) -> Datase
     item.ContourSequence = []
     for image in images:
         z_mm = float(image.ImagePositionPatient[2])
-        xy = roi.shape.contour(z_mm, roi.points)
-        if xy is not None:
-            item.ContourSequence.append(closed_planar(xy, z_mm, image))
+        for shape in (roi.shape, *roi.more):
+            if (xy := shape.contour(z_mm, roi.points)) is not None:
+                item.ContourSequence.append(closed_planar(xy, z_mm, image))
     return item
 
 

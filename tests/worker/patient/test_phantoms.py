@@ -9,11 +9,11 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from phantoms import PhantomStudy, box, pelvis
+from phantoms import SITES, PhantomStudy, box, pelvis
 from phantoms.__main__ import main
 
 
-@pytest.mark.parametrize("phantom", ["pelvis", "box"])
+@pytest.mark.parametrize("phantom", ["pelvis", "box", *SITES])
 def test_dciodvfy_finds_nothing(tmp_path: Path, phantom: str) -> None:
     assert shutil.which("dciodvfy"), "dciodvfy (package dicom3tools) is needed"
     assert main([phantom, str(tmp_path), "--patient-id", "P7"]) == 0

@@ -15,6 +15,7 @@ from .orthanc import DicomPeer, read_json
 from .processes import adopt_orphans
 from .service import CHECKOUT, Service, ServiceSettings
 
+VIEWER = CHECKOUT / "ohif" / "node_modules" / "@ohif" / "app"
 _CHECK_S = 0.1
 _INFO_S = 0.3
 _WARN_AFTER_S, _WARN_AGAIN_S = 15.0, 60.0
@@ -92,10 +93,13 @@ def addresses(settings: ServiceSettings) -> list[str]:
     """Where the service is found, one line each."""
     base = f"http://127.0.0.1:{settings.http_port}"
     senders = "from the given peers only" if settings.dicom_peers else "any AE title; keep the port behind a firewall"
+    viewer = f"   viewer: {base}/ohif/" if VIEWER.is_dir() else ""
     return [
+        f"Look at {base}/radiarch/ui/{viewer}",
         f"DICOM   {settings.aet}@127.0.0.1:{settings.dicom_port}  ({senders})",
         f"REST    {base}/radiarch/api/v1/info   documentation: {base}/radiarch/api/docs",
-        f"Orthanc {base}/app/explorer.html",
+        f"Orthanc {base}/app/explorer.html   logs: {settings.state / 'logs'}",
+        f"Command RADIARCH_URL={base} {CHECKOUT / '.venv' / 'bin' / 'radiarch'} --help",
     ]
 
 

@@ -16,6 +16,7 @@ from radiarch_client import Radiarch
 from radiarch_client.cli._base import Exit
 from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
+from radiarch_contract.curves_csv import COLUMNS
 from radiarch_contract.errors import ConflictError
 
 from phantoms import PhantomStudy
@@ -190,9 +191,7 @@ def test_dvh(radiarch: Command, done: Plan, tmp_path: Path) -> None:
     assert [float(r["volume_percent"]) for r in rows if r["structure"] == "PTV" and float(r["dose_gy"]) == 60] == [50]
     one = radiarch("dvh", done.id, "-s", "Organ", "--json").json["curves"]
     assert [c["structure"] for c in one] == ["Organ"]
-    assert (
-        radiarch("dvh", done.id, "-s", "Organ", "--csv", "-").out.splitlines()[0] == "structure,dose_gy,volume_percent"
-    )
+    assert radiarch("dvh", done.id, "-s", "Organ", "--csv", "-").out.splitlines()[0] == ",".join(COLUMNS)
     assert radiarch("dvh", done.id, "-s", "Nose").code == Exit.NOT_FOUND
 
 
@@ -301,6 +300,18 @@ def test_no_command_replaces_other_content(
     with pytest.raises(ConflictError):
         client.orthanc.download("Study", study.id, whole)
     assert whole.read_bytes() == b"mine"
+
+
+def test_a_shortened_id_is_taken_and_the_curves_are_those_of_rest(
+    radiarch: Command, served: Served, stored: Stored, done: Plan
+) -> None:
+    assert radiarch("status", done.id[:8], "--json").json["id"] == done.id
+    rest = httpx.get(f"{served.url}/radiarch/api/v1/plans/{done.id}/dvh", params={"format": "csv"})
+    assert radiarch("dvh", done.id[:12], "--csv", "-").out == rest.text
+    wrong = radiarch("plan", stored.rtstruct_uid, "--protocol", "tset-box")
+    assert "did you mean 'test-box'?" in wrong.err
+    assert "radiarch protocols list" in wrong.err
+    assert "did you mean 'PTV'?" in radiarch("dvh", done.id, "-s", "PTVV").err
 
 
 def test_protocols_of_the_server(radiarch: Command) -> None:

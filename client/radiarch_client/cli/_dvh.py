@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
+from radiarch_contract.curves_csv import curves_csv
 from radiarch_contract.errors import ErrorCode, NotFoundError
+from radiarch_contract.near import suggestion
 from rich.text import Text
 
 from radiarch_client._files import write
@@ -51,9 +51,9 @@ def register(root: RadiarchGroup) -> None:
             cli.say(f"wrote {png}")
         if table_file is not None:
             if table_file == "-":
-                click.echo(as_csv(curves), nl=False)
+                click.echo(curves_csv(curves), nl=False)
             else:
-                write({Path(table_file): as_csv(curves).encode()})
+                write({Path(table_file): curves_csv(curves).encode()})
         if cli.as_json:
             cli.emit(answer.model_copy(update={"curves": curves}))
             return
@@ -86,18 +86,6 @@ def register(root: RadiarchGroup) -> None:
             cli.show(f"Note: {note}")
 
 
-def as_csv(curves: Sequence[DvhCurve]) -> str:
-    """One line a point: structure, dose in Gy, volume in %."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("structure", "dose_gy", "volume_percent"))
-    for curve in curves:
-        # a name that begins like a formula would be run by a spreadsheet
-        name = f"'{curve.structure}" if curve.structure.startswith(("=", "+", "-", "@", "\t")) else curve.structure
-        writer.writerows((name, d, v) for d, v in zip(curve.dose_gy, curve.volume_percent, strict=True))
-    return text.getvalue()
-
-
 def _metrics_table(answer: Comparison) -> Any:
     rows: list[list[object]] = []
     for structure in answer.structures:
@@ -128,7 +116,7 @@ def _chosen(curves: Sequence[DvhCurve], names: Sequence[str]) -> tuple[DvhCurve,
     missing = [n for n in names if n not in known]
     if missing:
         raise NotFoundError(
-            f"no DVH for {', '.join(missing)}",
+            f"no DVH for {', '.join(missing)}{suggestion(missing[0], known)}",
             remedy=f"There are: {', '.join(sorted(known))}.",
             code=ErrorCode.UNKNOWN_STRUCTURE,
         )

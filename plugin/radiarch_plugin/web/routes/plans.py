@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
+from radiarch_contract.curves_csv import curves_csv
 from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
-from radiarch_contract.job import BeamResult, DvhCurve
+from radiarch_contract.job import BeamResult
 from radiarch_contract.objectives import Objective
 from radiarch_contract.places import Place
 from radiarch_contract.run import taken
@@ -156,7 +155,7 @@ def dvh(
     curves = found.dvh
     if format == "csv" or (format is None and "text/csv" in accept):
         name = {"Content-Disposition": f'attachment; filename="dvh-{plan_id}.csv"'}
-        return Response(dvh_csv(curves), media_type="text/csv; charset=utf-8", headers=name)
+        return Response(curves_csv(curves), media_type="text/csv; charset=utf-8", headers=name)
     answer = DvhAnswer(plan_id=plan_id, curves=curves, reference_curves=found.reference_dvh, bands=found.bands)
     return JsonResponse(answer.model_dump(mode="json"))
 
@@ -233,17 +232,3 @@ def _beams(plan: PlanView) -> tuple[BeamResult | Beam, ...]:
     except RadiarchError:  # made by another version with other parameters
         return ()
     return parameters.planned_beams if isinstance(parameters, ProtonParameters) else ()
-
-
-def dvh_csv(curves: tuple[DvhCurve, ...]) -> str:
-    """One row for each point of each curve, with a header."""
-    out = io.StringIO()
-    writer = csv.writer(out)
-    writer.writerow(["structure", "roi_number", "volume_cc", "dose_gy", "volume_percent"])
-    for curve in curves:
-        name = curve.structure
-        if name[:1] in ("=", "+", "-", "@", "\t", "\r"):
-            name = "'" + name  # a spreadsheet would run it as a formula
-        for dose_gy, percent in zip(curve.dose_gy, curve.volume_percent, strict=True):
-            writer.writerow([name, curve.roi_number, curve.volume_cc, dose_gy, percent])
-    return out.getvalue()

@@ -3,7 +3,7 @@
 ``[STRUCTURE:] METRIC = VALUE`` with METRIC one of ``D95%`` ``D2cc`` ``Dmean`` ``Dmin`` ``Dmax`` ``Dmax(0.03cc)`` and
 VALUE in ``%`` (of the structure's prescribed dose) or ``Gy``. Without a structure it is the target.
 
->>> n = Normalisation.parse("D95% = 100%", target="PTV")
+>>> n = Normalization.parse("D95% = 100%", target="PTV")
 >>> n.structure, str(n.metric), n.value, n.unit, n.text
 ('PTV', 'D95%', 100.0, '%', 'PTV: D95% = 100%')
 """

@@ -18,6 +18,7 @@ from radiarch_contract.protocol import Protocol
 from radiarch_contract.structures import Roi, resolve
 from radiarch_contract.workflows import ProtonParameters
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import PlanResult
 from radiarch_worker.patient import load_patient
@@ -89,7 +90,7 @@ def _facts(result: PlanResult) -> dict[str, Any]:
         "uncertainty_percent": result.uncertainty_percent,
         "final_primaries": result.provenance["final_primaries"],
         "grid_mm": list(result.dose.grid.spacing_mm),
-        "spots": sum(len(layer.x_mm) for beam in result.beams for layer in beam.layers),
+        "spots": sum(len(layer.x_mm) for beam in ion_beams(result) for layer in beam.layers),
         "dose_sha256": hashlib.sha256(result.dose.dose_gy.tobytes()).hexdigest(),
     }
 
@@ -97,10 +98,10 @@ def _facts(result: PlanResult) -> dict[str, Any]:
 def _save(path: Path, result: PlanResult) -> None:
     save_spots(
         path,
-        [(b.gantry_deg, b.couch_deg, b.isocenter_mm) for b in result.beams],
+        [(b.gantry_deg, b.couch_deg, b.isocenter_mm) for b in ion_beams(result)],
         (
             (i, layer.energy_mev, x, y, mu)
-            for i, beam in enumerate(result.beams)
+            for i, beam in enumerate(ion_beams(result))
             for layer in beam.layers
             for x, y, mu in zip(layer.x_mm, layer.y_mm, layer.meterset_mu, strict=True)
         ),

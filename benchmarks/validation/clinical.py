@@ -14,11 +14,12 @@ from radiarch_contract.workflows import GammaCriteria, Prescription, Recalculati
 from radiarch_worker.evaluation import ReadDose, compare, evaluate, read_rtdose
 from radiarch_worker.evaluation.comparison import resampled
 from radiarch_worker.evaluation.quantity import weighted_by
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import Dose, Patient
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.geometry import BeamAxes
-from radiarch_worker.planning.proton import RBE
+from radiarch_worker.planning.proton.steps import RBE
 from radiarch_worker.recalculation import ReadPlan, Recomputed, read_ion_plan, recompute
 from radiarch_worker.recalculation.displacement import beam_agreement
 from scipy.ndimage import shift
@@ -113,7 +114,7 @@ def _ranges(
     said = []
     for name, (computed, _) in found.items():
         made = computed.plan
-        beams, _ = beam_agreement(made.beams, computed.beams_gy, made.dose.grid, reference, patient)
+        beams, _ = beam_agreement(ion_beams(made), computed.beams_gy, made.dose.grid, reference, patient)
         said.append(f"{', '.join(f'{b.range_mm:+.1f}' for b in beams)} mm with `{name}`")
         if name == GENERIC:
             moved_mm = -sum(b.range_mm for b in beams) / len(beams)
@@ -130,7 +131,7 @@ def _gamma_when_moved(computed: Recomputed, back_mm: float, patient: Patient, re
     made = computed.plan
     grid = made.dose.grid
     moved = np.zeros_like(made.dose.dose_gy)
-    for beam, dose_gy in zip(made.beams, computed.beams_gy, strict=True):
+    for beam, dose_gy in zip(ion_beams(made), computed.beams_gy, strict=True):
         direction = BeamAxes.of(beam.gantry_deg, beam.couch_deg, patient.ct.patient_position).direction
         voxels = [-back_mm * direction[axis] / grid.spacing_mm[axis] for axis in (2, 1, 0)]
         moved += shift(dose_gy, voxels, order=1)

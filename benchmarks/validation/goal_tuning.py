@@ -17,6 +17,7 @@ from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameter
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.evaluation import evaluate
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Dose, Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import sample_mask
@@ -160,13 +161,13 @@ def recomputed(
             beam.name,
             beam.range_shifter,
         )
-        for beam in made.beams
+        for beam in ion_beams(made)
     )
     target = patient.structures[structures[protocol.prescribed.target].roi_number].mask
     result = mcsquare.compute_dose(
         mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid),
         mcsquare.SpotPlan(beams),
-        np.concatenate([layer.meterset_mu for beam in made.beams for layer in beam.layers]),
+        np.concatenate([layer.meterset_mu for beam in ion_beams(made) for layer in beam.layers]),
         grid,
         sample_mask(target, patient.ct.grid, grid),
         mcsquare.RunSettings(machine, calibration, JUDGED_SEED, threads, folder, Recorder()),

@@ -21,6 +21,7 @@ from radiarch_contract.workflows import (
 )
 from radiarch_worker.dicom import encode, write_rtdose, write_rtplan
 from radiarch_worker.evaluation import compare, evaluate, read_rtdose
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import sample_mask
@@ -87,7 +88,7 @@ def read_back() -> Section:
         ]
         difference = 100 * abs(means[0] / means[1] - 1)
         worst, least = max(worst, difference), min(least, gamma.passed_percent)
-        spots = sum(len(x.meterset_mu) for b in made.beams for x in b.layers)
+        spots = sum(len(x.meterset_mu) for b in ion_beams(made) for x in b.layers)
         rows.append(
             [
                 title,

@@ -12,9 +12,9 @@ import numpy as np
 from radiarch_contract.workflows import Beam, ImptRobustParameters
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.model import FloatVolume, Grid, Vector3
-from radiarch_worker.planning.proton import ProtonJob, Setup, final_dose, set_up
-from radiarch_worker.planning.robust import scenario_dose
-from radiarch_worker.planning.scenarios import Scenario
+from radiarch_worker.planning.proton.robust import scenario_dose
+from radiarch_worker.planning.proton.scenarios import Scenario
+from radiarch_worker.planning.proton.steps import ProtonJob, Setup, final_dose, set_up
 
 from tests.worker.engines.water import Recorder, refs
 from tests.worker.planning.test_plans import PRESCRIPTION, a_patient

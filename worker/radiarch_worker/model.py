@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from radiarch_contract.job import DvhCurve
 from radiarch_contract.robustness import Robustness
-from radiarch_contract.states import Stage
+from radiarch_contract.states import OutputKind, Stage
 
 from .position import PatientPosition
 
@@ -153,53 +153,6 @@ class Patient:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One energy layer; positions at the isocenter plane, IEC gantry (beam's eye) coordinates.
-
-    Attributes
-    ----------
-    x_mm, y_mm : (n,) float64
-    meterset_mu : (n,) float64, for one fraction
-    spot_fwhm_mm : (x, y) full width at half maximum in air at the isocenter, where the machine data has it
-    """
-
-    energy_mev: float
-    x_mm: npt.NDArray[np.float64]
-    y_mm: npt.NDArray[np.float64]
-    meterset_mu: npt.NDArray[np.float64]
-    spot_fwhm_mm: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class RangeShifter:
-    """A slab in the beam before the patient that takes range from every layer.
-
-    Attributes
-    ----------
-    id : the machine's name of it
-    water_equivalent_mm : thickness in water
-    isocenter_distance_mm : from the isocenter to its side towards the patient
-    """
-
-    id: str
-    water_equivalent_mm: float
-    isocenter_distance_mm: float
-
-
-@dataclass(frozen=True)
-class IonBeam:
-    """A deliverable pencil-beam scanning beam; layers from the highest energy down."""
-
-    number: int
-    name: str
-    gantry_deg: float
-    couch_deg: float
-    isocenter_mm: Vector3
-    layers: tuple[Layer, ...]
-    range_shifter: RangeShifter | None = None
-
-
-@dataclass(frozen=True)
 class Dose:
     """Dose as reported: total over all fractions.
 
@@ -215,36 +168,28 @@ class Dose:
 
 
 @dataclass(frozen=True)
-class Let:
-    """Dose-averaged LET of protons (primary and secondary), in water of unit density.
+class Beam:
+    """What beams of every modality have; a modality derives its own from it. Angles are IEC 61217, degrees."""
 
-    Attributes
-    ----------
-    kev_um : (Z, Y, X) float32, keV/um; 0 where it is not reported
-    dose_floor : share of the highest dose below which it is not reported
-    uncertainty_percent : 1 sigma, mean over the target's voxels
-    """
-
-    kev_um: FloatVolume
-    grid: Grid
-    dose_floor: float
-    uncertainty_percent: float
+    number: int
+    name: str
+    gantry_deg: float
+    couch_deg: float
+    isocenter_mm: Vector3
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What of the machine is written into a plan."""
+    """What of the machine every plan names; a modality derives its own from it."""
 
     name: str
-    virtual_source_axis_distance_mm: tuple[float, float]
-    snout_position_mm: float
 
 
 @dataclass(frozen=True)
 class PlanResult:
     """What a workflow hands to evaluation and DICOM writing."""
 
-    beams: tuple[IonBeam, ...]
+    beams: tuple[Beam, ...]
     dose: Dose
     uncertainty_percent: float
     machine: Machine
@@ -253,7 +198,8 @@ class PlanResult:
     solver_trace: tuple[Mapping[str, Any], ...] = ()
     timings_s: Mapping[str, float] = field(default_factory=dict)
     robustness: Robustness | None = None
-    let: Let | None = None
+    extras: Mapping[OutputKind, Any] = field(default_factory=dict)
+    """What is written beside the dose where it was asked for, by the kind of output."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Of this run, not of the plan: whether beamlets were cached …; the same plan may be made in other ways."""
 

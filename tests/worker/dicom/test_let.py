@@ -13,7 +13,7 @@ from radiarch_contract.errors import EngineError, ErrorCode
 from radiarch_contract.uids import series_instance_uid, sop_instance_uid
 from radiarch_worker.dicom import Provenance, encode, write_let, write_rtdose
 from radiarch_worker.evaluation import evaluate
-from radiarch_worker.model import Let
+from radiarch_worker.ion import Let
 
 from . import waterbox
 from .dciodvfy import findings

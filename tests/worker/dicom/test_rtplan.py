@@ -21,7 +21,8 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import TargetDose
 from radiarch_worker.dicom import encode, write_rtplan
 from radiarch_worker.dicom.base import PRIVATE_CREATOR, PRIVATE_GROUP, PROVENANCE_ELEMENT
-from radiarch_worker.model import IonBeam, Layer, Patient, PlanResult, RangeShifter
+from radiarch_worker.ion import IonBeam, Layer, RangeShifter, ion_beams
+from radiarch_worker.model import Patient, PlanResult
 
 from . import waterbox
 from .dciodvfy import findings
@@ -54,8 +55,8 @@ def test_an_independent_reader_gets_every_spot_and_mu(case: waterbox.Case, rtpla
     read = read_ion_plan(rtplan)
     assert case.spec.prescription is not None
     assert read.fractions == case.spec.prescription.fractions
-    assert len(read.beams) == len(case.plan.beams)
-    for found, planned in zip(read.beams, case.plan.beams, strict=True):
+    assert len(read.beams) == len(ion_beams(case.plan))
+    for found, planned in zip(read.beams, ion_beams(case.plan), strict=True):
         assert (found.number, found.name) == (planned.number, planned.name)
         assert (found.gantry_deg, found.couch_deg) == (planned.gantry_deg, planned.couch_deg)
         assert found.isocenter_mm == pytest.approx(planned.isocenter_mm, abs=1e-9)
@@ -198,14 +199,14 @@ def test_layers_with_more_spots_than_64_kb_hold(case: waterbox.Case) -> None:
 
 def with_layer(plan: PlanResult, **changes: object) -> PlanResult:
     """The plan with something changed in the second layer of its first beam."""
-    first = plan.beams[0]
+    first = ion_beams(plan)[0]
     layer = dataclasses.replace(first.layers[1], **changes)  # type: ignore[arg-type]
     beam = dataclasses.replace(first, layers=(first.layers[0], layer, *first.layers[2:]))
-    return dataclasses.replace(plan, beams=(beam, *plan.beams[1:]))
+    return dataclasses.replace(plan, beams=(beam, *ion_beams(plan)[1:]))
 
 
 def _mu(plan: PlanResult, value: float) -> np.ndarray:  # type: ignore[type-arg]
-    mu = plan.beams[0].layers[1].meterset_mu.copy()
+    mu = ion_beams(plan)[0].layers[1].meterset_mu.copy()
     mu[-1] = value
     return mu
 
@@ -219,10 +220,10 @@ def test_mu_that_no_machine_delivers_is_refused(case: waterbox.Case, mu: float) 
 
 
 def test_a_beam_that_makes_no_sense_is_refused(case: waterbox.Case) -> None:
-    plan, beam = case.plan, case.plan.beams[0]
+    plan, beam = case.plan, ion_beams(case.plan)[0]
     empty = Layer(150.0, np.zeros(0), np.zeros(0), np.zeros(0))
     wrong: list[PlanResult] = [
-        with_layer(plan, x_mm=np.full_like(plan.beams[0].layers[1].x_mm, np.nan)),
+        with_layer(plan, x_mm=np.full_like(ion_beams(plan)[0].layers[1].x_mm, np.nan)),
         with_layer(plan, x_mm=np.zeros(77)),
         with_layer(plan, energy_mev=-1.0),
         dataclasses.replace(plan, provenance={**plan.provenance, "objective": np.nan}),
@@ -294,7 +295,7 @@ def test_every_target_has_a_dose_reference_and_derived_ones_name_no_roi(case: wa
 
 
 def test_a_range_shifter_is_described_and_set_where_the_beam_has_one(case: waterbox.Case, tmp_path: Path) -> None:
-    first, *others = case.plan.beams
+    first, *others = ion_beams(case.plan)
     shifted = dataclasses.replace(first, range_shifter=RangeShifter("RS_Block", 73.1, 180.0))
     plan = dataclasses.replace(case.plan, beams=(shifted, *others))
     written = read_back(case.spec, case.patient, plan)

@@ -12,18 +12,8 @@ from radiarch_contract.job import JobSpec
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.uids import derive_uid
 from radiarch_contract.workflows import ImptBasicParameters, Prescription
-from radiarch_worker.model import (
-    CtVolume,
-    Dose,
-    Grid,
-    IonBeam,
-    Layer,
-    Machine,
-    Patient,
-    PatientStudy,
-    PlanResult,
-    Structure,
-)
+from radiarch_worker.ion import IonBeam, IonMachine, Layer
+from radiarch_worker.model import CtVolume, Dose, Grid, Patient, PatientStudy, PlanResult, Structure
 from radiarch_worker.position import PatientPosition
 
 CT_GRID = Grid(origin_mm=(-61.3, -170.25, -40.0), spacing_mm=(1.8, 1.8, 2.0), shape=(40, 66, 70))
@@ -134,7 +124,7 @@ def plan(dose_grid: Grid = DOSE_GRID, *, rbe: float = 1.1) -> PlanResult:
         beams=beams(),
         dose=Dose(smooth_dose(dose_grid), dose_grid, rbe),
         uncertainty_percent=1.83,
-        machine=Machine("BDL_default_UN_RangeShifter", (2234.8, 1859.1), 410.0),
+        machine=IonMachine("BDL_default_UN_RangeShifter", (2234.8, 1859.1), 410.0),
         provenance={
             "engine": "MCsquare",
             "engine_version": "opentps-core 2.0.0, MCsquare_linux_avx2",

@@ -13,7 +13,7 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import files
 from radiarch_worker.engines.mcsquare.files import LET_ROUNDING_KEV_UM, engine_corner_mm, read_let
 from radiarch_worker.model import Grid
-from radiarch_worker.planning.dose_averaged import score_let
+from radiarch_worker.planning.proton.let import score_let
 
 GRID = Grid((0.0, 0.0, 0.0), (4.0, 4.0, 4.0), (3, 4, 5))
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from radiarch_worker.engines import mcsquare
-from radiarch_worker.model import Grid, RangeShifter
+from radiarch_worker.ion import RangeShifter
+from radiarch_worker.model import Grid
 from radiarch_worker.position import PatientPosition
 
 from .runs import distal_r80_mm, dose_of_each, pencil

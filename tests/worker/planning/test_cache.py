@@ -15,9 +15,10 @@ from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.workflows import Beam, ImptOptimizedParameters
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare import beamlets as module
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Patient, PlanResult
 from radiarch_worker.planning import plan
-from radiarch_worker.planning.proton import ProtonJob, compute_beamlets, set_up
+from radiarch_worker.planning.proton.steps import ProtonJob, compute_beamlets, set_up
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Recorder, refs
@@ -48,7 +49,7 @@ def planned(
 
 def assert_same_plan(a: PlanResult, b: PlanResult) -> None:
     assert np.array_equal(a.dose.dose_gy, b.dose.dose_gy)
-    for x, y in zip(a.beams[0].layers, b.beams[0].layers, strict=True):
+    for x, y in zip(ion_beams(a)[0].layers, ion_beams(b)[0].layers, strict=True):
         assert x.energy_mev == y.energy_mev
         assert np.array_equal(x.meterset_mu, y.meterset_mu)
     assert a.solver_trace == b.solver_trace

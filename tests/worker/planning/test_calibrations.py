@@ -13,9 +13,9 @@ from radiarch_contract.workflows import ImptBasicParameters, RecalculationParame
 from radiarch_worker.engines.mcsquare import load_calibration
 from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning import prepare
-from radiarch_worker.planning.proton import ProtonJob, set_up
-from radiarch_worker.planning.robust import _groups
-from radiarch_worker.planning.scenarios import Scenario
+from radiarch_worker.planning.proton.robust import _groups
+from radiarch_worker.planning.proton.scenarios import Scenario
+from radiarch_worker.planning.proton.steps import ProtonJob, set_up
 from radiarch_worker.site_folders import Folders, site_folders, use_folders
 
 from tests.worker.engines.water import Recorder, patient, refs

@@ -15,12 +15,12 @@ from radiarch_contract.workflows import Beam, ImptBasicParameters, Prescription
 from radiarch_worker.engines.mcsquare import PlannedBeam, load_calibration, load_machine
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Grid, Patient
-from radiarch_worker.planning import layers as layers_module
-from radiarch_worker.planning import placement as placement_module
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import BeamAxes, sample_mask
-from radiarch_worker.planning.layers import PlacementSettings, energy_range_mm
-from radiarch_worker.planning.raytrace import target_parts
+from radiarch_worker.planning.proton import layers as layers_module
+from radiarch_worker.planning.proton import placement as placement_module
+from radiarch_worker.planning.proton.layers import PlacementSettings, energy_range_mm
+from radiarch_worker.planning.proton.raytrace import target_parts
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, Recorder, box_mask, patient, refs

@@ -9,7 +9,7 @@ from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Beam, ImptBasicParameters, Prescription
 from radiarch_worker.patient import load_patient
-from radiarch_worker.planning.proton import ProtonJob, set_up
+from radiarch_worker.planning.proton.steps import ProtonJob, set_up
 
 from phantoms import PhantomStudy, box, faults
 from tests.worker.engines.water import Recorder

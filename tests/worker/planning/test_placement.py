@@ -10,8 +10,8 @@ from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, prepare_ct
 from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning.geometry import BeamAxes, center_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
-from radiarch_worker.planning.placement import Placement, PlacementSettings, place_spots
-from radiarch_worker.planning.raytrace import depth_to_points
+from radiarch_worker.planning.proton.placement import Placement, PlacementSettings, place_spots
+from radiarch_worker.planning.proton.raytrace import depth_to_points
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, box_mask, patient

@@ -15,10 +15,11 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Beam, ImptBasicParameters, ImptOptimizedParameters, Prescription
 from radiarch_worker.engines.mcsquare import load_machine
 from radiarch_worker.evaluation import evaluate
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Grid, Patient, PlanResult
 from radiarch_worker.planning import plan
 from radiarch_worker.planning.geometry import distance_mm, sample_mask
-from radiarch_worker.planning.proton import noise_notes
+from radiarch_worker.planning.proton.steps import noise_notes
 
 from tests.worker.engines.water import Recorder, box_mask, patient, refs
 
@@ -78,7 +79,7 @@ def test_dose_is_the_energy_of_the_meterset_times_fractions_times_rbe_once(
     result, _ = optimized
     machine = load_machine("BDL_default_UN_RangeShifter")
     joule = 0.0
-    for beam in result.beams:
+    for beam in ion_beams(result):
         for layer in beam.layers:
             protons = layer.meterset_mu.sum() * machine.protons(np.array([layer.energy_mev]))[0]
             joule += protons * layer.energy_mev * 1e6 * 1.602176634e-19
@@ -93,7 +94,7 @@ def test_dose_is_the_energy_of_the_meterset_times_fractions_times_rbe_once(
 def test_every_spot_is_deliverable_and_written_as_it_was_computed(optimized: tuple[PlanResult, Recorder]) -> None:
     result, _ = optimized
     machine = load_machine("BDL_default_UN_RangeShifter")
-    (beam,) = result.beams
+    (beam,) = ion_beams(result)
     assert (beam.number, beam.name, beam.gantry_deg, beam.couch_deg) == (1, "front", 0, 0)
     energies = [layer.energy_mev for layer in beam.layers]
     assert energies == sorted(energies, reverse=True)
@@ -165,7 +166,7 @@ def test_a_repeat_gives_the_same_bits_on_another_number_of_cores(
     assert np.array_equal(first.dose.dose_gy, second.dose.dose_gy)
     assert first.uncertainty_percent == second.uncertainty_percent
     assert first.solver_trace == second.solver_trace
-    for a, b in zip(first.beams[0].layers, second.beams[0].layers, strict=True):
+    for a, b in zip(ion_beams(first)[0].layers, ion_beams(second)[0].layers, strict=True):
         assert np.array_equal(a.meterset_mu, b.meterset_mu)
     assert {**first.provenance} == {**second.provenance}
 
@@ -224,13 +225,13 @@ def test_normalized_dose_and_meterset_are_the_plan_times_one_factor(
     by = result.provenance["normalisation_factor"]
     assert any("multiplied" in note for note in result.notes)
     least = load_machine("BDL_default_UN_RangeShifter").limits.spot_mu_min
-    mu = np.concatenate([layer.meterset_mu for layer in result.beams[0].layers])
+    mu = np.concatenate([layer.meterset_mu for layer in ion_beams(result)[0].layers])
     assert mu.min() >= least
     # a plan of the same meterset has the same dose: the energy of the meterset is that of the dose, as without
     free, _ = optimized
 
     def energy_per_mu(r: PlanResult) -> float:
-        joule = sum(float(layer.meterset_mu.sum()) * layer.energy_mev for layer in r.beams[0].layers)
+        joule = sum(float(layer.meterset_mu.sum()) * layer.energy_mev for layer in ion_beams(r)[0].layers)
         return float(r.dose.dose_gy.sum(dtype=np.float64)) / joule
 
     assert energy_per_mu(result) == pytest.approx(energy_per_mu(free), rel=0.01)
@@ -241,7 +242,7 @@ def test_normalized_dose_and_meterset_are_the_plan_times_one_factor(
 def test_spots_that_normalization_makes_too_small_are_left_out_and_the_dose_is_of_the_rest(tmp_path: Path) -> None:
     coarse = {"spot_spacing_mm": 12, "beamlet_primaries": 50, "max_iterations": 5, "final_primaries": 40_000}
     result, _ = planned(tmp_path, normalisation="PTV: Dmean = 36 Gy", spot_mu_min=1.5, **coarse)
-    mu = np.concatenate([layer.meterset_mu for layer in result.beams[0].layers])
+    mu = np.concatenate([layer.meterset_mu for layer in ion_beams(result)[0].layers])
     assert mu.min() >= 1.5
     assert any("left out" in note for note in result.notes)
     p = a_patient()

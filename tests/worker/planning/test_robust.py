@@ -14,11 +14,12 @@ from radiarch_contract.workflows import ImptOptimizedParameters, ImptRobustParam
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare import SpotPlan, variations
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Grid, PlanResult
 from radiarch_worker.planning import plan
-from radiarch_worker.planning.proton import ProtonJob, set_up
-from radiarch_worker.planning.robust import _groups, scenario_beamlets
-from radiarch_worker.planning.scenarios import NOMINAL, Scenario, select_scenarios
+from radiarch_worker.planning.proton.robust import _groups, scenario_beamlets
+from radiarch_worker.planning.proton.scenarios import NOMINAL, Scenario, select_scenarios
+from radiarch_worker.planning.proton.steps import ProtonJob, set_up
 from radiarch_worker.position import PatientPosition
 from scipy.sparse.linalg import norm
 
@@ -211,7 +212,7 @@ def test_coverage_under_error_is_better_than_the_nominal_plans(tmp_path: Path) -
 def worst_d95(result: PlanResult, folder: Path) -> float:
     """Least D95% of the target when the plan's patient is shifted by hand, Gy."""
     from radiarch_worker.evaluation import evaluate
-    from radiarch_worker.planning.robust import scenario_dose
+    from radiarch_worker.planning.proton.robust import scenario_dose
 
     a_job = job(folder, target_margin_mm=5)
     setup = set_up(a_job)
@@ -235,7 +236,7 @@ def final_of(setup: Any, result: PlanResult) -> Any:
             tuple(mcsquare.PlannedLayer(layer.energy_mev, layer.x_mm, layer.y_mm) for layer in b.layers),
             b.name,
         )
-        for b in result.beams
+        for b in ion_beams(result)
     )
-    meterset = np.concatenate([layer.meterset_mu for b in result.beams for layer in b.layers])
+    meterset = np.concatenate([layer.meterset_mu for b in ion_beams(result) for layer in b.layers])
     return SimpleNamespace(plan=SpotPlan(beams), meterset_mu=meterset)

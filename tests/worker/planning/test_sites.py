@@ -14,6 +14,7 @@ from radiarch_contract.protocol_file import read_folder, read_protocol
 from radiarch_contract.structures import Roi, StructureRef, resolve
 from radiarch_contract.workflows import parse_parameters
 from radiarch_worker.evaluation import evaluate
+from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Patient
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning import plan, prepare
@@ -74,7 +75,7 @@ def test_a_protocol_plans_its_site(name: str, tmp_path: Path) -> None:
         name,
         f"{took_s:.0f} s",
         result.timings_s,
-        sum(len(la.x_mm) for b in result.beams for la in b.layers),
+        sum(len(la.x_mm) for b in ion_beams(result) for la in b.layers),
         *(f"{g.text}: {g.value} {g.status}" for g in judged.goals),
         sep="\n  ",
     )

@@ -23,10 +23,11 @@ from radiarch_contract.workflows import (
     TargetDose,
 )
 from radiarch_worker import planning
-from radiarch_worker.model import Dose, Grid, Machine, Patient, PlanResult
+from radiarch_worker.ion import IonMachine
+from radiarch_worker.model import Dose, Grid, Patient, PlanResult
 from radiarch_worker.planning import prepare
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
-from radiarch_worker.planning.proton import ProtonJob
+from radiarch_worker.planning.proton.steps import ProtonJob
 from radiarch_worker.planning.targets import require_dose_voxels, untreated_notes
 
 from tests.worker.engines.water import Box, Recorder, patient, refs
@@ -157,9 +158,10 @@ def test_the_note_is_bounded() -> None:
 def test_a_plan_has_the_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def made(job: ProtonJob) -> PlanResult:
         dose = Dose(np.zeros((1, 1, 1), dtype=np.float32), replace(GRID, shape=(1, 1, 1)), 1.1)
-        return PlanResult((), dose, 1.0, Machine("M", (0.0, 0.0), 0.0), {}, notes=("First.",))
+        return PlanResult((), dose, 1.0, IonMachine("M", (0.0, 0.0), 0.0), {}, notes=("First.",))
 
-    monkeypatch.setitem(planning._WORKFLOWS, "proton-impt-basic", made)
+    proton = replace(planning.MODALITIES["proton"], workflows={"proton-impt-basic": made})
+    monkeypatch.setitem(planning.MODALITIES, "proton", proton)
     p = patient(GRID, BODY, {"PTV": PTV, "PTV_2": ((11.0, 27.0), (-9.0, 9.0), (-9.0, 9.0))})
     result = planning.plan("proton-impt-basic", p, ONCE, ImptBasicParameters(), refs(p), Recorder(), tmp_path, 1)
     assert result.notes[0] == "First."

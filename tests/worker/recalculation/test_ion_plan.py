@@ -13,7 +13,7 @@ import pytest
 from pydicom.dataset import Dataset
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_worker.dicom import encode, write_rtplan
-from radiarch_worker.model import RangeShifter
+from radiarch_worker.ion import IonMachine, RangeShifter
 from radiarch_worker.position import PatientPosition
 from radiarch_worker.recalculation import read_ion_plan
 
@@ -41,6 +41,7 @@ def test_a_plan_of_ours_reads_back_as_it_was_written() -> None:
     assert read.fractions == independent.fractions == 30
     assert read.sop_instance_uid == PLAN.SOPInstanceUID
     assert {m.model for m in read.machines} == {CASE.plan.machine.name}
+    assert isinstance(CASE.plan.machine, IonMachine)
     assert read.source_distances_mm == pytest.approx(CASE.plan.machine.virtual_source_axis_distance_mm)
     assert (read.targets, read.prescribed) == ((waterbox.PTV,), ((waterbox.PTV, 60.0),))
     assert read.notes == ()

@@ -19,7 +19,8 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, RecalculationParameters
 from radiarch_worker.dicom import encode, write_rtplan
 from radiarch_worker.engines.mcsquare import load_machine
-from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Machine, PlanResult
+from radiarch_worker.ion import IonBeam, IonMachine, Layer
+from radiarch_worker.model import Dose, Grid, PlanResult
 from radiarch_worker.patient import load_patient
 from radiarch_worker.recalculation import read_ion_plan
 from radiarch_worker.recalculation.beam_data import with_the_plans_spots
@@ -68,7 +69,7 @@ def plan() -> Dataset:
         beams=beams,
         dose=Dose(np.ones((2, 2, 2), np.float32), Grid((0, 0, 0), (4, 4, 4), (2, 2, 2)), 1.1),
         uncertainty_percent=1.0,
-        machine=Machine(MACHINE, (2000.0, 2000.0), 400.0),
+        machine=IonMachine(MACHINE, (2000.0, 2000.0), 400.0),
         provenance={"engine": "none"},
     )
     return reread(write_rtplan(spec, load_patient(STUDY.rtstruct, STUDY.images), made))

@@ -17,7 +17,7 @@ from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.position import PatientPosition
 from radiarch_worker.report import Checked, draw, fonts
 from radiarch_worker.report.document import Report
-from radiarch_worker.report.sections import side_of_source
+from radiarch_worker.report.side import side_of_source
 
 from tests.worker.dicom import waterbox
 from tests.worker.dicom.test_rtdose import evaluation_of

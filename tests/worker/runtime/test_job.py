@@ -19,8 +19,9 @@ from radiarch_contract.job import JobResult, Output
 from radiarch_contract.pictures import Plane
 from radiarch_contract.states import OutputKind
 from radiarch_worker import dicom, evaluation, patient, planning, report
+from radiarch_worker.ion import IonBeam, IonMachine, Layer, Let
 from radiarch_worker.jobs import attempt as job
-from radiarch_worker.model import Dose, Grid, IonBeam, Layer, Let, Machine, PlanResult
+from radiarch_worker.model import Dose, Grid, PlanResult
 from radiarch_worker.orthanc import client, fetch, store
 from radiarch_worker.runtime import context
 from radiarch_worker.runtime.link import JobLink, WorkerLink
@@ -75,7 +76,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         beams=(IonBeam(1, "G0", 0.0, 0.0, (0, 0, 0), (layer,)),),
         dose=Dose(np.zeros((1, 1, 1), np.float32), grid, 1.1),
         uncertainty_percent=1.0,
-        machine=Machine("m", (1.0, 1.0), 0.0),
+        machine=IonMachine("m", (1.0, 1.0), 0.0),
         provenance={"engine": "none"},
     )
     monkeypatch.setattr(fetch, "fetch_inputs", lambda *a: fetch.Fetched(Dataset(), ()))
@@ -252,7 +253,7 @@ def test_a_report_that_is_refused_costs_a_note_and_not_the_plan(
 
 def plan_with_let(monkeypatch: pytest.MonkeyPatch) -> None:
     let = Let(np.ones((1, 1, 1), np.float32), Grid((0, 0, 0), (1, 1, 1), (1, 1, 1)), 0.01, 1.0)
-    made = replace(planning.plan(), let=let)  # type: ignore[call-arg]
+    made = replace(planning.plan(), extras={OutputKind.LET: let})  # type: ignore[call-arg]
     monkeypatch.setattr(planning, "plan", lambda *a: made)
 
 
@@ -261,7 +262,7 @@ def test_a_let_map_that_cannot_be_written_costs_a_note_and_not_the_plan(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     plan_with_let(monkeypatch)
-    monkeypatch.setattr(dicom, "write_let", raising(error))
+    monkeypatch.setattr(dicom, "write_extra", raising(error))
     result, worker = run()
     assert result.error is None
     assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
@@ -279,7 +280,7 @@ def test_an_extra_that_is_refused_costs_a_note_and_not_the_plan(
         return stored(orthanc, of, dataset)
 
     plan_with_let(monkeypatch)
-    monkeypatch.setattr(dicom, "write_let", lambda *a: Dataset())
+    monkeypatch.setattr(dicom, "write_extra", lambda *a: Dataset())
     monkeypatch.setattr(store, "store_result", put)
     result, _ = run()
     assert result.error is None

@@ -6,16 +6,18 @@ One folder an IOD, as in highdicom: ``sop`` holds the object, ``content`` its pa
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydicom.dataset import Dataset
 from radiarch_contract.job import DoseDescription, JobSpec
 from radiarch_contract.states import OutputKind
 
 from radiarch_worker.evaluation import Evaluation
-from radiarch_worker.model import FloatVolume, Grid, Let, Patient, PlanResult
+from radiarch_worker.ion import IonBeam, Let
+from radiarch_worker.model import Beam, FloatVolume, Grid, Patient, PlanResult
 
-from .base import Provenance, result_uid
+from .base import Provenance, invalid_result, result_uid
 from .dose import RTDose, RTDoseDifference
 from .encapsulated_pdf import EncapsulatedPDF
 from .enum import DoseSummationTypeValues
@@ -23,6 +25,8 @@ from .ion_plan import RTIonPlan
 from .let_map import LetMap
 
 __all__ = [
+    "EXTRAS",
+    "PLAN_OBJECTS",
     "EncapsulatedPDF",
     "LetMap",
     "Provenance",
@@ -32,6 +36,7 @@ __all__ = [
     "encode",
     "result_uid",
     "write_dose_difference",
+    "write_extra",
     "write_let",
     "write_report",
     "write_rtdose",
@@ -39,9 +44,15 @@ __all__ = [
 ]
 
 
+PLAN_OBJECTS: Mapping[type[Beam], type[RTIonPlan]] = {IonBeam: RTIonPlan}
+"""What a plan is written as, by the type of its beams; each modality registers its own."""
+
+
 def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan:
-    """The plan as an RT Ion Plan; see `RTIonPlan`."""
-    return RTIonPlan(spec, patient, plan)
+    """The plan as the object of its modality, such as `RTIonPlan`."""
+    if not plan.beams:
+        raise invalid_result("the plan has no beams, expected at least one")
+    return PLAN_OBJECTS[type(plan.beams[0])](spec, patient, plan)
 
 
 def write_rtdose(
@@ -87,6 +98,16 @@ def write_dose_difference(
 def write_let(spec: JobSpec, patient: Patient, provenance: Provenance, let: Let) -> LetMap:
     """LET beside the dose; see `LetMap`."""
     return LetMap(spec, patient, provenance, let)
+
+
+EXTRAS: Mapping[OutputKind, str] = {OutputKind.LET: "LET map"}
+"""What modalities may have beside plan and dose, as notes name it."""
+
+
+def write_extra(kind: OutputKind, spec: JobSpec, patient: Patient, provenance: Provenance, extra: Any) -> Dataset:
+    """One of `PlanResult.extras` as its object."""
+    writers = {OutputKind.LET: write_let}
+    return writers[kind](spec, patient, provenance, extra)
 
 
 def write_report(

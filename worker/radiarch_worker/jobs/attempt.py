@@ -21,6 +21,7 @@ from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.strict import STORED
 from radiarch_contract.workflows import (
+    DoseParameters,
     EvaluationParameters,
     RecalculationParameters,
     WorkflowParameters,
@@ -172,7 +173,7 @@ class _Attempt:
             needed_rois=planning.needed_rois(spec.prescribed, structures, parameters) if plans else (),
             body_roi=None if outline is None else outline.roi_number,
             max_contour_gap_mm=parameters.max_contour_gap_mm,
-            computes_dose=not isinstance(parameters, EvaluationParameters),
+            computes_dose=isinstance(parameters, DoseParameters),
             overridden_rois=planning.overridden_rois(structures, parameters),
         )
         subject, prepared = planning.prepare(subject, structures, parameters)

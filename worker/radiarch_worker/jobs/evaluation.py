@@ -61,7 +61,7 @@ def evaluate(run: Run, parameters: EvaluationParameters) -> Computed:
         beams=(),
         dose=Dose(dose.dose_gy, dose.grid, 1.0),
         uncertainty_percent=0.0,
-        machine=Machine("", (0.0, 0.0), 0.0),
+        machine=Machine(""),
         provenance=provenance,
         notes=run.all_notes(notes),
     )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from radiarch_contract import __version__
-from radiarch_contract.job import BeamResult, JobResult
+from radiarch_contract.job import JobResult
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.workflows import WorkflowParameters
 
 from radiarch_worker import dicom, planning
 from radiarch_worker.engines.arraycache import ArrayCache
-from radiarch_worker.model import IonBeam
 
 from .run import Computed, Datasets, Run
 
@@ -38,17 +37,13 @@ def make_plan(run: Run, parameters: WorkflowParameters) -> Computed:
     with run.timed("write"):
         datasets[OutputKind.RTPLAN] = dicom.write_rtplan(spec, run.patient, plan)
         datasets[OutputKind.RTDOSE] = dicom.write_rtdose(spec, run.patient, plan, judged)
-        if (let := plan.let) is not None:
-            origin = dicom.Provenance.of(plan)
-            run.add_optional(
-                datasets, OutputKind.LET, "LET map", lambda: dicom.write_let(spec, run.patient, origin, let)
-            )
+        run.add_extras(datasets, plan)
     pictures = run.report(plan, judged, datasets)
     provenance = {str(k): v for k, v in plan.provenance.items()}
     result = JobResult(
         plan_id=spec.plan_id,
         attempt=spec.attempt,
-        beams=tuple(_beam(b) for b in plan.beams),
+        beams=planning.beam_results(plan.beams),
         dvh=judged.dvh,
         metrics=judged.metrics,
         goals=judged.goals,
@@ -68,19 +63,3 @@ def _cache(run: Run) -> ArrayCache | None:
         return None  # nothing of a session may outlive it
     settings = run.here.settings
     return ArrayCache(settings.beamlet_cache, settings.cache_mb << 20) if settings.cache_mb else None
-
-
-def _beam(beam: IonBeam) -> BeamResult:
-    energies = [layer.energy_mev for layer in beam.layers]
-    return BeamResult(
-        number=beam.number,
-        name=beam.name,
-        gantry_deg=beam.gantry_deg,
-        couch_deg=beam.couch_deg,
-        isocenter_mm=beam.isocenter_mm,
-        layers=len(beam.layers),
-        spots=sum(len(layer.meterset_mu) for layer in beam.layers),
-        energy_min_mev=min(energies),
-        energy_max_mev=max(energies),
-        meterset_mu=float(sum(layer.meterset_mu.sum() for layer in beam.layers)),
-    )

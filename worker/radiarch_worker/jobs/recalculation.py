@@ -10,14 +10,15 @@ from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.verdict import Criterion, Verdict
 from radiarch_contract.workflows import RecalculationParameters
 
-from radiarch_worker import dicom, evaluation
+from radiarch_worker import dicom, evaluation, planning
 from radiarch_worker.dicom import Provenance
 from radiarch_worker.dicom.enum import DoseSummationTypeValues
 from radiarch_worker.evaluation import Evaluation, ReadDose
 from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level, find_targets
 from radiarch_worker.evaluation.quantity import weighted_by
-from radiarch_worker.planning.proton import RBE
-from radiarch_worker.recalculation import ReadPlan, Recomputed, beam_results, read_ion_plan, recompute, verdict
+from radiarch_worker.ion import ion_beams
+from radiarch_worker.planning.proton.steps import RBE
+from radiarch_worker.recalculation import ReadPlan, Recomputed, read_ion_plan, recompute, verdict
 from radiarch_worker.recalculation.displacement import beam_agreement
 
 from .run import Computed, Datasets, Run
@@ -73,7 +74,7 @@ class _Done:
             *(made.dose.dose_gy, made.dose.grid, reference.weighted, self.subject.targets, self.parameters.gamma)
         )
         beams, why_not = beam_agreement(
-            made.beams, self.computed.beams_gy, made.dose.grid, reference.weighted, self.run.patient
+            ion_beams(made), self.computed.beams_gy, made.dose.grid, reference.weighted, self.run.patient
         )
         fitted = self.computed.source == "reference"
         self.run.add_optional(
@@ -166,13 +167,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
         datasets[OutputKind.RTDOSE] = dicom.write_rtdose(
             spec, run.patient, made, judged, rtplan_sop_instance_uid=plan.sop_instance_uid
         )
-        if (let := made.let) is not None:
-            run.add_optional(
-                datasets,
-                OutputKind.LET,
-                "LET map",
-                lambda: dicom.write_let(spec, run.patient, Provenance.of(made), let),
-            )
+        run.add_extras(datasets, made)
     done = _Done(run, parameters, plan, computed, judged, _subject(run, plan), _description(run, computed))
     comparison: DoseComparison | None = None
     criteria: list[Criterion] = []
@@ -184,7 +179,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
     result = JobResult(
         plan_id=spec.plan_id,
         attempt=spec.attempt,
-        beams=beam_results(made.beams),
+        beams=planning.beam_results(made.beams),
         dvh=judged.dvh,
         metrics=judged.metrics,
         goals=judged.goals,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from pydicom.dataset import Dataset
@@ -75,6 +76,13 @@ class Run:
         """Add an optional object to what is stored, or a note."""
         if (written := self.optional(what, write)) is not None:
             datasets[kind] = written
+
+    def add_extras(self, datasets: Datasets, plan: PlanResult) -> None:
+        """What the plan's modality has beside the dose, or notes."""
+        provenance = dicom.Provenance.of(plan)
+        for kind, extra in plan.extras.items():
+            write = partial(dicom.write_extra, kind, self.spec, self.patient, provenance, extra)
+            self.add_optional(datasets, kind, dicom.EXTRAS[kind], write)
 
     def read_dose(self, kind: str, what: str) -> ReadDose:
         """A dose among the inputs, in the CT's frame of reference."""

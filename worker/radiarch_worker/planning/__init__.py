@@ -1,31 +1,28 @@
-"""Makes plans: one function for all workflows; what a workflow does is in its own module."""
+"""Makes plans: one function for all workflows; what a modality has of its own is in its package."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
+from radiarch_contract.job import BeamResult
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import Prescription, ProtonParameters, WorkflowParameters, get_workflow
+from radiarch_contract.workflows import Prescription, WorkflowParameters, get_workflow
 
 from radiarch_worker.engines.arraycache import ArrayCache
-from radiarch_worker.model import Patient, PlanResult, Reporter
+from radiarch_worker.model import Beam, Patient, PlanResult, Reporter
 
-from .impt import plan_basic, plan_optimized
+from .modality import Modality
 from .prepare import needed_rois, overridden_rois, prepare
-from .proton import ProtonJob
-from .robust import plan_robust
+from .proton import PROTON
 from .targets import untreated_notes
 
-__all__ = ["needed_rois", "overridden_rois", "plan", "prepare"]
+__all__ = ["MODALITIES", "beam_results", "needed_rois", "overridden_rois", "plan", "prepare"]
 
-_WORKFLOWS: Mapping[str, Callable[[ProtonJob], PlanResult]] = {
-    "proton-impt-basic": plan_basic,
-    "proton-impt-optimized": plan_optimized,
-    "proton-robust": plan_robust,
-}
+MODALITIES: Mapping[str, Modality] = {"proton": PROTON}
+"""By the name that workflows have."""
 
 
 def plan(
@@ -64,15 +61,22 @@ def plan(
         Refusals of the input or request, and failures of the engine.
     """
     workflow = get_workflow(workflow_id)
-    run = _WORKFLOWS.get(workflow_id)
-    if run is None or not isinstance(parameters, ProtonParameters) or type(parameters) is not workflow.parameters:
+    modality = MODALITIES.get(workflow.modality)
+    run = None if modality is None else modality.workflows.get(workflow_id)
+    if modality is None or run is None or type(parameters) is not workflow.parameters:
         raise InvalidRequestError(
             f"workflow {workflow_id!r} cannot be planned by this worker with {type(parameters).__name__}",
             remedy="Use a worker of the plugin's version; GET /workers shows them.",
             code=ErrorCode.UNKNOWN_WORKFLOW,
         )
     made = run(
-        ProtonJob(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))
+        modality.job(patient, prescription, parameters, structures, reporter, job_dir, threads, cache, tuple(goals))
     )
     untreated = untreated_notes(patient, prescription, structures, parameters.derived)
     return replace(made, notes=(*made.notes, *untreated, *parameters.notes))
+
+
+def beam_results(beams: Sequence[Beam]) -> tuple[BeamResult, ...]:
+    """Beams as answers show them."""
+    by_type = {modality.beam: modality.beam_result for modality in MODALITIES.values()}
+    return tuple(by_type[type(beam)](beam) for beam in beams)

@@ -6,13 +6,7 @@ from collections.abc import Mapping
 
 from radiarch_contract.derived import leaves
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.workflows import (
-    DensityOverride,
-    Prescription,
-    ProtonParameters,
-    RecalculationParameters,
-    WorkflowParameters,
-)
+from radiarch_contract.workflows import DoseParameters, Prescription, WorkflowParameters
 
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.model import Patient
@@ -35,8 +29,8 @@ def prepare(
         What the structure set says of a ROI's material cannot be used.
     """
     made = add_derived(patient, structures, parameters.derived)
-    if not isinstance(parameters, (ProtonParameters, RecalculationParameters)):
-        return made.patient, made.structures  # no dose is computed
+    if not isinstance(parameters, DoseParameters):
+        return made.patient, made.structures
     if not parameters.overrides and not states_material(patient):
         return made.patient, made.structures
     calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
@@ -46,8 +40,9 @@ def prepare(
 
 def overridden_rois(structures: Mapping[str, StructureRef], parameters: WorkflowParameters) -> tuple[int, ...]:
     """Numbers of the ROIs whose density is overridden."""
-    overrides: tuple[DensityOverride, ...] = getattr(parameters, "overrides", ())
-    names = leaves([o.structure for o in overrides], parameters.derived)
+    if not isinstance(parameters, DoseParameters):
+        return ()
+    names = leaves([o.structure for o in parameters.overrides], parameters.derived)
     return tuple(structures[name].roi_number for name in names if name in structures)
 
 

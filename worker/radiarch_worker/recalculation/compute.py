@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.job import BeamResult, MachineScale
+from radiarch_contract.job import MachineScale
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, RecalculationParameters
@@ -25,10 +25,10 @@ from radiarch_worker.engines.mcsquare.dose import FIRST_PARTS
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
-from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, IonBeam, Patient, PlanResult, Reporter
-from radiarch_worker.planning.dose_averaged import score_let
+from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
-from radiarch_worker.planning.proton import RBE, noise_notes
+from radiarch_worker.planning.proton.let import extras_of, score_let
+from radiarch_worker.planning.proton.steps import RBE, noise_notes
 
 from .beam_data import check_energies, with_known_shifters, with_the_plans_source, with_the_plans_spots
 from .ion_plan import ReadPlan
@@ -201,7 +201,7 @@ def recompute(
                 f"The dose is RBE-weighted (factor {RBE:g}).",
                 *(() if let is None else (let.note,)),
             ),
-            let=None if let is None else let.let,
+            extras=extras_of(let),
             timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},
         ),
         beams_gy=tuple(np.where(body, beam * (whole * np.float32(scale)), np.float32(0.0)) for beam in result.beams_gy),
@@ -228,25 +228,6 @@ def _machine_scale(
         machine_sha256=machine.sha256,
         calibration_sha256=hashlib.sha256(files).hexdigest(),
         scale=scale,
-    )
-
-
-def beam_results(beams: tuple[IonBeam, ...]) -> tuple[BeamResult, ...]:
-    """Beams as answers show them."""
-    return tuple(
-        BeamResult(
-            number=beam.number,
-            name=beam.name,
-            gantry_deg=beam.gantry_deg,
-            couch_deg=beam.couch_deg,
-            isocenter_mm=beam.isocenter_mm,
-            layers=len(beam.layers),
-            spots=sum(len(layer.meterset_mu) for layer in beam.layers),
-            energy_min_mev=min(layer.energy_mev for layer in beam.layers),
-            energy_max_mev=max(layer.energy_mev for layer in beam.layers),
-            meterset_mu=float(sum(layer.meterset_mu.sum() for layer in beam.layers)),
-        )
-        for beam in beams
     )
 
 

@@ -19,7 +19,8 @@ from scipy import ndimage
 
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import body_on, known_on, resampled
-from radiarch_worker.model import BoolVolume, FloatVolume, Grid, IonBeam, Patient
+from radiarch_worker.ion import IonBeam
+from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient
 from radiarch_worker.planning.geometry import BeamAxes
 
 SMOOTHED_MM = 3.0

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
-from radiarch_worker.model import IonBeam, Layer, RangeShifter, Vector3
+from radiarch_worker.ion import IonBeam, Layer, RangeShifter
+from radiarch_worker.model import Vector3
 from radiarch_worker.patient.attributes import Reader, tag_name
 from radiarch_worker.patient.limits import MAX_COORDINATE_MM
 

@@ -9,7 +9,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID, RTIonPlanStorage, RTPlanStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
-from radiarch_worker.model import IonBeam
+from radiarch_worker.ion import IonBeam
 from radiarch_worker.patient.attributes import Reader, tag_name
 from radiarch_worker.position import PatientPosition
 

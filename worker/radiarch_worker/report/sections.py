@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC
+from typing import Any
 
 from radiarch_contract import __version__
 from radiarch_contract.goals import GoalResult
@@ -19,11 +20,11 @@ from radiarch_contract.workflows import WORKFLOWS
 
 from radiarch_worker.dicom.base import flatten
 from radiarch_worker.evaluation import Evaluation
-from radiarch_worker.model import IonBeam, Patient, PlanResult
-from radiarch_worker.planning.geometry import BeamAxes
+from radiarch_worker.ion import IonBeam
+from radiarch_worker.model import Beam, Patient, PlanResult
 from radiarch_worker.position import PatientPosition
 
-from . import fonts
+from . import fonts, ion_beams
 from .figures import dvh_figure, isodose_key, plane_figure, structure_key, swatch
 from .flow import BOTTOM_MM, LEFT_MM, RIGHT_MM, WIDTH_MM, Cell, Column, Flow
 from .page import FAINT, PAGE_HEIGHT_MM, Pages
@@ -37,8 +38,6 @@ _BAND_METRICS = ("D95%", "D2%")
 """Coverage and hot spots; the plan's page has the other metrics over all scenarios."""
 _CAPTION_MM = 8.0
 """A picture's caption and the space above it."""
-_NAMED_SIDE = 0.35
-"""Of a beam's direction: a side from which it comes by less (20°) is not named."""
 _LEAST_STACKED = 0.8
 """Pictures stand below each other where they need not be made smaller than this."""
 _WORDS: Mapping[GoalStatus | None, str] = {
@@ -209,54 +208,22 @@ def _value(value: float | None, unit: str) -> str:
     return "–" if value is None else f"{value:.3f}" if unit == "" else f"{value:.2f} {unit}"
 
 
+BEAM_TABLES: Mapping[type[Beam], tuple[Sequence[Column], Callable[[Any, PatientPosition], list[str]]]] = {
+    IonBeam: (ion_beams.COLUMNS, ion_beams.row),
+}
+"""Columns, and a beam's row, by the type of beam; each modality registers its own."""
+
+
 def beams(flow: Flow, plan: PlanResult, position: PatientPosition) -> None:
     if not plan.beams:
         return
-    rows = [_beam(beam, position) for beam in plan.beams]
+    columns, row = BEAM_TABLES[type(plan.beams[0])]
     flow.heading(
         "Beams",
         aside=f"angles IEC 61217, and the patient's side where the source is ({position}); isocenter in patient LPS; "
         "meterset of one fraction",
     )
-    flow.table(
-        [
-            Column("", 5, "right"),
-            Column("Name", 21),
-            Column("Gantry °", 15, "right"),
-            Column("Couch °", 14, "right"),
-            Column("From", 11),
-            Column("Isocenter x, y, z mm", 38, "right"),
-            Column("Layers", 13, "right"),
-            Column("Spots", 14, "right"),
-            Column("Energies MeV", 27, "right"),
-            Column("MU", 18, "right"),
-        ],
-        rows,
-    )
-
-
-def _beam(beam: IonBeam, position: PatientPosition) -> list[str]:
-    energies = [layer.energy_mev for layer in beam.layers]
-    return [
-        str(beam.number),
-        beam.name,
-        f"{beam.gantry_deg:.1f}",
-        f"{beam.couch_deg:.1f}",
-        side_of_source(beam, position),
-        ", ".join(f"{v:.1f}" for v in beam.isocenter_mm),
-        str(len(beam.layers)),
-        str(sum(len(layer.meterset_mu) for layer in beam.layers)),
-        f"{min(energies):.1f} – {max(energies):.1f}" if energies else "–",
-        f"{sum(float(layer.meterset_mu.sum()) for layer in beam.layers):.2f}",
-    ]
-
-
-def side_of_source(beam: IonBeam, position: PatientPosition) -> str:
-    """Which way the source is from the isocenter: letters of the patient's sides, the nearest first."""
-    source = -BeamAxes.of(beam.gantry_deg, beam.couch_deg, position).direction
-    letters = zip(source, ("LR", "PA", "HF"), strict=True)
-    sides = sorted(((abs(v), pair[0] if v > 0 else pair[1]) for v, pair in letters), reverse=True)
-    return "".join(letter for part, letter in sides if part >= _NAMED_SIDE)
+    flow.table(list(columns), [row(beam, position) for beam in plan.beams])
 
 
 def goals(flow: Flow, spec: JobSpec, results: Sequence[GoalResult]) -> None:

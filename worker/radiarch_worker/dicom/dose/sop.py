@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydicom.uid import RTDoseStorage, RTIonPlanStorage
+from pydicom.uid import RTDoseStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
+from radiarch_contract.uids import SOP_CLASS_UIDS
 
 from radiarch_worker.dicom.base import ResultSOPClass, physics_lines, reference, result_uid
 from radiarch_worker.dicom.enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
@@ -97,7 +98,7 @@ class RTDose(ResultSOPClass):
         self["PixelData"].VR = "OW"
 
     def _add_references(self, rtplan_sop_instance_uid: str, patient: Patient) -> None:
-        self.ReferencedRTPlanSequence = [reference(RTIonPlanStorage, rtplan_sop_instance_uid)]
+        self.ReferencedRTPlanSequence = [reference(SOP_CLASS_UIDS[OutputKind.RTPLAN], rtplan_sop_instance_uid)]
         self.ReferencedStructureSetSequence = [
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
         ]

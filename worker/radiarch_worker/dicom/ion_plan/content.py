@@ -27,7 +27,8 @@ from radiarch_worker.dicom.enum import (
     TreatmentDeliveryTypeValues,
 )
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
-from radiarch_worker.model import IonBeam, Layer, Machine, Patient, RangeShifter
+from radiarch_worker.ion import IonBeam, IonMachine, Layer, RangeShifter
+from radiarch_worker.model import Patient
 from radiarch_worker.position import PatientPosition
 
 PATIENT_SETUP_NUMBER = 1
@@ -119,7 +120,7 @@ def _encode_layer(beam_number: int, index: int, layer: Layer) -> EncodedLayer:
     return EncodedLayer(layer.energy_mev, positions, meterset, layer.spot_fwhm_mm)
 
 
-def beam_item(encoded: EncodedBeam, machine: Machine, description: str) -> Dataset:
+def beam_item(encoded: EncodedBeam, machine: IonMachine, description: str) -> Dataset:
     """Item of the Ion Beam Sequence (PS3.3 C.8.8.25)."""
     beam = encoded.beam
     item = Dataset()
@@ -152,7 +153,7 @@ def beam_item(encoded: EncodedBeam, machine: Machine, description: str) -> Datas
     return item
 
 
-def _control_points(encoded: EncodedBeam, machine: Machine) -> list[Dataset]:
+def _control_points(encoded: EncodedBeam, machine: IonMachine) -> list[Dataset]:
     # Two a layer (PS3.3 C.8.8.25.7): the first holds the spots that are delivered on the way to the
     # second, which repeats the map with zero weights.
     points: list[Dataset] = []
@@ -199,7 +200,7 @@ def _control_point(index: int, layer: EncodedLayer, cumulative_mu: DSfloat, weig
     return point
 
 
-def _add_fixed_geometry(point: Dataset, beam: IonBeam, machine: Machine) -> None:
+def _add_fixed_geometry(point: Dataset, beam: IonBeam, machine: IonMachine) -> None:
     still = RotationDirectionValues.NONE.value
     point.GantryAngle = decimal_string(beam.gantry_deg)
     point.GantryRotationDirection = still

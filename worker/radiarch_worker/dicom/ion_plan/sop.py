@@ -10,6 +10,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_worker.dicom.base import ResultSOPClass, invalid_result, physics_lines, reference
 from radiarch_worker.dicom.enum import ApprovalStatusValues, PlanIntentValues, RTPlanGeometryValues
 from radiarch_worker.dicom.valuerep import text
+from radiarch_worker.ion import IonMachine, ion_beams
 from radiarch_worker.model import Patient, PlanResult
 
 from .content import beam_item, dose_reference_items, encode_beam, fraction_group_item, patient_setup_item
@@ -87,11 +88,13 @@ class RTIonPlan(ResultSOPClass):
     def _add_beams(self, spec: JobSpec, patient: Patient, plan: PlanResult) -> None:
         if not plan.beams:
             raise invalid_result("the plan has no beams, expected at least one")
+        assert isinstance(plan.machine, IonMachine)
+        machine = plan.machine
         numbers = [beam.number for beam in plan.beams]
         if len(set(numbers)) != len(numbers):
             raise invalid_result(f"beam numbers {numbers} are not unique")
-        beams = tuple(encode_beam(beam) for beam in plan.beams)
+        beams = tuple(encode_beam(beam) for beam in ion_beams(plan))
         self.FractionGroupSequence = [fraction_group_item(spec, beams)]
         self.PatientSetupSequence = [patient_setup_item(patient.ct.patient_position)]
         description = "; ".join([f"machine data {plan.machine.name}", *physics_lines(plan)])
-        self.IonBeamSequence = [beam_item(beam, plan.machine, description) for beam in beams]
+        self.IonBeamSequence = [beam_item(beam, machine, description) for beam in beams]

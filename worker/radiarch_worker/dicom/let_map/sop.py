@@ -26,7 +26,8 @@ from radiarch_worker.dicom.base import (
     software_versions,
 )
 from radiarch_worker.dicom.valuerep import decimal_strings, text
-from radiarch_worker.model import Let, Patient
+from radiarch_worker.ion import Let
+from radiarch_worker.model import Patient
 
 CODING_SCHEME = "99RADIARCH"
 LET_D = Code("LETD", CODING_SCHEME, "Dose-averaged linear energy transfer")

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from radiarch_contract.errors import EngineError, ErrorCode
 
 from radiarch_worker.engines import opentps
-from radiarch_worker.model import FloatVolume, Grid, RangeShifter, Vector3
+from radiarch_worker.ion import RangeShifter
+from radiarch_worker.model import FloatVolume, Grid, Vector3
 
 from .spots import SpotPlan
 from .turn import Turn

@@ -15,9 +15,9 @@ from radiarch_contract.near import suggestion
 from radiarch_contract.yaml_file import Problem
 
 from radiarch_worker.engines import opentps
+from radiarch_worker.ion import IonMachine
 from radiarch_worker.machines.calibration import Confirmation, confirmed
 from radiarch_worker.machines.library import InvalidSiteFilesError, site_machines
-from radiarch_worker.model import Machine
 
 from .installation import file_digest, find_installation
 from .limits import MACHINE_LIMITS, MachineLimits
@@ -86,9 +86,9 @@ class ProtonMachine:
         return float(x), float(y)
 
     @property
-    def described(self) -> Machine:
+    def described(self) -> IonMachine:
         """What of the machine is written into a plan."""
-        return Machine(
+        return IonMachine(
             name=self.name,
             virtual_source_axis_distance_mm=(self.smx_mm, self.smy_mm),
             snout_position_mm=self.nozzle_isocenter_mm,

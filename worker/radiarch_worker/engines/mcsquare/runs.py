@@ -32,6 +32,10 @@ from .turn import Turn
 
 LOG_NAME = "MCsquare"
 _LOG_LINES_PER_PART = 20
+_NOT_LOGGED = (
+    *("Simulation started", "MC computation time", "Output computation time"),
+    "Warning: Unknown tag",
+)
 _SHARED = (
     *(files.BDL_FILE, files.DENSITY_FILE, files.MATERIAL_FILE, files.MATERIALS_FOLDER),
     *(files.CT_FILE, "ct.raw"),
@@ -180,16 +184,15 @@ class _PartLog:
     @staticmethod
     def _worth(line: str) -> bool:
         # The one configuration serves all of the engine's builds; each warns of the keys that only others know.
-        return not line.startswith(("MC computation time", "Output computation time", "Warning: Unknown tag"))
+        return not line.startswith(_NOT_LOGGED)
 
 
 def _fraction_of(line: str) -> float | None:
-    """Progress in a line of the engine's output, such as ``Simulation of beamlet 3/81`` or ``40.0 %``."""
+    """Progress in a line of the engine's output, such as ``Beamlet 3 / 81`` or ``40.0 %``."""
     words = line.split()
     try:
-        if len(words) >= 4 and words[:3] == ["Simulation", "of", "beamlet"]:
-            done, _, total = words[3].partition("/")
-            return (int(done) - 1) / int(total)
+        if len(words) == 4 and words[0] == "Beamlet" and words[2] == "/":
+            return (int(words[1]) - 1) / int(words[3])
         if len(words) >= 2 and words[1] == "%":
             return float(words[0]) / 100
     except (ValueError, ZeroDivisionError):

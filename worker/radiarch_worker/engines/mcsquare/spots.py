@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from radiarch_worker.model import RangeShifter, Vector3
+from radiarch_worker.ion import RangeShifter
+from radiarch_worker.model import Vector3
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -25,10 +25,14 @@ from radiarch_worker.evaluation.goals import Judged, judge
 from radiarch_worker.evaluation.sampling import covers, sample
 from radiarch_worker.model import Dose, PlanResult, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, make_problem, optimize
+from radiarch_worker.planning import normalize
+from radiarch_worker.planning.preview import preview_dvh
+from radiarch_worker.planning.sharing import PartOfStage
+from radiarch_worker.planning.structures import find_structure
+from radiarch_worker.planning.tuning.correction import CorrectedTerm, correction
+from radiarch_worker.planning.tuning.rules import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
 
-from . import normalize
-from .preview import preview_dvh
-from .proton import (
+from .steps import (
     RBE,
     Beamlets,
     FinalDose,
@@ -40,10 +44,6 @@ from .proton import (
     reporting,
     uniform_start,
 )
-from .sharing import PartOfStage
-from .structures import find_structure
-from .tuning.correction import CorrectedTerm, correction
-from .tuning.rules import AIM, Aim, Round, asks_the_same, better, made_from, score, serves, tune
 
 Terms = Callable[[Setup, Beamlets, Sequence[Objective]], tuple[list[DoseTerm], list[str]]]
 

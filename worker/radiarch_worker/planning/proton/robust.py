@@ -18,11 +18,12 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.evaluation.robustness import ScenarioEvaluation, bands, goal_bands, metric_bands
 from radiarch_worker.model import Dose, PlanResult
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
+from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.position import PatientPosition
 
-from .geometry import BeamAxes
 from .impt import objective_terms, require_objectives
-from .proton import (
+from .scenarios import NOMINAL, Scenario, select_scenarios
+from .steps import (
     Beamlets,
     FinalDose,
     ProtonJob,
@@ -36,7 +37,6 @@ from .proton import (
     set_up,
     solve,
 )
-from .scenarios import NOMINAL, Scenario, select_scenarios
 
 _RANDOM_SIGMAS = 2.0
 """Of drawn and random errors, how far around the target spots are placed."""

@@ -13,8 +13,8 @@ from scipy.spatial import KDTree
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import PlannedLayer, ProtonMachine
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
+from radiarch_worker.planning.geometry import BeamAxes, voxel_points_mm
 
-from .geometry import BeamAxes, voxel_points_mm
 from .raytrace import FloatArray, TargetParts, target_parts
 
 _EXTRA_LAYERS = 1

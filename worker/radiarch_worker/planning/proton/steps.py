@@ -22,19 +22,20 @@ from scipy import ndimage
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
-from radiarch_worker.model import BoolVolume, Dose, Grid, IonBeam, Layer, Patient, PlanResult, Reporter, Structure
+from radiarch_worker.ion import IonBeam, Layer
+from radiarch_worker.model import BoolVolume, Dose, Grid, Patient, PlanResult, Reporter, Structure
 from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, column_norms, make_problem, optimize
 from radiarch_worker.patient.body import known_extent_mm
+from radiarch_worker.planning import normalize
+from radiarch_worker.planning.geometry import ScoringLattice, center_of_mass_mm, sample_mask
+from radiarch_worker.planning.preview import preview_dvh
+from radiarch_worker.planning.sharing import PartOfStage
+from radiarch_worker.planning.structures import require_target, united
+from radiarch_worker.planning.targets import require_dose_voxels
 
-from . import normalize
-from .dose_averaged import SHARE as LET_SHARE
-from .dose_averaged import ScoredLet, score_let
-from .geometry import ScoringLattice, center_of_mass_mm, sample_mask
+from .let import SHARE as LET_SHARE
+from .let import ScoredLet, extras_of, score_let
 from .placement import Placement, PlacementSettings, place_spots
-from .preview import preview_dvh
-from .sharing import PartOfStage
-from .structures import require_target, united
-from .targets import require_dose_voxels
 
 RBE = 1.1
 """Constant relative biological effectiveness of protons (ICRU 78); in the reported dose once."""
@@ -500,7 +501,7 @@ def conclude(
         timings_s=dict(setup.clock.timings_s),
         run=dict(setup.clock.run),
         robustness=robustness,
-        let=None if let is None else let.let,
+        extras=extras_of(let),
     )
 
 

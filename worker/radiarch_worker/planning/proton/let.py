@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from radiarch_contract.states import OutputKind
 
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare.let import DOSE_FLOOR
-from radiarch_worker.model import BoolVolume, Grid, Let
+from radiarch_worker.ion import Let
+from radiarch_worker.model import BoolVolume, Grid
 from radiarch_worker.runtime.extras import attempted
 
 SHARE = 0.5
@@ -37,6 +39,11 @@ class ScoredLet:
             f"(uncertainty {self.let.uncertainty_percent:.1f} %; not reported below {100 * self.let.dose_floor:g} % of "
             "the highest dose)."
         )
+
+
+def extras_of(scored: ScoredLet | None) -> Mapping[OutputKind, Let]:
+    """For the result of planning: the LET where there is one."""
+    return {} if scored is None or scored.let is None else {OutputKind.LET: scored.let}
 
 
 def score_let(

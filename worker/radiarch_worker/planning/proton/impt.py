@@ -12,11 +12,11 @@ from radiarch_contract.workflows import ImptOptimizedParameters
 
 from radiarch_worker.model import BoolVolume, Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
+from radiarch_worker.planning.geometry import distance_mm, sample_share
+from radiarch_worker.planning.structures import find_structure
 
-from .geometry import distance_mm, sample_share
 from .goal_tuning import GoalTuner
-from .proton import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
-from .structures import find_structure
+from .steps import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
 
 FALL_OFF_MM = 30.0
 """Dose outside the target falls from the prescription to `FALL_OFF_FRACTION` of it over this distance."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from radiarch_contract.states import Stage
@@ -118,3 +119,51 @@ def test_a_stage_that_has_nothing_to_do_does_not_move_the_bar_far() -> None:
     eta_s = progress.eta_s(8.5)
     assert eta_s is not None
     assert eta_s < 1.5 * sum(TYPICAL_S[s] for s in STAGES[3:])
+
+
+def prostate(slowness: float, startup_s: float) -> list[tuple[float, Stage, float]]:
+    """Reports of a plan like the prostate protocol's: the time, the stage and its fraction."""
+    found, now = [(0.0, Stage.LOADING_DATA, 0.0), (1.0, Stage.BUILDING_PLAN, 0.0)], 3.2 * slowness
+    for stage, seconds, parts in ((Stage.COMPUTING_BEAMLETS, 42.0, 300), (Stage.FINAL_DOSE, 94.0, 160)):
+        found.append((now, stage, 0.0))
+        now += startup_s
+        for part in range(1, parts + 1):
+            now += slowness * seconds / parts
+            # the second round of the final dose is shorter than the first, and half of the bar
+            done = part / parts
+            bent = (
+                done
+                if stage is Stage.COMPUTING_BEAMLETS
+                else (done / 0.58 if done < 0.58 else 1 + (done - 0.58) / 0.42) / 2
+            )
+            found.append((now, stage, bent))
+        if stage is Stage.COMPUTING_BEAMLETS:
+            found.append((now, Stage.OPTIMIZING, 0.0))
+            now += 3.0 * slowness
+    return [*found, (now, Stage.EXPORTING, 0.0), (now + 1.0, Stage.EXPORTING, 1.0)]
+
+
+@pytest.mark.parametrize(("slowness", "startup_s"), [(1.0, 1.0), (3.0, 5.0), (0.4, 0.5)])
+def test_the_bar_never_stands_and_the_estimate_holds_from_the_tenth_second_on(
+    slowness: float, startup_s: float
+) -> None:
+    """First plan of a worker on a machine of any speed."""
+    events = prostate(slowness, startup_s)
+    end_s = events[-1][0]
+    progress = Progress(now=0.0)
+    moved_at, shown, now = 0.0, 0.0, 0.0
+    while now < end_s:
+        while events and events[0][0] <= now:
+            at, stage, fraction = events.pop(0)
+            progress.enter(stage, at)
+            if stage is Stage.COMPUTING_BEAMLETS and fraction == 0.0:
+                progress.expect({Stage.COMPUTING_BEAMLETS: 1.8, Stage.FINAL_DOSE: 5.0}, at)
+            progress.report(fraction, at)
+        if round(progress.fraction(now), 4) > shown:
+            moved_at, shown = now, round(progress.fraction(now), 4)
+        assert now - moved_at < 10
+        eta_s = progress.eta_s(now)
+        if now >= max(10.0, 3.2 * slowness + startup_s + 3.0) and end_s - now > 3.0:
+            assert eta_s is not None
+            assert abs(now + eta_s - end_s) < 0.3 * end_s
+        now += 0.25

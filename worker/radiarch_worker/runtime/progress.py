@@ -30,11 +30,14 @@ _MEASURABLE_S = 2.0
 """Elapsed time before which nothing is estimated."""
 _TRUSTED = 0.1
 """Fraction of a stage from which its own pace alone counts."""
+_STARTUP = 0.02
+"""A first report of less than this ends a startup."""
 _WINDOW_S, _WINDOW_SHARE = 10.0, 0.3
 """The pace is that of the latest seconds, and of this share of the stage's time at least."""
-_ANCHOR, _ANCHOR_S = 0.05, 4.0
-"""Share of the expected total, and at most so much, that is added to measured and expected time: a short stage does not
-decide alone."""
+_ANCHOR_S = 4.0
+_ANCHOR_TOLD_S = 1.0
+"""What is added to measured and expected time, so that the first seconds do not decide alone; less where work is told,
+whose progress is reported often."""
 
 
 class Progress:
@@ -79,6 +82,8 @@ class Progress:
         self._reported = self._step = 0.0
         self._reports: deque[tuple[float, float]] = deque(maxlen=5000)
         self._highest = self._base = self._base_in_stage = 0.0
+        self._first: tuple[float, float] | None = None
+        """Since when the stage's pace is measured, and its fraction then: an engine's startup does not count."""
 
     def enter(self, stage: Stage, now: float) -> None:
         """``stage`` begins, which ends the one before; going back to an earlier one is not progress and is ignored."""
@@ -90,6 +95,7 @@ class Progress:
         self._entered = self._reported_at = now
         self._reported = self._step = self._base_in_stage = 0.0
         self._reports.clear()
+        self._first = None
 
     def expect(self, work: Mapping[Stage, float], now: float) -> None:
         """How much there is to do in stages that have not ended, in units of the stage's own."""
@@ -103,6 +109,10 @@ class Progress:
         """``fraction`` of the present stage is done."""
         fraction = min(max(fraction, 0.0), 1.0)
         if fraction > self._reported:
+            if self._first is None:
+                self._first = (now, fraction) if fraction <= _STARTUP else (self._entered, 0.0)
+                if self._in_stage(now) > fraction:  # until now the bar moved by the clock; it goes on from where it is
+                    self._base, self._base_in_stage = self.fraction(now), fraction
             self._step = fraction - self._reported
             self._reported, self._reported_at = fraction, now
             self._reports.append((now, fraction))
@@ -144,10 +154,10 @@ class Progress:
     def _pace(self, now: float) -> float | None:
         """Fraction of the stage in each second, of late; None where that was not measured."""
         elapsed_s = now - self._entered
-        if not self._reports or elapsed_s < _MEASURABLE_S / 2:
+        if self._first is None or self._reported <= self._first[1] or elapsed_s < _MEASURABLE_S / 2:
             return None
         since = now - max(_WINDOW_S, _WINDOW_SHARE * elapsed_s)
-        start, before = self._entered, 0.0
+        start, before = self._first
         for at, fraction in self._reports:
             if at > since:
                 break
@@ -158,15 +168,15 @@ class Progress:
     def _slowness(self, stage: Stage, now: float) -> float:
         """Measured over expected time of what is done of the same kind: with work that was told, or without."""
         told = stage in self.work
-        anchor = min(_ANCHOR * sum(self._expected_s.values()), _ANCHOR_S)
-        measured = expected = anchor
+        measured = expected = _ANCHOR_TOLD_S if told else _ANCHOR_S
         for ended in STAGES[: STAGES.index(self.stage)]:  # one that was left out took no time
             if (ended in self.work) == told:
                 measured += self.durations_s.get(ended, 0.0)
                 expected += self._expected_s[ended]
         if (self.stage in self.work) == told:
-            measured += now - self._entered
-            expected += self._in_stage(now) * self._expected_s[self.stage]
+            start, before = self._first or (self._entered, 0.0)
+            measured += now - start
+            expected += (self._in_stage(now) - before) * self._expected_s[self.stage]
         return min(max(measured / expected, 0.05), 20.0)
 
     def _in_stage(self, now: float) -> float:

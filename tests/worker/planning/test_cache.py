@@ -107,7 +107,8 @@ def test_a_worker_has_compiled_all_that_a_plan_with_cached_beamlets_needs(tmp_pa
     planned(tmp_path / "first", ArrayCache(tmp_path / "cache", 1 << 30))
     checkout = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", AGAIN, str(tmp_path)]
-    subprocess.run(command, cwd=checkout, check=True, env={**os.environ, "PYTHONPATH": str(checkout)}, timeout=300)
+    path = os.pathsep.join([str(checkout), *filter(None, [os.environ.get("PYTHONPATH")])])
+    subprocess.run(command, cwd=checkout, check=True, env={**os.environ, "PYTHONPATH": path}, timeout=300)
 
 
 def key_of(folder: Path, monkeypatch: pytest.MonkeyPatch, p: Patient, **changes: Any) -> str:

@@ -117,7 +117,9 @@ def main(given_file: str, answer_file: str) -> None:
     def unavailable(*_: object) -> None:
         raise ImportError
 
-    # its other interpolation is compiled anew in every process, which takes longer than gamma does
+    # Its other interpolation is compiled anew in every process, which takes longer than gamma does. There is no public
+    # way around it: pymedphys 0.40 falls back to SciPy only where this function raises ImportError, and where the
+    # other package is missing, its loader looks for a file that the wheel has not.
     shell._run_interp_with_econforge = unavailable
 
     with np.load(given_file) as given:

@@ -14,7 +14,8 @@ log = logging.getLogger("radiarch.worker")
 
 PRELOADED: tuple[str, ...] = (
     *("numpy", "scipy.sparse", "scipy.ndimage", "pydicom", "httpx", "numba", "highdicom"),
-    *(f"radiarch_worker.{name}" for name in ("job", "patient", "planning", "evaluation", "dicom", "report")),
+    *(f"radiarch_worker.{name}" for name in ("patient", "planning", "evaluation", "dicom", "report")),
+    *(f"radiarch_worker.jobs.{name}" for name in ("attempt", "plan", "evaluation", "recalculation")),
 )
 
 
@@ -46,13 +47,14 @@ def preload(threads: int, cache: Path) -> None:
 
 def _load_tables() -> None:
     """OpenTPS takes seconds to import and to read its tables, highdicom to read the standard's; both keep them."""
-    from highdicom._standard_utils import is_attribute_in_iod
-    from pydicom.uid import RTIonPlanStorage
+    from highdicom.base import SOPClass
+    from pydicom.uid import ImplicitVRLittleEndian, RTIonPlanStorage
 
     from radiarch_worker.engines.mcsquare import load_calibration, load_machine
     from radiarch_worker.machines.calibration import GENERIC
 
-    is_attribute_in_iod("PatientName", RTIonPlanStorage)
+    # highdicom reads its tables for the first object
+    SOPClass("2.25.1", "2.25.2", 1, "2.25.3", RTIonPlanStorage, 1, "RTPLAN", "Radiarch", ImplicitVRLittleEndian)
 
     defaults = ProtonParameters()
     load_machine(defaults.machine)

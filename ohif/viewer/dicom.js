@@ -39,14 +39,22 @@ async function ask(path, { signal, accept }) {
 }
 
 /**
- * The RT Dose and RT Structure Set objects of a study, newest first.
+ * The RT Dose, RT Structure Set and RT Plan objects of a study, newest first.
  *
  * @param {string} studyUid
  * @param {{signal?: AbortSignal}} [options]
  */
 export async function findObjects(studyUid, { signal } = {}) {
-  const fields = ['SeriesDescription', 'FrameOfReferenceUID', 'DoseSummationType', 'DoseType', 'Manufacturer', 'StructureSetLabel'];
-  const query = ['Modality=RTDOSE,RTSTRUCT', ...fields.map((f) => `includefield=${f}`), 'limit=1000'].join('&');
+  const fields = [
+    'SeriesDescription',
+    'FrameOfReferenceUID',
+    'DoseSummationType',
+    'DoseType',
+    'Manufacturer',
+    'StructureSetLabel',
+    'StudyDescription',
+  ];
+  const query = ['Modality=RTDOSE,RTSTRUCT,RTPLAN', ...fields.map((f) => `includefield=${f}`), 'limit=1000'].join('&');
   const path = `/studies/${encodeURIComponent(studyUid)}/instances?${query}`;
   const answer = await ask(path, { signal, accept: 'application/dicom+json' });
   if (answer.status === 204) return [];
@@ -63,6 +71,7 @@ export async function findObjects(studyUid, { signal } = {}) {
       doseType: value(item, '30040004') ?? '',
       created: `${value(item, '00080012') ?? ''}${value(item, '00080013') ?? ''}`,
       frameUid: value(item, '00200052') ?? '',
+      study: value(item, '00081030') ?? '',
     }))
     .sort((a, b) => (a.created < b.created ? 1 : -1));
 }
@@ -181,6 +190,34 @@ function weighting(set) {
   } catch {
     return null; // written by something else under our name
   }
+}
+
+/**
+ * What an RT Plan prescribes, total over all fractions; null where it says nothing, or has several fraction groups.
+ *
+ * @returns {Promise<{gy: number, several: boolean, fractions: number | null, roiNumber: number | null} | null>}
+ */
+export async function fetchPrescription(source, options) {
+  return readPrescription(await fetchObject(source, options));
+}
+
+/** Of several Target Prescription Doses (300A,0026) the highest, which is said to be that. */
+export function readPrescription(set) {
+  const items = (tag) => set.elements[tag]?.items?.map((i) => i.dataSet) ?? [];
+  const number = (item, tag) => {
+    const found = Number.parseFloat(item.string(tag) ?? '');
+    return Number.isFinite(found) ? found : null;
+  };
+  const targets = items('x300a0010')
+    .filter((item) => item.string('x300a0020') === 'TARGET')
+    .map((item) => ({ gy: number(item, 'x300a0026') ?? 0, roiNumber: number(item, 'x30060084') }))
+    .filter(({ gy }) => gy > 0)
+    .sort((a, b) => b.gy - a.gy);
+  const groups = items('x300a0070');
+  // of several fraction groups each may have a part of it
+  if (!targets.length || groups.length > 1) return null;
+  const several = targets.some(({ gy }) => gy !== targets[0].gy);
+  return { ...targets[0], several, fractions: groups.length ? number(groups[0], 'x300a0078') : null };
 }
 
 /** The stored values, unsigned or (error doses) signed, 16 or 32 bit. */

@@ -4,7 +4,7 @@
 
 import { api, learnColours, live, planName, structureColour } from '/radiarch/elements/index.js';
 
-import { fetchDose, fetchStructures, findObjects } from './dicom.js';
+import { fetchDose, fetchPrescription, fetchStructures, findObjects } from './dicom.js';
 import { RefusedDose, alike, difference, divided } from './grid.js';
 
 const RUNNING = new Set(['waiting', 'queued', 'running']);
@@ -205,6 +205,8 @@ export class Session extends EventTarget {
 
   /** @type {string | null} */
   #content = null;
+  /** Why the structure set that is shown was not planned, or cannot be: `{code, message, remedy}`. @type {any} */
+  refusal = null;
   #evaluations = new Map();
 
   /** Whether values below 0 are meant: a dose minus another one, here or as it is stored. */
@@ -227,6 +229,11 @@ export class Session extends EventTarget {
   get reference() {
     if (this.referenceGy !== null && this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
     if (this.plan?.prescription) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
+    if (this.dose.prescribed)
+      return {
+        gy: this.dose.prescribed.gy,
+        name: `${this.dose.prescribed.several ? 'highest prescription' : 'prescription'} of its RT Plan`,
+      };
     if (this.dose.grid) return { gy: this.minus ? this.dose.largestGy : this.dose.grid.maxGy, name: 'maximum of this dose' };
     return null;
   }
@@ -290,8 +297,15 @@ export class Session extends EventTarget {
     return this.#evaluations.get(`${doseUid} ${this.structureSetUid}`) ?? NOTHING;
   }
 
-  /** Have the chosen dose of another system judged with the structure set that is shown. */
-  async evaluate() {
+  /** What the chosen dose's RT Plan prescribes, in the words of the structure set that is shown; null where that is not known. */
+  get prescribed() {
+    const found = this.dose.prescribed;
+    const target = this.structures.items?.find((s) => s.number === found?.roiNumber)?.name;
+    return found?.fractions && target ? { target, dose_gy: found.gy, fractions: found.fractions } : null;
+  }
+
+  /** Have the chosen dose of another system judged with the structure set that is shown, by these goals. */
+  async evaluate(goals = []) {
     const { signal } = this.#dose;
     const [doseUid, setUid] = [this.choice?.id, this.structureSetUid];
     const name = `${doseUid} ${setUid}`;
@@ -301,7 +315,8 @@ export class Session extends EventTarget {
     };
     set({ status: 'asked' });
     try {
-      const body = { rtdose_sop_instance_uid: doseUid, rtstruct_sop_instance_uid: setUid };
+      const prescription = this.prescribed;
+      const body = { rtdose_sop_instance_uid: doseUid, rtstruct_sop_instance_uid: setUid, goals, ...(prescription && { prescription }) };
       const plan = await api().post('/evaluations', body, { signal });
       set({ status: 'made', planId: plan.id });
     } catch (e) {
@@ -425,7 +440,8 @@ export class Session extends EventTarget {
         'Choose two doses of one CT.',
       );
     }
-    const ready = { status: 'ready', key: key(first, second), frameUid: a.frameUid, summation: a.summation };
+    const prescribed = first.plan?.prescription || b ? null : await this.#prescribed(a, signal);
+    const ready = { status: 'ready', key: key(first, second), frameUid: a.frameUid, summation: a.summation, prescribed };
     if (!b) {
       const quantity = QUANTITIES[a.type] ?? 'dose of an unknown type';
       const isDifference = a.type === 'ERROR';
@@ -452,6 +468,19 @@ export class Session extends EventTarget {
       quantity,
       legend: `difference, Gy, ${quantity}`,
     };
+  }
+
+  /** What the RT Plan that a dose names prescribes; null where the dose is not of all of one plan that is stored here. */
+  async #prescribed({ summation, planUids }, signal) {
+    if (summation !== 'PLAN' || planUids.length !== 1) return null;
+    const object = (this.objects.items ?? []).find((o) => o.modality === 'RTPLAN' && o.sopUid === planUids[0]);
+    if (!object) return null;
+    try {
+      return await fetchPrescription(object, { signal });
+    } catch (e) {
+      if (signal.aborted) throw e;
+      return null; // the dose is shown all the same, with its maximum as 100 %
+    }
   }
 
   /** What a choice stands for: the object of its dose, if there is one. */
@@ -509,6 +538,7 @@ export class Session extends EventTarget {
     if (!object) return;
     this.structures = { status: 'loading' };
     const { signal } = this.#structures;
+    this.#readRefusal(sopUid, signal);
     try {
       // their colours are the service's: it makes those distinct that are alike
       const [{ structures, label }] = await Promise.all([fetchStructures(object, { signal }), learnColours(api(), sopUid)]);
@@ -521,6 +551,21 @@ export class Session extends EventTarget {
     this.#tell();
   }
 
+  /** What the service found wrong with a structure set: by itself, or when it arrived. */
+  async #readRefusal(sopUid, signal) {
+    try {
+      const [set, arrivals] = await Promise.all([
+        api().get(`/structure-sets/${sopUid}`, { signal }),
+        api().get('/arrivals', { params: { rtstruct_uid: sopUid, limit: 1 }, signal }),
+      ]);
+      if (signal.aborted) return;
+      this.refusal = set.problem ?? arrivals.items[0]?.error ?? null;
+      this.#tell();
+    } catch {
+      // the images are shown all the same; the panel Plan says what is wrong with the service
+    }
+  }
+
   #forgetDose() {
     this.#dose.abort();
     this.#dose = new AbortController();
@@ -531,6 +576,7 @@ export class Session extends EventTarget {
     this.#structures.abort();
     this.#structures = new AbortController();
     this.structures = NOTHING;
+    this.refusal = null;
     this.structureSetUid = null;
     this.#content = null;
   }

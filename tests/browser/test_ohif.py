@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import RTPlanStorage, generate_uid
 from radiarch_plugin.web.viewer import PACKAGE, WEB_FOLDER
 
 from phantoms import PhantomStudy, box
@@ -69,7 +70,9 @@ def doses(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Doses:
         "irregular": _dose(study, SeriesDescription="Irregular"),
         "elsewhere": _dose(study, FrameOfReferenceUID=generate_uid(), SeriesDescription="Elsewhere"),
         "relative units": _dose(study, DoseUnits="RELATIVE", SeriesDescription="Units"),
+        "prescribed": _dose(study, SeriesDescription="Prescribed", DoseSummationType="PLAN"),
     }
+    made["its plan"] = _plan_of(made["prescribed"])
     offsets = [float(v) for v in made["irregular"].GridFrameOffsetVector]
     offsets[3] += 1.0
     made["irregular"].GridFrameOffsetVector = offsets
@@ -88,6 +91,32 @@ def _dose(study: PhantomStudy, *, scale: float = 1.0, **changes: Any) -> Dataset
     gy = 10 + 1.1 * x + 0.7 * y + 1.9 * z + 6 * np.sin(x / 4) * np.cos(y / 5)
     values = (scale * gy).transpose(2, 1, 0).astype(np.float32)
     return rtdose(study, values, origin_mm=(-43.5, -37.5, -18.2), spacing_mm=(3.0, 3.0, 3.0), **changes)
+
+
+def _plan_of(dose: Dataset) -> Dataset:
+    """Another system's plan of a dose: 48 Gy to the target and 40 Gy to the rest, in 24 fractions."""
+    plan = Dataset()
+    plan.file_meta = copy.deepcopy(dose.file_meta)
+    for name in ("PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "InstanceCreationDate"):
+        if name in dose:
+            setattr(plan, name, dose[name].value)
+    plan.SOPClassUID = plan.file_meta.MediaStorageSOPClassUID = RTPlanStorage
+    plan.SOPInstanceUID = plan.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+    plan.SeriesInstanceUID, plan.Modality, plan.RTPlanLabel = generate_uid(), "RTPLAN", "OTHER"
+    plan.DoseReferenceSequence = []
+    for number, (kind, gy) in enumerate((("TARGET", 40), ("TARGET", 48), ("ORGAN_AT_RISK", 60)), start=1):
+        item = Dataset()
+        item.DoseReferenceNumber, item.DoseReferenceType, item.DoseReferenceStructureType = number, kind, "VOLUME"
+        item.TargetPrescriptionDose = gy
+        item.ReferencedROINumber = number
+        plan.DoseReferenceSequence.append(item)
+    group = Dataset()
+    group.FractionGroupNumber, group.NumberOfFractionsPlanned = 1, 24
+    plan.FractionGroupSequence = [group]
+    reference = Dataset()
+    reference.ReferencedSOPClassUID, reference.ReferencedSOPInstanceUID = RTPlanStorage, plan.SOPInstanceUID
+    dose.ReferencedRTPlanSequence = [reference]
+    return plan
 
 
 class Viewer:
@@ -432,16 +461,37 @@ def test_a_dose_of_another_system_is_evaluated_on_demand(viewer: Viewer, doses: 
     """With the structure set that is shown; its curves stand beside no other dose."""
     viewer.open(doses.study_uid)
     viewer.show(doses.uid("relative"))
+    goals = viewer.browser.find("textarea")
+    viewer.browser.type(goals, "PTV: D95% 5 Gy")
+    viewer.browser.wait_text("expected ≥ or ≤", "radiarch-viewer-dvh")
+    viewer.browser.type(goals, "PTV: Dmean ≥ 5 Gy")
     viewer.browser.click(viewer.browser.button("Evaluate this dose"))
     expression = "session.evaluationOf(session.choice.id).planId ?? null"
     plan_id = wait_for(lambda: viewer.session(expression), "an evaluation is made", within_s=SHOWN_S)
     plan = service.plan(plan_id)
     assert [i["sop_instance_uid"] for i in plan["inputs"]] == [doses.uid("relative")]
     assert plan["rtstruct_sop_instance_uid"] == str(doses.study.rtstruct.SOPInstanceUID)
+    assert [g["text"] for g in plan["goals"]] == ["PTV: Dmean ≥ 5 Gy"]
     viewer.browser.wait_text("No dose-volume histogram yet", "radiarch-viewer-dvh")
     viewer.choose(doses.uid("absolute"))
     viewer.browser.wait_text("Evaluate this dose", "radiarch-viewer-dvh")
     service.cancel(plan_id)
+
+
+def test_the_prescription_of_another_systems_plan_is_100_percent(viewer: Viewer, doses: Doses) -> None:
+    viewer.open(doses.study_uid)
+    viewer.show(doses.uid("prescribed"))
+    assert viewer.session("session.reference") == {"gy": 48, "name": "highest prescription of its RT Plan"}
+    viewer.show(doses.uid("relative"))
+    assert viewer.session("session.reference.name") == "maximum of this dose"
+
+
+def test_why_a_structure_set_was_not_planned_is_said(viewer: Viewer, doses: Doses, service: Service) -> None:
+    viewer.open(doses.study_uid)
+    (arrival,) = service.api("/arrivals", rtstruct_uid=str(doses.study.rtstruct.SOPInstanceUID))["items"]
+    assert arrival["state"] == "not_planned"
+    viewer.browser.wait_text(arrival["error"]["message"][1:], "radiarch-viewer-dose")
+    viewer.browser.wait_text(arrival["error"]["remedy"][1:], "radiarch-viewer-dose")
 
 
 def test_contours_lie_on_the_structures(viewer: Viewer, doses: Doses) -> None:

@@ -79,7 +79,11 @@ export function personName(name) {
   const parts = (group) => group.split('^').map((part) => part.trim());
   const [family, given] = parts(alphabetic);
   const latin = [family, given].filter(Boolean).join(', ');
-  const own = parts(ideographic).slice(0, 2).join('');
+  // Chinese, Japanese and Korean names are written without a space
+  const own = parts(ideographic)
+    .slice(0, 2)
+    .filter(Boolean)
+    .join(/[\p{sc=Han}\p{sc=Hangul}\p{sc=Hira}\p{sc=Kana}]/u.test(ideographic) ? '' : ' ');
   return own && latin ? `${own} (${latin})` : own || latin;
 }
 

@@ -48,7 +48,10 @@ class Banner extends Panel {
       session.plans.status === 'ready' && 'dose of another system',
       !session.minus && (session.dose.legend ?? session.dose.quantity),
     ];
-    return [html`<b>${object ? doseLabel(object) : 'Dose'}</b>`, html`<span class="muted">${says.filter(Boolean).join(', ')}</span>`];
+    return [
+      html`<b>${object ? doseLabel(object) : 'Dose'}</b>`,
+      html`<span class="muted">${[...says, object?.study && `study ${object.study}`].filter(Boolean).join(', ')}</span>`,
+    ];
   }
 
   heading(p, says = '') {

@@ -6,7 +6,7 @@ import { planName } from '/radiarch/elements/index.js';
 
 import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
 import { doseLabel, session } from '../session.js';
-import { PANEL_CSS, Panel, superseded } from './panel.js';
+import { PANEL_CSS, Panel, refused, superseded } from './panel.js';
 
 const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'short', timeStyle: 'short' });
 const encode = (choice) => (choice ? `${choice.kind}:${choice.id}` : '');
@@ -203,6 +203,7 @@ class Dose extends Panel {
         onChange=${(e) => session.chooseStructureSet(e.target.value)}>
         ${structureSets.map((s) => html`<option value=${s.sopUid}>${name(s)}</option>`)}</select></label>`
       }
+      ${refused()}
       ${structures.status === 'none' && html`<p class="muted small">This study has no structure set.</p>`}
       ${structures.status === 'loading' && html`<${Bones} lines="4" />`}
       ${(structures.status === 'error' || structures.status === 'refused') && html`<${Problem} error=${structures} />`}

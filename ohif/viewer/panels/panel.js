@@ -2,7 +2,7 @@
 import '/radiarch/elements/index.js';
 import { html } from '/radiarch/elements/core/dom.js';
 import { RadiarchElement } from '/radiarch/elements/core/element.js';
-import { Note } from '/radiarch/elements/core/parts.js';
+import { Note, Problem } from '/radiarch/elements/core/parts.js';
 
 import { session } from '../session.js';
 
@@ -34,6 +34,9 @@ export const superseded = (plan) =>
   html`<${Note} tone="warn">This plan is superseded: its structure set has changed since. Curves and goals are of the contours that it was made for, the images have those of now.
     ${plan.superseded_by && html`<button class="button quiet accent" onClick=${() => session.choose({ kind: 'plan', id: plan.superseded_by })}>Show the newer plan</button>`}<//>`;
 
+/** Said where the structure set that is shown was not planned: why, and what to do. */
+export const refused = () => session.refusal && html`<${Problem} tone="warn" error=${session.refusal} />`;
+
 export const PANEL_CSS = `
   :host { height: 100%; overflow: auto; background: var(--surface); }
   .root { padding: 12px; display: grid; gap: 12px; align-content: start; }
@@ -46,6 +49,7 @@ export const PANEL_CSS = `
   input[type="checkbox"], input[type="range"] { accent-color: var(--accent); margin: 0; }
   input[type="range"] { width: 100%; }
   .button.accent { color: var(--accent); }
+  label.goals { text-align: left; padding-bottom: 8px; } label.goals textarea { color: var(--text); font: inherit; width: 100%; }
 `;
 
 /** OHIF's panel: a React 18 element made by hand, as there is no bundler; its type is our custom element. */

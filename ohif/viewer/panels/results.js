@@ -1,10 +1,41 @@
 // <radiarch-viewer-dvh>, <radiarch-viewer-goals>, <radiarch-viewer-runs>: the shared elements, on what the session shows.
 import { html } from '/radiarch/elements/core/dom.js';
+import { prescription } from '/radiarch/elements/core/format.js';
+import { parseGoal } from '/radiarch/elements/core/goal.js';
 import { Empty, Note, Problem } from '/radiarch/elements/core/parts.js';
 import { api } from '/radiarch/elements/index.js';
 
 import { session } from '../session.js';
-import { PANEL_CSS, Panel, superseded } from './panel.js';
+import { PANEL_CSS, Panel, refused, superseded } from './panel.js';
+
+/** Goals that a dose of another system is judged by, one on each line; they stay while one looks at other doses. */
+let goalsText = '';
+const goalLines = () =>
+  goalsText
+    .split('\n')
+    .map((g) => g.trim())
+    .filter(Boolean);
+
+/** What is wrong with them; null where nothing is. */
+function goalProblem() {
+  for (const goal of goalLines()) {
+    const found = parseGoal(goal);
+    if ('error' in found) return `${goal}: ${found.error}`;
+  }
+  return null;
+}
+
+function goalsOfEvaluation() {
+  const problem = goalProblem();
+  const p = session.prescribed;
+  return html`<label class="field goals">Goals, one on each line ${p ? html`(of ${prescription(p)}, as its RT Plan says)` : '(in Gy: its prescription is not known)'}
+    <textarea rows="3" spellcheck=${false} value=${goalsText} placeholder="SpinalCord: Dmax ≤ 45 Gy" aria-invalid=${problem ? 'true' : null}
+      onInput=${(e) => {
+        goalsText = e.target.value;
+        session.dispatchEvent(new Event('change'));
+      }}></textarea></label>
+    ${problem && html`<p class="bad small" role="status">${problem}</p>`}`;
+}
 
 /** Why there is nothing to show for the present choice. */
 function nothing(what) {
@@ -20,7 +51,8 @@ function nothing(what) {
     const possible = session.structureSetUid && session.dose.status === 'ready';
     return html`<${Empty} title=${`No ${what} yet for this dose`}>
       <p>${session.plans.status === 'ready' ? 'It was made by another system. ' : ''}Its DVH can be computed here, with the structure set that is shown.</p>
-      <button class="button primary" disabled=${!possible || status === 'asked'} onClick=${() => session.evaluate()}>${status === 'asked' ? 'Asking…' : 'Evaluate this dose'}</button><//>`;
+      ${possible && goalsOfEvaluation()}
+      <button class="button primary" disabled=${!possible || status === 'asked' || goalProblem() !== null} onClick=${() => session.evaluate(goalLines())}>${status === 'asked' ? 'Asking…' : 'Evaluate this dose'}</button><//>`;
   }
   return html`<${Empty} title="No plan is chosen">Choose one in the panel Dose or Runs, or ask for one in the panel Plan.<//>`;
 }
@@ -75,7 +107,7 @@ class Runs extends Panel {
     if (!session.studyUid) return html`<${Empty} title="No study is open">Open one from the study list.<//>`;
     const selected = session.choice?.kind === 'plan' ? session.choice.id : '';
     const handlers = (e) => this.handle(e);
-    return html`<div onradiarch-select-plan=${handlers} onradiarch-compare=${handlers}>${
+    return html`${refused()}<div onradiarch-select-plan=${handlers} onradiarch-compare=${handlers}>${
       patient
         ? html`<radiarch-runs theme="dark" compact patient-id=${patient} selected=${selected}></radiarch-runs>`
         : html`<radiarch-runs theme="dark" compact study-uid=${session.studyUid} selected=${selected}></radiarch-runs>`

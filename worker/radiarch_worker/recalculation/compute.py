@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
 from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
-from radiarch_worker.planning.proton.let import extras_of, score_let
+from radiarch_worker.planning.proton.let import ScoredLet, extras_of, score_let
 from radiarch_worker.planning.proton.steps import RBE, noise_notes
 
 from .beam_data import check_energies, with_known_shifters, with_the_plans_source, with_the_plans_spots
@@ -90,6 +91,85 @@ def recompute(
     EngineError
     """
     _check_belongs(plan, reference, patient)
+    ready = _prepare(plan, reference, patient, parameters, reporter, job_dir, threads)
+    reporter.stage(Stage.FINAL_DOSE)
+    began = time.monotonic()
+    region = _uncertainty_region(ready.plan, reference, patient, prescription, structures, ready.grid)
+    scored = _score(ready, patient, region, parameters)
+    body = ndimage.binary_dilation(body_on(patient, ready.grid), iterations=1)
+    # Dose to the air around the patient is noise of a few protons in almost no mass.
+    whole = np.float32(RBE * ready.plan.fractions)
+    dose_gy = np.where(body, scored.result.dose_gy * whole, np.float32(0.0))
+    scale, note = meterset_scale(
+        ready.source, dose_gy, ready.grid, reference, patient, parameters, ready.plan, ready.machine
+    )
+    dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
+    beams_gy = tuple(np.where(body, b * (whole * np.float32(scale)), np.float32(0.0)) for b in scored.result.beams_gy)
+    derived = ready.source == "reference"
+    return Recomputed(
+        plan=PlanResult(
+            beams=ready.plan.beams,
+            dose=Dose(dose_gy, ready.grid, RBE),
+            uncertainty_percent=scored.result.uncertainty_percent,
+            machine=ready.machine.described,
+            provenance=_provenance(ready, scored, parameters, scale),
+            notes=_notes(ready, scored, note),
+            extras=extras_of(scored.let),
+            timings_s={"final_dose": time.monotonic() - began, "engine": scored.engine_s},
+        ),
+        beams_gy=beams_gy,
+        scale=scale,
+        source=ready.source,
+        machine_scale=_machine_scale(scale, ready.plan, ready.machine, ready.calibration) if derived else None,
+        uncertainty_in=scored.where,
+        unconfirmed=tuple(
+            f"{what} {data.name}"
+            for what, data in (("CT calibration", ready.calibration), ("beam data", ready.machine))
+            if data.confirmation is None
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What is known before the engine runs.
+
+    Attributes
+    ----------
+    plan : with range shifters as the beam data have them
+    machine : with the plan's spots and virtual sources, where those count
+    source : where protons per MU come from
+    """
+
+    plan: ReadPlan
+    machine: mcsquare.ProtonMachine
+    calibration: mcsquare.Calibration
+    ct: mcsquare.EngineCt
+    grid: Grid
+    run: mcsquare.RunSettings
+    source: Source
+    position_note: tuple[str, ...]
+    data_notes: tuple[str, ...]
+
+    @property
+    def spots(self) -> mcsquare.SpotPlan:
+        return _spot_plan(self.plan)
+
+    @property
+    def weights_mu(self) -> npt.NDArray[np.float64]:
+        """(spots,) for one fraction."""
+        return np.concatenate([layer.meterset_mu for beam in self.plan.beams for layer in beam.layers])
+
+
+def _prepare(
+    plan: ReadPlan,
+    reference: ReadDose | None,
+    patient: Patient,
+    parameters: RecalculationParameters,
+    reporter: Reporter,
+    job_dir: Path,
+    threads: int,
+) -> _Ready:
     position_note = _check_position(plan, patient)
     reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
     machine = mcsquare.load_machine(parameters.machine)
@@ -104,116 +184,122 @@ def recompute(
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
     job_dir.mkdir(parents=True, exist_ok=True)
     run = mcsquare.RunSettings(machine, calibration, parameters.seed, threads, job_dir, reporter)
-    spots = _spot_plan(plan)
-    weights = np.concatenate([layer.meterset_mu for beam in plan.beams for layer in beam.layers])
-    reporter.log(
-        f"plan of {plan.manufacturer or 'an unnamed maker'}: {len(plan.beams)} beams, {spots.spot_count} spots, "
-        f"{weights.sum():.1f} MU in each of {plan.fractions} fractions"
+    ready = _Ready(
+        *(plan, machine, calibration, ct, grid, run, source), position_note, data_notes=(*spot_note, *source_note)
     )
-    reporter.stage(Stage.FINAL_DOSE)
-    began = time.monotonic()
-    judged, where = _uncertainty_region(plan, reference, patient, prescription, structures, grid)
+    reporter.log(
+        f"plan of {plan.manufacturer or 'an unnamed maker'}: {len(plan.beams)} beams, {ready.spots.spot_count} spots, "
+        f"{ready.weights_mu.sum():.1f} MU in each of {plan.fractions} fractions"
+    )
+    return ready
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What the engine computed.
+
+    Attributes
+    ----------
+    where : the uncertainty was measured
+    """
+
+    result: mcsquare.DoseResult
+    let: ScoredLet | None
+    where: str
+    engine_s: float
+
+
+def _score(
+    ready: _Ready, patient: Patient, region: tuple[BoolVolume | None, str], parameters: RecalculationParameters
+) -> _Scored:
+    judged, where = region
+    spots, weights = ready.spots, ready.weights_mu
     engine_s = 0.0
     if judged is not None:
         asked = parameters.uncertainty_percent, parameters.final_primaries
         protons = mcsquare.expected_protons(int(np.count_nonzero(judged)), *asked)
-        reporter.expect({Stage.FINAL_DOSE: protons / 1e6})
+        ready.run.reporter.expect({Stage.FINAL_DOSE: protons / 1e6})
     else:
-        pilot = mcsquare.compute_dose(
-            ct,
-            spots,
-            weights,
-            grid,
-            body_on(patient, grid),
-            dataclasses.replace(run, job_dir=_folder(job_dir, "pilot")),
-            uncertainty_percent=100.0,
-            primaries=_PILOT_PRIMARIES,
-        )
-        engine_s += pilot.engine_s
-        smooth = ndimage.uniform_filter(np.where(body_on(patient, grid), pilot.dose_gy, np.float32(0)), 3)
-        judged, where = smooth >= HIGH_DOSE * smooth.max(), "voxels with at least half of the maximum"
+        judged, where, engine_s = _high_dose(ready, patient)
     result = mcsquare.compute_dose(
-        ct,
+        ready.ct,
         spots,
         weights,
-        grid,
+        ready.grid,
         judged,
-        run,
+        ready.run,
         uncertainty_percent=parameters.uncertainty_percent,
         primaries=parameters.final_primaries,
-        min_parts=max(_LEAST_PARTS, math.ceil(FIRST_PARTS / len(plan.beams))),
+        min_parts=max(_LEAST_PARTS, math.ceil(FIRST_PARTS / len(ready.plan.beams))),
         each_beam=True,
     )
-    engine_s += result.engine_s
-    let = score_let(ct, spots, weights, grid, judged, run, result.primaries) if parameters.let else None
-    engine_s += 0.0 if let is None else let.engine_s
-    body = ndimage.binary_dilation(body_on(patient, grid), iterations=1)
-    # Dose to the air around the patient is noise of a few protons in almost no mass.
-    whole = np.float32(RBE * plan.fractions)
-    dose_gy = np.where(body, result.dose_gy * whole, np.float32(0.0))
-    scale, note = meterset_scale(source, dose_gy, grid, reference, patient, parameters, plan, machine)
-    dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
-    installation = find_installation()
-    return Recomputed(
-        plan=PlanResult(
-            beams=plan.beams,
-            dose=Dose(dose_gy, grid, RBE),
-            uncertainty_percent=result.uncertainty_percent,
-            machine=machine.described,
-            provenance={
-                "patient_position": ct.patient_position.value,
-                "engine": "MCsquare",
-                "engine_version": installation.version,
-                "engine_sha256": file_sha256(installation.binary),
-                "machine": machine.provenance,
-                "ct_calibration": calibration.provenance,
-                "rbe": RBE,
-                "dose_to": "water",
-                "seed": parameters.seed,
-                "final_primaries": result.primaries,
-                "final_parts": result.parts,
-                "uncertainty_percent": result.uncertainty_percent,
-                "uncertainty_in": where,
-                "dose_grid_mm": list(grid.spacing_mm),
-                "spot_size": parameters.spot_size,
-                "meterset_scale": scale,
-                "meterset_scale_source": source,
-                "recalculated_plan": {
-                    "sop_instance_uid": plan.sop_instance_uid,
-                    "label": plan.label,
-                    "manufacturer": plan.manufacturer,
-                    "machines": sorted({m.text for m in plan.machines}),
-                    "fractions": plan.fractions,
-                },
-                **({} if let is None else let.provenance),
-            },
-            notes=(
-                f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was computed anew: nothing was "
-                "planned.",
-                *noise_notes(result.uncertainty_percent),
-                *plan.notes,
-                *position_note,
-                *machine.notes,
-                *ct.notes,
-                note,
-                *spot_note,
-                *source_note,
-                f"The dose is RBE-weighted (factor {RBE:g}).",
-                *(() if let is None else (let.note,)),
-            ),
-            extras=extras_of(let),
-            timings_s={"final_dose": time.monotonic() - began, "engine": engine_s},
-        ),
-        beams_gy=tuple(np.where(body, beam * (whole * np.float32(scale)), np.float32(0.0)) for beam in result.beams_gy),
-        scale=scale,
-        source=source,
-        machine_scale=_machine_scale(scale, plan, machine, calibration) if source == "reference" else None,
-        uncertainty_in=where,
-        unconfirmed=tuple(
-            f"{what} {data.name}"
-            for what, data in (("CT calibration", calibration), ("beam data", machine))
-            if data.confirmation is None
-        ),
+    let = None
+    if parameters.let:
+        let = score_let(ready.ct, spots, weights, ready.grid, judged, ready.run, result.primaries)
+    engine_s += result.engine_s + (0.0 if let is None else let.engine_s)
+    return _Scored(result, let, where, engine_s)
+
+
+def _high_dose(ready: _Ready, patient: Patient) -> tuple[BoolVolume, str, float]:
+    """Where the dose is high, by a few protons, and the engine's seconds."""
+    pilot = mcsquare.compute_dose(
+        ready.ct,
+        ready.spots,
+        ready.weights_mu,
+        ready.grid,
+        body_on(patient, ready.grid),
+        dataclasses.replace(ready.run, job_dir=_folder(ready.run.job_dir, "pilot")),
+        uncertainty_percent=100.0,
+        primaries=_PILOT_PRIMARIES,
+    )
+    smooth = ndimage.uniform_filter(np.where(body_on(patient, ready.grid), pilot.dose_gy, np.float32(0)), 3)
+    return smooth >= HIGH_DOSE * smooth.max(), "voxels with at least half of the maximum", pilot.engine_s
+
+
+def _provenance(ready: _Ready, scored: _Scored, parameters: RecalculationParameters, scale: float) -> dict[str, Any]:
+    installation, result, plan = find_installation(), scored.result, ready.plan
+    return {
+        "patient_position": ready.ct.patient_position.value,
+        "engine": "MCsquare",
+        "engine_version": installation.version,
+        "engine_sha256": file_sha256(installation.binary),
+        "machine": ready.machine.provenance,
+        "ct_calibration": ready.calibration.provenance,
+        "rbe": RBE,
+        "dose_to": "water",
+        "seed": parameters.seed,
+        "final_primaries": result.primaries,
+        "final_parts": result.parts,
+        "uncertainty_percent": result.uncertainty_percent,
+        "uncertainty_in": scored.where,
+        "dose_grid_mm": list(ready.grid.spacing_mm),
+        "spot_size": parameters.spot_size,
+        "meterset_scale": scale,
+        "meterset_scale_source": ready.source,
+        "recalculated_plan": {
+            "sop_instance_uid": plan.sop_instance_uid,
+            "label": plan.label,
+            "manufacturer": plan.manufacturer,
+            "machines": sorted({m.text for m in plan.machines}),
+            "fractions": plan.fractions,
+        },
+        **({} if scored.let is None else scored.let.provenance),
+    }
+
+
+def _notes(ready: _Ready, scored: _Scored, scale_note: str) -> tuple[str, ...]:
+    plan = ready.plan
+    return (
+        f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was recalculated; nothing was planned.",
+        *noise_notes(scored.result.uncertainty_percent),
+        *plan.notes,
+        *ready.position_note,
+        *ready.machine.notes,
+        *ready.ct.notes,
+        scale_note,
+        *ready.data_notes,
+        f"The dose is RBE-weighted (factor {RBE:g}).",
+        *(() if scored.let is None else (scored.let.note,)),
     )
 
 

@@ -46,8 +46,8 @@ class _Reference:
     def notes(self) -> tuple[str, ...]:
         if self.stored.weighted:
             own = self.stored.description.manufacturer == "Radiarch"
-            told = "" if own else "; by which RBE it was weighted it does not say"
-            return (*self.stored.notes, f"The plan's RTDOSE is compared as it is, RBE-weighted{told}.")
+            unknown_rbe = "" if own else "; by which RBE it was weighted it does not say"
+            return (*self.stored.notes, f"The plan's RTDOSE is compared as it is, RBE-weighted{unknown_rbe}.")
         if self.factor == 1.0:
             how = "was taken for RBE-weighted as it is, though it says PHYSICAL, as asked for"
         else:

@@ -27,7 +27,7 @@ _GOES_ON_FRACTION = 0.2  # of the outline's last slice that has tissue on the ne
 _MIN_TISSUE_FRACTION = 0.3  # a chest is more than half tissue; an outline beside the patient is air
 
 
-def find_body_roi(rois: Sequence[RoiContours], told: int | None) -> int | None:
+def find_body_roi(rois: Sequence[RoiContours], given: int | None) -> int | None:
     """Number of the ROI that is the patient's outline: the one given, else by its name, else by its type EXTERNAL.
 
     Raises
@@ -36,8 +36,8 @@ def find_body_roi(rois: Sequence[RoiContours], told: int | None) -> int | None:
         ``ambiguous_structure`` where several could be it.
     """
     drawn = [r for r in rois if r.contours]
-    if any(r.number == told for r in drawn):
-        return told
+    if any(r.number == given for r in drawn):
+        return given
     known = [Roi(number=r.number, name=r.name, interpreted_type=r.interpreted_type) for r in drawn]
     found = look_up(["BODY"], {}, known)  # by name, else by type EXTERNAL
     found.require_clear()

@@ -73,11 +73,11 @@ def build_structure(
         )
     outlines = [c.points_mm[:, :2] for c in roi.contours]
     z_mm = _heights(roi, grid, z_of_image)
-    told: list[str] = []
+    remarks: list[str] = []
     try:
         planes, found = on_planes(outlines, z_mm, grid, is_filled=rules.is_outline)
         _check_clear(roi, found)
-        _check_crossing(roi, planes, found, told)
+        _check_crossing(roi, planes, found, remarks)
         others = [i.z_mm for i in roi.ignored if np.isfinite(i.z_mm)]
         filled = fill_slices(planes, grid, max_gap_mm=rules.max_gap_mm, other_mm=others)
     except TooLargeError as e:
@@ -85,9 +85,9 @@ def build_structure(
             roi, ErrorCode.TOO_LARGE, f"is too large ({e})", "Export it with fewer points, inside the image."
         ) from e
     _check_whole(roi, filled, rules, grid)
-    mask = _place(roi, filled, grid, rules, told)
+    mask = _place(roi, filled, grid, rules, remarks)
     _check_winding(roi, filled, grid)
-    notes += [f"{roi.title}: {text}." for text in (*_said(roi, found, filled, grid), *told)]
+    notes += [f"{roi.title}: {text}." for text in (*_remarks(roi, found, filled, grid), *remarks)]
     structure = Structure(
         roi.number,
         roi.name,
@@ -138,7 +138,7 @@ def _check_clear(roi: RoiContours, found: Found) -> None:
     )
 
 
-def _check_crossing(roi: RoiContours, planes: Planes, found: Found, told: list[str]) -> None:
+def _check_crossing(roi: RoiContours, planes: Planes, found: Found, remarks: list[str]) -> None:
     """Refuse contours that cross others of their plane: nested ones are holes, side by side they are parts."""
     crossing = np.flatnonzero(found.crossing_mm2)
     if not crossing.size:
@@ -156,7 +156,7 @@ def _check_crossing(roi: RoiContours, planes: Planes, found: Found, told: list[s
             f"has {text}: whether these are holes or belong to it is not known",
             "Join the contours that cross, or cut them apart, and send the structure set again.",
         )
-    told.append(f"has {text}; that counts as outside")
+    remarks.append(f"has {text}; that counts as outside")
 
 
 def _check_winding(roi: RoiContours, filled: Filled, grid: Grid) -> None:
@@ -234,34 +234,36 @@ def _check_whole(roi: RoiContours, filled: Filled, rules: Rules, grid: Grid) -> 
         )
 
 
-def _said(roi: RoiContours, found: Found, filled: Filled, grid: Grid) -> list[str]:
+def _remarks(roi: RoiContours, found: Found, filled: Filled, grid: Grid) -> list[str]:
     """What was decided about a ROI, for the user."""
-    told = []
+    remarks = []
     if roi.ignored:
         at = [i.z_mm for i in roi.ignored if np.isfinite(i.z_mm)]
         where = f", on {heights_text(at)}" if at else ""
-        told.append(f"contours that are not closed were left out ({roi.kinds_ignored}{where})")
+        remarks.append(f"contours that are not closed were left out ({roi.kinds_ignored}{where})")
     if found.doubled_mm:
-        told.append(f"contours that are stored more than once were counted once, on {heights_text(found.doubled_mm)}")
+        remarks.append(
+            f"contours that are stored more than once were counted once, on {heights_text(found.doubled_mm)}"
+        )
     if found.joined_mm:
-        told.append(
+        remarks.append(
             f"contours at {heights_text(found.joined_mm)} lie beside a slice that has its own: they count on it"
         )
     if filled.hollow_mm:
-        told.append(f"contours that enclose nothing were left out, on {heights_text(filled.hollow_mm)}")
+        remarks.append(f"contours that enclose nothing were left out, on {heights_text(filled.hollow_mm)}")
     if filled.between_slices:
-        told.append(
+        remarks.append(
             f"{filled.between_slices} of {len(filled.planes.z_mm)} contoured planes are not on one of the CT's slices "
             f"of {grid.spacing_mm[2]:.2f} mm; slices were interpolated between them"
         )
     elif filled.interpolated_mm:
-        told.append(
+        remarks.append(
             f"{len(filled.interpolated_mm)} slices without a contour were interpolated between their neighbours, "
             f"{heights_text(filled.interpolated_mm)}"
         )
     if filled.open:
-        told.append(f"has no contour {_gaps_text(filled.open)}; it counts as parts with nothing between")
-    return told
+        remarks.append(f"has no contour {_gaps_text(filled.open)}; it counts as parts with nothing between")
+    return remarks
 
 
 def _gaps_text(gaps: Sequence[Gap]) -> str:
@@ -278,7 +280,7 @@ def heights_text(z_mm: Sequence[float]) -> str:
     return f"z = {', '.join(f'{z:.2f}' for z in ordered[:_LISTED])} mm{more}"
 
 
-def _place(roi: RoiContours, filled: Filled, grid: Grid, rules: Rules, told: list[str]) -> BoolVolume:
+def _place(roi: RoiContours, filled: Filled, grid: Grid, rules: Rules, remarks: list[str]) -> BoolVolume:
     """The region on the image's grid; what lies off the image is measured."""
     region = filled.region
     start = np.array(region.start)
@@ -305,12 +307,12 @@ def _place(roi: RoiContours, filled: Filled, grid: Grid, rules: Rules, told: lis
         raise refusal(
             roi, ErrorCode.EMPTY_STRUCTURE, "is smaller than one voxel of the CT", "Contour it larger, or leave it out."
         )
-    _check_outside(roi, filled, (total, in_height, kept), grid, rules, told)
+    _check_outside(roi, filled, (total, in_height, kept), grid, rules, remarks)
     return mask
 
 
 def _check_outside(
-    roi: RoiContours, filled: Filled, voxels: tuple[int, int, int], grid: Grid, rules: Rules, told: list[str]
+    roi: RoiContours, filled: Filled, voxels: tuple[int, int, int], grid: Grid, rules: Rules, remarks: list[str]
 ) -> None:
     """Refuse, or note, what of a ROI lies off the image; ``voxels``: all, on the CT's slices, on the image."""
     total, in_height, kept = voxels
@@ -327,7 +329,7 @@ def _check_outside(
         )
     if outside > 0:
         drawn, slices = filled.planes.z_mm, grid.axis_mm(2)
-        told.append(
+        remarks.append(
             f"{max(100 * outside, 0.01):.2f} % of its volume lies outside of the CT and was left out (contours from "
             f"z = {drawn[0]:.2f} to {drawn[-1]:.2f} mm, the CT from {slices[0]:.2f} to {slices[-1]:.2f} mm)"
         )

@@ -79,7 +79,7 @@ def untreated_notes(
         target = find_structure(patient, structures, name)
         if target is not None:
             treated |= target.mask
-    told: list[str] = []
+    untreated: list[str] = []
     for structure in patient.structures.values():
         derived = structure.definition is not None
         if (
@@ -93,8 +93,10 @@ def untreated_notes(
         if voxels and inside < CONTAINED * voxels:
             outside = 100.0 * (1 - inside / voxels)
             size = f"{voxels * patient.ct.grid.voxel_cc:.3g} cc, {outside:.0f} % of it outside of the planned targets"
-            told.append(f"{structure.name!r} (ROI {structure.roi_number}, {size})")
-    if not told:
+            untreated.append(f"{structure.name!r} (ROI {structure.roi_number}, {size})")
+    if not untreated:
         return ()
-    listed = "; ".join(told[:MAX_LISTED]) + (f"; and {len(told) - MAX_LISTED} more" if len(told) > MAX_LISTED else "")
+    listed = "; ".join(untreated[:MAX_LISTED]) + (
+        f"; and {len(untreated) - MAX_LISTED} more" if len(untreated) > MAX_LISTED else ""
+    )
     return (f"Not treated by this plan, though they look like targets by name or interpreted type: {listed}.",)

@@ -33,18 +33,18 @@ def with_the_plans_spots(
     """
     if parameters.spot_size == "machine" or is_known(plan, machine):
         return machine, ()
-    told: dict[float, set[tuple[float, float]]] = {}
+    given: dict[float, set[tuple[float, float]]] = {}
     for beam in plan.beams:
         for layer in beam.layers:
             if layer.spot_fwhm_mm is not None:
-                told.setdefault(layer.energy_mev, set()).add(layer.spot_fwhm_mm)
+                given.setdefault(layer.energy_mev, set()).add(layer.spot_fwhm_mm)
     own = f"Spots are as wide as the beam data {machine.name} have them"
-    if not told:
+    if not given:
         return machine, (f"{own}: the plan does not say how wide its machine's are.",)
-    spread = max(max(s[i] for s in sizes) - min(s[i] for s in sizes) for sizes in told.values() for i in (0, 1))
+    spread = max(max(s[i] for s in sizes) - min(s[i] for s in sizes) for sizes in given.values() for i in (0, 1))
     if spread > SPOT_SPREAD_MM:
         return machine, (f"{own}: the plan's beams have spots of different widths at one energy.",)
-    sizes = [(e, _mean(told[e], 0), _mean(told[e], 1)) for e in sorted(told)]
+    sizes = [(e, _mean(given[e], 0), _mean(given[e], 1)) for e in sorted(given)]
     wanted, had = [x for _, x, _ in sizes], [machine.spot_fwhm_mm(e)[0] for e, _, _ in sizes]
     note = (
         f"Spots are as wide as the plan says its machine's are: {min(wanted):.1f} to {max(wanted):.1f} mm (full width "
@@ -59,22 +59,22 @@ def with_the_plans_source(
 ) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
     """The machine with virtual sources as far away as the plan says, and what is to be said of it."""
     own = (machine.smx_mm, machine.smy_mm)
-    told = plan.source_distances_mm
-    if told is None:
+    given = plan.source_distances_mm
+    if given is None:
         return machine, (
             f"The plan does not say how far its virtual sources are: those of the beam data {machine.name} were used "
             f"({own[0]:g} and {own[1]:g} mm).",
         )
-    if max(abs(a - b) for a, b in zip(told, own, strict=True)) <= SOURCE_TOLERANCE_MM:
+    if max(abs(a - b) for a, b in zip(given, own, strict=True)) <= SOURCE_TOLERANCE_MM:
         return machine, ()
-    if min(told) <= machine.nozzle_isocenter_mm:
+    if min(given) <= machine.nozzle_isocenter_mm:
         raise unsupported(
-            f"the plan's virtual sources are {told[0]:g} and {told[1]:g} mm from the isocenter; the nozzle of the beam "
-            f"data {machine.name} ends {machine.nozzle_isocenter_mm:g} mm from it",
+            f"the plan's virtual sources are {given[0]:g} and {given[1]:g} mm from the isocenter; the nozzle of the "
+            f"beam data {machine.name} ends {machine.nozzle_isocenter_mm:g} mm from it",
             "Name machine data of the plan's machine.",
         )
-    return variations.with_source_distances(machine, told), (
-        f"Virtual sources are as far away as the plan says: {told[0]:g} and {told[1]:g} mm; the beam data "
+    return variations.with_source_distances(machine, given), (
+        f"Virtual sources are as far away as the plan says: {given[0]:g} and {given[1]:g} mm; the beam data "
         f"{machine.name} have {own[0]:g} and {own[1]:g} mm.",
     )
 

@@ -212,10 +212,10 @@ def _machine(item: Reader) -> TreatmentMachine:
 
 
 def _source_distances(readers: list[BeamReader]) -> tuple[float, float] | None:
-    told = [(r.number, d) for r in readers if (d := r.source_distances_mm()) is not None]
-    if not told:
+    given = [(r.number, d) for r in readers if (d := r.source_distances_mm()) is not None]
+    if not given:
         return None
-    (first, wanted), *others = told
+    (first, wanted), *others = given
     for number, found in others:
         if max(abs(a - b) for a, b in zip(found, wanted, strict=True)) > SOURCE_TOLERANCE_MM:
             raise unsupported(

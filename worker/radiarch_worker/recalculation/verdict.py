@@ -43,10 +43,10 @@ def plan_criteria(plan: ReadPlan, prescription: Prescription | None, target_roi:
 
 def planned_gy(plan: ReadPlan, target_roi: int | None) -> float | None:
     """What the plan itself prescribes to a target; None where it does not say, or says several things."""
-    told = {gy for roi, gy in plan.prescribed if target_roi is not None and roi == target_roi}
-    if not told:
-        told = {gy for _, gy in plan.prescribed}
-    return told.pop() if len(told) == 1 else None
+    doses_gy = {gy for roi, gy in plan.prescribed if target_roi is not None and roi == target_roi}
+    if not doses_gy:
+        doses_gy = {gy for _, gy in plan.prescribed}
+    return doses_gy.pop() if len(doses_gy) == 1 else None
 
 
 def beam_criteria(found: Sequence[BeamAgreement], why_not: str | None, levels: ActionLevels) -> list[Criterion]:

@@ -167,13 +167,13 @@ class Progress:
 
     def _slowness(self, stage: Stage, now: float) -> float:
         """Measured over expected time of what is done of the same kind: with work that was told, or without."""
-        told = stage in self.work
-        measured = expected = _ANCHOR_TOLD_S if told else _ANCHOR_S
+        has_work = stage in self.work
+        measured = expected = _ANCHOR_TOLD_S if has_work else _ANCHOR_S
         for ended in STAGES[: STAGES.index(self.stage)]:  # one that was left out took no time
-            if (ended in self.work) == told:
+            if (ended in self.work) == has_work:
                 measured += self.durations_s.get(ended, 0.0)
                 expected += self._expected_s[ended]
-        if (self.stage in self.work) == told:
+        if (self.stage in self.work) == has_work:
             start, before = self._first or (self._entered, 0.0)
             measured += now - start
             expected += (self._in_stage(now) - before) * self._expected_s[self.stage]

@@ -96,11 +96,11 @@ def compute_let(
         dose += scored[i][0]
         dose_let += scored[i][0].astype(np.float64) * scored[i][1]
     water = relative_stopping_power(ct, settings.calibration, scoring)
-    told = (dose >= DOSE_FLOOR * dose.max()) & (water >= LEAST_STOPPING_POWER)
-    mean = np.divide(dose_let, dose, out=np.zeros_like(dose), where=told)
-    uncertainty = _uncertainty_percent([scored[i] for i in range(PARTS)], dose, mean, target & told)
+    reported = (dose >= DOSE_FLOOR * dose.max()) & (water >= LEAST_STOPPING_POWER)
+    mean = np.divide(dose_let, dose, out=np.zeros_like(dose), where=reported)
+    uncertainty = _uncertainty_percent([scored[i] for i in range(PARTS)], dose, mean, target & reported)
     settings.reporter.log(f"{LOG_NAME}: LET of {size * PARTS} protons, {uncertainty:.2f} % uncertain")
-    kev_um = np.divide(mean, water, out=np.zeros_like(mean), where=told).astype(np.float32)
+    kev_um = np.divide(mean, water, out=np.zeros_like(mean), where=reported).astype(np.float32)
     return LetResult(kev_um, scoring, uncertainty, size * PARTS, engine_s)
 
 

@@ -207,10 +207,10 @@ class GoalTuner:
             if any(asks_the_same(o, goal) for o in written) or self._mask(goal.structure) is None:
                 continue
             prescribed_gy = prescription.dose_of_gy(goal.structure)
-            made = made_from(goal, prescribed_gy, weight)
-            if made is not None:
-                written.append(made)
-                self.notes.append(f"For {goal.text} the objective {_described(made)} was added.")
+            added = made_from(goal, prescribed_gy, weight)
+            if added is not None:
+                written.append(added)
+                self.notes.append(f"For {goal.text} the objective {_described(added)} was added.")
             elif not any(serves(o, goal, prescribed_gy, self._holds) for o in written):
                 self.notes.append(f"No objective serves {goal.text}, and none can be made from it: it is not tuned to.")
         self._written = tuple(written)
@@ -244,7 +244,7 @@ class GoalTuner:
 
         limit = parameters.max_iterations if start is None else max(12, parameters.max_iterations // 3)
 
-        def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
+        def report(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
             setup.job.reporter.solver(done + iteration, objective, by_name)
             self._bar.progress((number - self._first_round + min(1.0, iteration / limit)) / self._rounds_at_most)
 
@@ -256,7 +256,7 @@ class GoalTuner:
             # A round begins where the last one ended: a third of the iterations takes it to its new place.
             max_iterations=limit,
             method=parameters.method,
-            on_iteration=tell,
+            on_iteration=report,
         )
         self.trace += [{**t, "iteration": done + i, "round": number} for i, t in enumerate(solution.trace, start=1)]
         return solution.weights
@@ -336,11 +336,11 @@ class GoalTuner:
                 "tuning_final_doses": len(delivered),
                 "objectives": [_described(o) for o in best.objectives],
             },
-            notes=[*self.notes, *self._told(self._rounds[0], best, chosen.results), *chosen.said],
+            notes=[*self.notes, *self._outcome(self._rounds[0], best, chosen.results), *chosen.said],
             solver_trace=self.trace,
         )
 
-    def _told(self, first: Round, best: Round, results: Sequence[GoalResult]) -> list[str]:
+    def _outcome(self, first: Round, best: Round, results: Sequence[GoalResult]) -> list[str]:
         """What tuning changed, and at the cost of which goals."""
         before = sum(r.status is GoalStatus.MET for r in first.results)
         after = sum(r.status is GoalStatus.MET for r in results)
@@ -349,23 +349,23 @@ class GoalTuner:
             for a, b in zip(self._written, best.objectives, strict=True)
             if a != b
         ]
-        told = [
+        lines = [
             f"Tuned to goals: {after} of {len(results)} goals met in the final dose, {before} on the beamlets with the "
             "objectives as written."
         ]
         if moved:
-            told.append(f"Objectives were tuned: {'; '.join(moved)}.")
+            lines.append(f"Objectives were tuned: {'; '.join(moved)}.")
         worse = [
             f"{a.goal.text}: {_value(r0)} → {_value(r1)}"
             for a, r0, r1 in zip(self._aims, first.results, results, strict=True)
             if a.shortfall(r1.value) - a.shortfall(r0.value) > _WORSE_POINTS
         ]
         if worse and moved:
-            told.append(f"What gave way: {'; '.join(worse)}.")
+            lines.append(f"What gave way: {'; '.join(worse)}.")
         missed = [f"{r.text}: {_value(r)}" for r in results if r.status in (GoalStatus.NEAR, GoalStatus.MISSED)]
         if missed:
-            told.append(f"No more could be had within the limits: {'; '.join(missed)}.")
-        return told
+            lines.append(f"No more could be had within the limits: {'; '.join(missed)}.")
+        return lines
 
 
 def _with_own_noise(setup: Setup, purpose: str) -> Setup:

@@ -227,7 +227,7 @@ def _evaluate(
     """Every scenario's dose is computed, judged and let go."""
     job = setup.job
     judged: list[ScenarioEvaluation] = []
-    told: list[ScenarioResult] = []
+    results: list[ScenarioResult] = []
     for i, scenario in enumerate(scenarios):
         dose, uncertainty = final.dose, final.result.uncertainty_percent
         if scenario != NOMINAL:
@@ -237,7 +237,7 @@ def _evaluate(
         judged.append(
             ScenarioEvaluation(scenario.name, evaluate(job.patient, dose, job.prescription, job.goals, job.structures))
         )
-        told.append(
+        results.append(
             ScenarioResult(
                 name=scenario.name,
                 shift_mm=scenario.shift_mm,
@@ -251,7 +251,7 @@ def _evaluate(
         setup_systematic_mm=parameters.setup_systematic_mm,
         setup_random_mm=parameters.setup_random_mm,
         range_percent=parameters.range_percent,
-        scenarios=tuple(told),
+        scenarios=tuple(results),
         bands=bands(judged),
         metrics=metric_bands(judged),
         goals=goal_bands(judged),

@@ -289,7 +289,7 @@ def solve(
     parameters, reporter = setup.job.parameters, setup.job.reporter
     reporter.stage(Stage.OPTIMIZING, message)
 
-    def tell(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
+    def report(iteration: int, objective: float, by_name: Mapping[str, float]) -> None:
         reporter.solver(iteration, objective, by_name)
         reporter.progress(min(1.0, iteration / parameters.max_iterations))
 
@@ -300,7 +300,7 @@ def solve(
             least_weight=setup.spot_mu_min * (normalize.HEADROOM if parameters.normalisation else 1.0),
             max_iterations=parameters.max_iterations,
             method=parameters.method,
-            on_iteration=tell,
+            on_iteration=report,
             reach=reach(setup, beamlets),
         )
         reporter.preview(
@@ -423,14 +423,14 @@ def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, d
         meterset_mu=meterset,
         dose=replace(final.dose, dose_gy=final.dose.dose_gy * np.float32(by)),
     )
-    said = [f"Dose and meterset were multiplied by {by:.4f}, so that {wanted.normalisation.text}."]
+    scaling = [f"Dose and meterset were multiplied by {by:.4f}, so that {wanted.normalisation.text}."]
     if left_out:
-        said.append(
+        scaling.append(
             f"{left_out} spots fell below {setup.spot_mu_min:g} MU by it and were left out; the dose was computed "
             "without them."
         )
-    job.reporter.log(said[0])
-    return scaled, {"normalisation": wanted.normalisation.text, "normalisation_factor": by}, said
+    job.reporter.log(scaling[0])
+    return scaled, {"normalisation": wanted.normalisation.text, "normalisation_factor": by}, scaling
 
 
 def finish(
@@ -449,9 +449,13 @@ def finish(
     """
     setup.job.reporter.stage(Stage.FINAL_DOSE)
     with setup.clock.stage(Stage.FINAL_DOSE):
-        final, normalized, said = deliver(setup, weights_mu)
+        final, normalized, scaling = deliver(setup, weights_mu)
     return conclude(
-        setup, final, provenance={**provenance, **normalized}, notes=[*notes, *said], solver_trace=solver_trace
+        setup,
+        final,
+        provenance={**provenance, **normalized},
+        notes=[*notes, *scaling],
+        solver_trace=solver_trace,
     )
 
 

@@ -174,6 +174,8 @@ class Metrics extends PlanList {
     form input { width: 13em; }
     th .remove { border: 0; background: none; color: var(--text-2); padding: 0 3px; min-width: 24px; min-height: 24px; }
     .unit { display: block; }
+    td:first-child { min-width: 8em; }
+    td .what { flex-wrap: nowrap !important; }
   `;
 
   initial() {

@@ -26,7 +26,8 @@ class PlanForm extends RadiarchElement {
     section { display: grid; gap: 8px; min-width: 0; }
     section > h3 { padding-bottom: 4px; border-bottom: 1px solid var(--line); }
     .fields { display: flex; flex-wrap: wrap; gap: 10px 16px; align-items: flex-start; min-width: 0; }
-    .field { display: grid; gap: 3px; align-content: start; }
+    .field { display: grid; gap: 3px; align-content: start; min-width: 0; max-width: 100%; grid-template-columns: minmax(0, auto); }
+    details > p { max-width: 100%; overflow-wrap: anywhere; }
     .field > label, .field > span:first-child { font-size: 12px; color: var(--text-2); }
     .field.wide { flex: 1 1 260px; max-width: 420px; } .field.wide select { width: 100%; }
     fieldset { border: 1px solid var(--line); border-radius: 6px; padding: 8px 10px; margin: 0; min-width: 0; display: grid; gap: 8px; flex: 1 1 100%; justify-items: start; } fieldset > * { max-width: 100%; }

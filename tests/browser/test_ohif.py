@@ -478,6 +478,34 @@ def test_a_dose_of_another_system_is_evaluated_on_demand(viewer: Viewer, doses: 
     service.cancel(plan_id)
 
 
+def test_a_dose_is_evaluated_from_the_page_of_checks(browser: Browser, doses: Doses, service: Service) -> None:
+    wanted = doses.uid("relative")
+    browser.open(f"{service.orthanc_url}/radiarch/ui/#/check/{doses.study_uid}/{wanted}")
+    assert browser.find("#object").get_attribute("value") == wanted
+    browser.type(browser.find("#goals"), "PTV: D95% >= 95%")
+    for place, text in (("#target", "PTV"), ("#dose", "48"), ("#fractions", "24")):
+        browser.type(browser.find(place), text)
+    browser.script(
+        "given[0].value = given[1]; given[0].dispatchEvent(new Event('change'))",
+        browser.find("#other"),
+        doses.uid("flipped"),
+    )
+    browser.click(browser.button("Evaluate"))
+    plan = service.plan(str(browser.find("radiarch-plan-page").get_attribute("plan-id")))
+    assert plan["workflow_id"] == "evaluation"
+    assert [i["sop_instance_uid"] for i in plan["inputs"]] == [wanted, doses.uid("flipped")]
+    assert plan["prescription"]["dose_gy"] == 48
+    assert [g["text"] for g in plan["goals"]] == ["PTV: D95% ≥ 95%"]
+    service.cancel(plan["id"])
+
+
+def test_what_is_wrong_with_a_check_is_said_by_the_service(browser: Browser, doses: Doses, service: Service) -> None:
+    browser.open(f"{service.orthanc_url}/radiarch/ui/#/check/{doses.study_uid}/{doses.uid('its plan')}")
+    browser.click(browser.button("Recalculate"))
+    browser.wait_text("RT Ion Plan", "radiarch-check-form")
+    browser.complaints()  # that it was refused
+
+
 def test_the_prescription_of_another_systems_plan_is_100_percent(viewer: Viewer, doses: Doses) -> None:
     viewer.open(doses.study_uid)
     viewer.show(doses.uid("prescribed"))

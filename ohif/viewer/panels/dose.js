@@ -19,7 +19,7 @@ class Dose extends Panel {
     .bar { height: 10px; border-radius: 3px; }
     .ends { display: flex; justify-content: space-between; font-size: 11px; color: var(--text-2); }
     .pair { display: grid; grid-template-columns: 1fr auto; gap: 8px; align-items: center; }
-    ul { list-style: none; margin: 0; padding: 0; display: grid; }
+    ul { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); }
     .swatch { width: 12px; height: 12px; border-radius: 3px; flex: none; }
     li label { padding: 1px 0; }
   `;

@@ -39,10 +39,10 @@ export const refused = () => session.refusal && html`<${Problem} tone="warn" err
 
 export const PANEL_CSS = `
   :host { height: 100%; overflow: auto; background: var(--surface); }
-  .root { padding: 12px; display: grid; gap: 12px; align-content: start; }
+  .root { padding: 12px; display: grid; gap: 12px; align-content: start; grid-template-columns: minmax(0, 1fr); }
   label.field { display: grid; gap: 3px; font-size: 12px; color: var(--text-2); }
   label.field > select, label.field > input { color: var(--text); font-size: 13px; width: 100%; }
-  fieldset { border: 0; border-top: 1px solid var(--line); margin: 0; padding: 10px 0 0; display: grid; gap: 8px; min-width: 0; }
+  fieldset { border: 0; border-top: 1px solid var(--line); margin: 0; padding: 10px 0 0; display: grid; gap: 8px; min-width: 0; grid-template-columns: minmax(0, 1fr); }
   legend { float: left; padding: 0; margin: 0 0 2px; font-weight: 600; }
   legend + * { clear: both; }
   label.check { display: flex; align-items: center; gap: 7px; min-height: 24px; }

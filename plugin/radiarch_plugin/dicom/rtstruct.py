@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any
@@ -180,7 +181,13 @@ def _facts(ds: Dataset, calling_ae: str | None) -> RtstructFacts:
 def patient_name(ds: Dataset) -> str | None:
     """Patient's Name (0010,0010) in its character set; None where it cannot be decoded: no reason to refuse."""
     try:
-        return _text(ds, "PatientName")
+        name = _text(ds, "PatientName")
+        if ds.get("SpecificCharacterSet"):
+            return name
+        # UTF-8 that is not declared, as Orthanc reads it by the DefaultEncoding that we ship; pydicom takes Latin-1
+        with suppress(UnicodeError):
+            return name.encode("iso8859-1").decode("utf-8")
+        return name
     except Exception:  # a hostile value can raise nearly anything from pydicom
         return None
 

@@ -6,10 +6,11 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from radiarch_plugin.dicom.rtstruct import read_rtstruct
 from radiarch_plugin.intake.names import fill_names
 from radiarch_plugin.store import ArrivalFilter, PlanFilter, PlanView, Store
 
-from phantoms import box
+from phantoms import box, file_bytes
 from tests.plugin.store.arriving import World
 from tests.plugin.store.samples import new_arrival, new_plan
 
@@ -60,6 +61,32 @@ def test_names_are_those_that_orthanc_has(world: World) -> None:
     assert fill_names(world.store, world.orthanc) == 1
     assert world.store.plans.get(known.id).patient_name == "Иванов^Иван"
     assert {world.store.plans.get(p.id).patient_name for p in (gone, same_study)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("charset", "name", "encoding"),
+    [
+        ("ISO_IR 192", "Иванов^Пётр", "utf-8"),
+        ("ISO_IR 144", "Иванов^Пётр", "iso8859-5"),
+        ("GB18030", "王^小东", "gb18030"),
+        ("ISO_IR 100", "Müller^Jörg", "iso8859-1"),
+        (None, "Иванов^Пётр", "utf-8"),
+        (None, "王^小東", "utf-8"),
+        (None, "Müller^Jörg", "utf-8"),
+        (None, "Müller^Jörg", "iso8859-1"),
+        (None, "Doe^John", "ascii"),
+    ],
+)
+def test_a_structure_sets_name_keeps_its_letters(charset: str | None, name: str, encoding: str) -> None:
+    ds = box(shape=(3, 12, 12)).rtstruct
+    ds.SpecificCharacterSet, ds.PatientName = "ISO_IR 100", "N" * 40
+    data = file_bytes(ds)
+    given = name.encode(encoding).ljust(40)
+    element = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100"
+    assert data.count(b"N" * 40) == data.count(element) == 1
+    declared = b"" if charset is None else element[:6] + b"\x0a\x00" + charset.encode().ljust(10)
+    found = read_rtstruct(data.replace(b"N" * 40, given).replace(element, declared)).patient_name
+    assert found == name
 
 
 def test_ids_by_their_beginning(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

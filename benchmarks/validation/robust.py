@@ -30,7 +30,7 @@ SCENARIOS = (
     Scenario("density +4 %", range_percent=4.0),
     Scenario("density -4 %", range_percent=-4.0),
 )
-UNCERTAINTY_PERCENT = 4.0
+UNCERTAINTY_PERCENT = 2.5
 TOLERANCE_PERCENT = 1.0
 """Of the prescription, on target doses that are each 4 % uncertain in a voxel and less in their mean."""
 

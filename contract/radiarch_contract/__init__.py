@@ -1,6 +1,6 @@
 """The words that plugin, worker and client share; no behaviour of any one side lives here."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 API_PREFIX = "/radiarch/api/v1"
 """Where the REST interface is mounted on Orthanc's own port."""

@@ -36,7 +36,7 @@ def expected_type(key: str) -> str | None:
 
     Examples
     --------
-    >>> expected_type("rq:queue:radiarch-0.1"), expected_type("somebody:else")
+    >>> expected_type("rq:queue:radiarch-0.2"), expected_type("somebody:else")
     ('list', None)
     """
     if key.startswith("rq:job:") and key.endswith((":dependents", ":dependencies")):

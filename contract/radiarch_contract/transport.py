@@ -9,8 +9,7 @@ QUEUE_NAME = f"radiarch-{series_of(__version__)}"
 JOB_FUNCTION = "radiarch_worker.jobs.attempt.run_attempt"
 """The one function that a worker will run; its single argument is `JobSpec` as a JSON-able dict."""
 
-ALLOWED_FUNCTIONS = frozenset({JOB_FUNCTION, "radiarch_worker.job.run_plan"})
-"""With the name that the version before gave it: what it has queued is done after an upgrade. For one version."""
+ALLOWED_FUNCTIONS = frozenset({JOB_FUNCTION})
 
 FENCE_CANCELLED = "cancelled"
 HEARTBEAT_INTERVAL_S = 1.0

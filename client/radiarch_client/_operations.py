@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date
 from typing import Any
 
 from radiarch_contract.errors import InvalidRequestError
@@ -67,6 +67,7 @@ def create_plan(
     parameters: Mapping[str, Any] | None = None,
     structures: Mapping[str, str | int] | None = None,
     label: str | None = None,
+    priority: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
     """Ask for a plan of a structure set that is stored in Orthanc.
@@ -90,6 +91,8 @@ def create_plan(
         The ROI's own name, or its number, for a name that is used here or in the protocol.
     label
         RT Plan Label, at most 16 characters.
+    priority
+        ``batch`` for one of many: what somebody waits for may be taken from the queue before it.
     idempotency_key
         Two requests with the same key make one plan; a fresh key is made for each call, and kept when
         the call is repeated after a lost connection.
@@ -111,6 +114,7 @@ def create_plan(
         "parameters": parameters,
         "structures": structures,
         "label": label,
+        "priority": priority,
     }
     body |= {k: plain(v) for k, v in given.items() if v is not None}
     return fetch(post(api("plans"), body, idempotency_key), Plan)
@@ -129,15 +133,16 @@ def plans_page(
     origin: str | None = None,
     parent_id: str | None = None,
     q: str | None = None,
-    created_after: datetime | None = None,
-    created_before: datetime | None = None,
+    created_from: date | str | None = None,
+    created_to: date | str | None = None,
     sort: str | None = None,
     page_size: int = 100,
 ) -> Flow[Page[PlanSummary]]:
     """Plans that fit every filter, newest first unless ``sort`` says otherwise; pages are fetched as needed.
 
-    ``q`` is part of an id, UID, patient id or label; ``state`` one state or several; ``sort`` is created_at,
-    updated_at or patient_id, with a minus for the last first. Times without a zone are UTC.
+    ``q`` are words or parts of them: of an id, UID, patient's name or id, or label; ``state`` one state or several;
+    ``sort`` is created_at, updated_at or patient_id, with a minus for the last first. ``created_from`` and
+    ``created_to`` are dates, or dates with a time, both included; without a zone they are UTC.
     """
     filters = {
         "state": state,
@@ -149,8 +154,8 @@ def plans_page(
         "origin": origin,
         "parent_id": parent_id,
         "q": q,
-        "created_after": created_after,
-        "created_before": created_before,
+        "created_from": created_from,
+        "created_to": created_to,
         "sort": sort,
         "limit": page_size,
         "cursor": cursor,
@@ -229,6 +234,7 @@ def create_evaluation(
     levels: Mapping[str, Any] | None = None,
     rbe: float | None = None,
     label: str | None = None,
+    priority: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
     """DVH, metrics and goals of any RTDOSE with any RTSTRUCT in Orthanc, without planning.
@@ -259,6 +265,7 @@ def create_evaluation(
         "levels": levels,
         "rbe": rbe,
         "label": label,
+        "priority": priority,
     }
     body |= {k: plain(v) for k, v in given.items() if v is not None}
     return fetch(post(api("evaluations"), body, idempotency_key), Plan)
@@ -281,6 +288,7 @@ def create_recalculation(
     structures: Mapping[str, str | int] | None = None,
     parameters: Mapping[str, Any] | None = None,
     label: str | None = None,
+    priority: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
     """An RT Ion Plan computed anew by Monte Carlo, and compared with its RTDOSE where there is one.
@@ -303,6 +311,7 @@ def create_recalculation(
         "structures": structures,
         "parameters": parameters,
         "label": label,
+        "priority": priority,
     }
     body |= {k: plain(v) for k, v in given.items() if v is not None}
     return fetch(post(api("recalculations"), body, idempotency_key), Plan)

@@ -6,7 +6,7 @@ import functools
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import date
 from typing import Any, ParamSpec, TypeVar
 from urllib.parse import quote
 
@@ -95,7 +95,7 @@ def query(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, datetime):
+    if isinstance(value, date):
         return value.isoformat()
     # of a repeated parameter Orthanc hands over only the last: several values go into one
     return str(value) if isinstance(value, (str, int, float)) else ",".join(map(str, value))

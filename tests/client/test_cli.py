@@ -62,6 +62,9 @@ def test_asking_for_a_plan(radiarch: Command, stored: Stored, tmp_path: Path) ->
     assert (made["parameters"]["seed"], made["parameters"]["spot_spacing_mm"]) == (5, 6.5)
     assert (made["workflow_id"], made["label"]) == ("proton-impt-basic", "CLI")
     again = radiarch("plan", "--study", stored.study_uid, "--protocol", "test-box", "--key", "cli", "--json").json
+    assert again["priority"] == "interactive"
+    many = radiarch("plan", "--study", stored.study_uid, "--protocol", "test-box", "--batch", "--json").json
+    assert many["priority"] == "batch"
     assert again["rtstruct_sop_instance_uid"] == stored.rtstruct_uid
     assert radiarch("plan", stored.rtstruct_uid, "--protocol", "test-box", "--key", "cli").out.startswith(again["id"])
 
@@ -170,6 +173,7 @@ def test_list(radiarch: Command, plan: Plan) -> None:
     nothing = radiarch("list", "--patient", "nobody")
     assert (nothing.code, nothing.out) == (Exit.OK, "")
     assert radiarch("list", "--until", "2020-01-01", "--json").json["items"] == []
+    assert radiarch("list", "--since", "2020-01-01", "--json").json["items"] != []
 
 
 def test_show(radiarch: Command, done: Plan) -> None:

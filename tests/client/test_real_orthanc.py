@@ -30,7 +30,7 @@ def orthanc(real: Service) -> Iterator[Radiarch]:
 def test_asking_listing_cancelling(orthanc: Radiarch, stored: Stored) -> None:
     before = datetime.now(UTC) - timedelta(seconds=1)
     made = orthanc.create_plan(stored.rtstruct_uid, protocol="test-box", label="A & B = 100% + C")
-    again = list(orthanc.list_plans(q="A & B = 100% + C", state=["queued", "running"], created_after=before))
+    again = list(orthanc.list_plans(q="A & B = 100% + C", state=["queued", "running"], created_from=before))
     assert [p.id for p in again] == [made.id]
     assert list(orthanc.list_plans(q="A & B = 100% + D")) == []
     assert orthanc.cancel_plan(made.id).state == PlanState.CANCELLED

@@ -30,6 +30,10 @@ def _common(command: F) -> F:
         ),
         (("--gamma",), {"metavar": "%/MM", "help": "Criteria such as 3/2 or 2/2/local; default 3/3 global."}),
         (("--label",), {"help": "At most 16 characters."}),
+        (
+            ("--batch",),
+            {"is_flag": True, "help": "One of many: what somebody waits for may be taken from the queue before it."},
+        ),
         (("--key",), {"metavar": "TEXT", "help": "Idempotency key: asked twice with the same key, it is made once."}),
         (("--watch", "wait"), {"is_flag": True, "help": "Wait for its end and show its progress."}),
     ]
@@ -95,6 +99,7 @@ def _asked(
     goals: tuple[str, ...],
     structures: tuple[str, ...],
     label: str | None,
+    batch: bool,
     key: str | None,
 ) -> dict[str, Any]:
     prescription = {"target": target, "dose_gy": dose_gy, "fractions": fractions}
@@ -106,5 +111,6 @@ def _asked(
         "goals": list(goals) or None,
         "structures": rois(structures) or None,
         "label": label,
+        "priority": "batch" if batch else None,
         "idempotency_key": key,
     }

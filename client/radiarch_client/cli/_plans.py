@@ -70,6 +70,9 @@ def register(root: RadiarchGroup) -> None:
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         help=f"YAML or JSON with any of {', '.join(sorted(KEYS))}; options win.",
     )
+    @click.option(
+        "--batch", is_flag=True, help="One of many: runs that somebody waits for may be taken from the queue before it."
+    )
     @click.option("--key", metavar="TEXT", help="Idempotency key: asked twice with the same key, one plan is made.")
     @click.option("--watch", "wait", is_flag=True, help="Wait for the plan's end and show its progress.")
     def plan(
@@ -125,9 +128,9 @@ def register(root: RadiarchGroup) -> None:
     @click.option("--rtstruct", "rtstruct_uid", metavar="UID")
     @protocol_option
     @workflow_option
-    @click.option("-q", "--query", "q", metavar="TEXT", help="Free text.")
-    @click.option("--since", "created_after", type=click.DateTime(), help="Made at that time (UTC) or later.")
-    @click.option("--until", "created_before", type=click.DateTime(), help="Made before that time (UTC).")
+    @click.option("-q", "--query", "q", metavar="TEXT", help="Words, or parts of them: name, id, label, UID.")
+    @click.option("--since", "created_from", metavar="DATE", help="Made on that day (or at that time, UTC) or later.")
+    @click.option("--until", "created_to", metavar="DATE", help="Made on that day (or at that time, UTC) or earlier.")
     @click.option("-n", "--limit", default=50, type=click.IntRange(0), show_default=True, help="0: all.")
     def list_plans(cli: Cli, limit: int, **filters: Any) -> None:
         """Plans, newest first."""

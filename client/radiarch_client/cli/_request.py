@@ -29,12 +29,14 @@ def read(
     goals: tuple[str, ...],
     structures: tuple[str, ...],
     label: str | None,
+    batch: bool,
     protocol: str | None,
     workflow: str | None,
 ) -> dict[str, Any]:
     """What is asked for: the file's content, with the options over it."""
     request = read_file(request_file, KEYS) if request_file else {}
     options: dict[str, Any] = {"protocol": protocol, "workflow": workflow, "goals": list(goals) or None, "label": label}
+    options["priority"] = "batch" if batch else None
     if beams is not None:
         options["beams"] = _beams(beams)
         request.pop("beam_count", None)

@@ -69,7 +69,15 @@ def _state_of(plan: PlanSummary) -> Text:
     return state(plan.state) if found is None else Text.assemble(state(plan.state), ": ", found)
 
 
+def _patient(plan: PlanSummary) -> str | None:
+    """Name and id, as a list has them: 'Family, Given (id)'."""
+    parts = [part for part in (plan.patient_name or "").split("=")[0].split("^") if part]
+    return f"{', '.join(parts)} ({plan.patient_id})" if parts else plan.patient_id
+
+
 def doing(plan: PlanSummary) -> str:
+    if plan.state == PlanState.QUEUED and plan.queue_position is not None:
+        return f"queued, place {plan.queue_position}"
     if plan.state == PlanState.WAITING and plan.missing_instances:
         return f"waiting for {plan.missing_instances} images"
     return f"{plan.state}: {plan.stage}" if plan.stage and not plan.ended else plan.state
@@ -135,7 +143,7 @@ def plans(found: Sequence[PlanSummary]) -> Table:
             p.id,
             _state_of(p),
             f"{p.progress:.0%}" if p.state == PlanState.RUNNING else None,
-            p.patient_id,
+            _patient(p),
             p.protocol_id or p.workflow_id,
             moment(p.created_at),
             _took(p),

@@ -199,6 +199,8 @@ class _Attempt:
 
     def _store_pictures(self, orthanc: Orthanc, outputs: tuple[Output, ...], pictures: Mapping[Plane, bytes]) -> None:
         """Keep the pictures beside the dose; a plan without them is whole."""
+        if not pictures:
+            return
         dose = next(o for o in outputs if o.kind is OutputKind.RTDOSE)
         try:
             for plane, data in pictures.items():

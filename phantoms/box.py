@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .shapes import Box, Vector3
+from .shapes import Box, Vector3, vector
 from .study import PhantomRoi, PhantomStudy, make_study
 
 AIR_HU = -1000.0
@@ -48,7 +48,7 @@ def box(
     def cuboid(first: _IntArray, voxels: _IntArray) -> Box:
         size = voxels * spacing
         centre = origin + (first - 0.5) * spacing + size / 2
-        return Box(_vector(centre), _vector(size))
+        return Box(vector(centre), vector(size))
 
     margin = np.rint(np.array([margin_mm, margin_mm, 0.0]) / spacing).astype(int)
     body = cuboid(margin, count - 2 * margin)
@@ -72,7 +72,7 @@ def box(
     return make_study(
         volume,
         rois,
-        origin_mm=_vector(origin),
+        origin_mm=vector(origin),
         spacing_mm=spacing_mm,
         patient_id=patient_id,
         patient_name=patient_name,
@@ -80,8 +80,3 @@ def box(
         series_description=series_description,
         seed=seed,
     )
-
-
-def _vector(values: npt.NDArray[np.float64]) -> Vector3:
-    x, y, z = (float(v) for v in values)
-    return x, y, z

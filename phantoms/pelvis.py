@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
-from .shapes import Box, Cylinder, Ellipsoid, Vector3
+from .shapes import Box, Cylinder, Ellipsoid, Vector3, vector
 from .study import PhantomRoi, PhantomStudy, make_study
 from .tissues import FAT_HU, MUSCLE_HU, Tissue, bone, paint
 
@@ -97,7 +96,7 @@ def pelvis(
     return make_study(
         volume,
         [replace(r, shape=r.shape.moved(shift_mm)) for r in rois],
-        origin_mm=_vector(origin + np.array(shift_mm)),
+        origin_mm=vector(origin + np.array(shift_mm)),
         spacing_mm=spacing_mm,
         patient_id=patient_id,
         patient_name=patient_name,
@@ -105,8 +104,3 @@ def pelvis(
         series_description=series_description,
         seed=seed,
     )
-
-
-def _vector(values: npt.NDArray[np.float64]) -> Vector3:
-    x, y, z = (float(v) for v in values)
-    return x, y, z

@@ -31,6 +31,12 @@ class Shape(Protocol):
         """The (n, 2) xy outline at height z, or None where the shape is not."""
 
 
+def vector(values: FloatArray) -> Vector3:
+    """Three numbers of an array."""
+    x, y, z = (float(v) for v in values)
+    return x, y, z
+
+
 def _plus(a: Vector3, b: Vector3) -> Vector3:
     return a[0] + b[0], a[1] + b[1], a[2] + b[2]
 

@@ -19,7 +19,7 @@ from tests.system.processes import wait_for
 from tests.system.service import Service
 
 CASES = Path(__file__).parents[2] / "shared/cases"
-# colours in all three pictures, whose images are grey; contours and lines are drawn on other canvases
+# colors in all three pictures, whose images are grey; contours and lines are drawn on other canvases
 SHOWN = """
 const views = window.cornerstone?.getRenderingEngines()[0]?.getViewports() ?? [];
 return views.length >= 3 && views.every((v) => {

@@ -4,7 +4,7 @@ import { html } from './core/dom.js';
 import { define } from './core/element.js';
 import { OBJECTIVES, fixed, planName, prescription, shortId, signed, when, words } from './core/format.js';
 import { NOTES_CSS, NoteList } from './core/notes.js';
-import { PLAN_LETTERS, isTarget, structureColour } from './core/palette.js';
+import { PLAN_LETTERS, isTarget, structureColor } from './core/palette.js';
 import { Bones, Empty, Note, Problem, State, sentence } from './core/parts.js';
 import { PlanList } from './goals.js';
 
@@ -105,7 +105,7 @@ class Compare extends PlanList {
         ([m, o, d]) =>
           html`<tbody class="group">${wanted(m.structure).map(
             ([key, name], i) => html`<tr>
-        <td>${i === 0 && html`<div class="what"><span class="swatch" style=${{ background: structureColour(m.structure, this.plans?.[0]) }}></span>${m.structure}</div>`}</td>
+        <td>${i === 0 && html`<div class="what"><span class="swatch" style=${{ background: structureColor(m.structure, this.plans?.[0]) }}></span>${m.structure}</div>`}</td>
         <td class="muted">${name}</td><td class="num">${fixed(m[key], 1)}</td><td class="num">${fixed(o[key], 1)}</td>
         <td class="num"><b>${signed(d?.[key], 1)}</b></td>
         <td><span class="scale" aria-hidden="true"><i style=${bar((d?.[key] ?? 0) / widest)}></i></span></td></tr>`,

@@ -4,7 +4,7 @@ import { doseAt, lastDose, resample, volumeAt } from './core/curves.js';
 import { html } from './core/dom.js';
 import { define } from './core/element.js';
 import { fixed, gy, planName, shortId } from './core/format.js';
-import { PLAN_DASHES, PLAN_LETTERS, isTarget, learnColours, structureColour } from './core/palette.js';
+import { PLAN_DASHES, PLAN_LETTERS, isTarget, learnColors, structureColor } from './core/palette.js';
 import { Bones, Empty, NoResult, Note, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 import { PlanList } from './goals.js';
@@ -43,7 +43,7 @@ class Dvh extends PlanList {
   #previewing = new Set();
   #size = new ResizeObserver(() => this.#resize());
   #dark = matchMedia('(prefers-color-scheme: dark)');
-  #recolour = () => this.looked();
+  #recolor = () => this.looked();
 
   constructor() {
     super();
@@ -51,12 +51,12 @@ class Dvh extends PlanList {
   }
 
   connectedCallback() {
-    this.#dark.addEventListener('change', this.#recolour);
+    this.#dark.addEventListener('change', this.#recolor);
     super.connectedCallback();
   }
 
   disconnectedCallback() {
-    this.#dark.removeEventListener('change', this.#recolour);
+    this.#dark.removeEventListener('change', this.#recolor);
     super.disconnectedCallback();
   }
 
@@ -90,15 +90,15 @@ class Dvh extends PlanList {
     if (plan.state === 'running') this.#preview(scope, plan);
     if (plan.state !== 'succeeded' || (this.state.curves[plan.id] && !this.state.curves[plan.id].preview)) return;
     try {
-      const colours = learnColours(this.api, plan.rtstruct_sop_instance_uid); // first: curves do not change theirs once they are seen
-      const [found] = await Promise.all([this.api.get(`/plans/${plan.id}/dvh`, { signal: scope.signal }), colours]);
+      const colors = learnColors(this.api, plan.rtstruct_sop_instance_uid); // first: curves do not change theirs once they are seen
+      const [found] = await Promise.all([this.api.get(`/plans/${plan.id}/dvh`, { signal: scope.signal }), colors]);
       this.set(scope, { curves: { ...this.state.curves, [plan.id]: found } });
     } catch (e) {
       if (e.name !== 'AbortError') this.set(scope, { errors: { ...this.state.errors, [plan.id]: e } });
     }
   }
 
-  /** While a plan runs, the curves of its optimised beamlets, if it tells them; asked for again and again. */
+  /** While a plan runs, the curves of its optimized beamlets, if it tells them; asked for again and again. */
   async #preview(scope, plan) {
     if (this.#previewing.has(plan.id)) return;
     this.#previewing.add(plan.id);
@@ -146,7 +146,7 @@ class Dvh extends PlanList {
     if (open) return html`<${NoResult} plan=${open} what="dose-volume histogram" />`;
     if (!plans.every((p) => this.state.curves[p.id])) return html`<${Bones} lines="8" />`;
     if (!this.lines.length) return html`<${Empty} title="No curves">The plan's result has no dose-volume histogram.<//>`;
-    return html`${preview && html`<div style="padding-bottom:8px"><${Note}><b>Preview</b> from the optimised beamlets. The final dose is still computed, and will differ.<//></div>`}
+    return html`${preview && html`<div style="padding-bottom:8px"><${Note}><b>Preview</b> from the optimized beamlets. The final dose is still computed, and will differ.<//></div>`}
     <div class="frame">
       <div class="row spread tools">
         <div class="segmented" role="group" aria-label="Dose axis">
@@ -216,7 +216,7 @@ class Dvh extends PlanList {
   #name(name) {
     return html`<button class="toggle" aria-pressed=${String(!this.#hidden.has(name))} onClick=${() => this.#toggle(name)}
       title=${`${name}: ${fixed(this.lines.find((l) => l.curve.structure === name).curve.volume_cc, 1)} cm³. Click to hide or show.`}>
-      <span class="swatch" style=${{ background: structureColour(name, this.lines.find((l) => l.curve.structure === name)?.plan) }}></span><span class="clip">${name}</span></button>`;
+      <span class="swatch" style=${{ background: structureColor(name, this.lines.find((l) => l.curve.structure === name)?.plan) }}></span><span class="clip">${name}</span></button>`;
   }
 
   #shown(doseGy, line) {
@@ -285,8 +285,8 @@ class Dvh extends PlanList {
   #draw(place) {
     const lines = this.lines;
     const css = getComputedStyle(this);
-    const colour = (name) => css.getPropertyValue(name).trim();
-    const [text, faint, grid] = [colour('--text'), colour('--text-2'), colour('--line')];
+    const color = (name) => css.getPropertyValue(name).trim();
+    const [text, faint, grid] = [color('--text'), color('--text-2'), color('--line')];
     const scaled = lines.map((l) => {
       if (!this.relative) return l.curve;
       return { ...l.curve, dose_gy: l.curve.dose_gy.map((d) => (100 * d) / l.plan.prescription.dose_gy) };
@@ -320,7 +320,7 @@ class Dvh extends PlanList {
           {},
           ...lines.map((l) => ({
             label: l.curve.structure,
-            stroke: structureColour(l.curve.structure, l.plan),
+            stroke: structureColor(l.curve.structure, l.plan),
             width: isTarget(l.curve.structure) ? 2.2 : 1.6,
             dash: l.dash,
             points: { show: false },
@@ -367,7 +367,7 @@ class Dvh extends PlanList {
       for (let k = dose.length - 1; k >= 0; k -= 1) ctx.lineTo(u.valToPos(dose[k], 'x', true), u.valToPos(band.low_percent[k], 'y', true));
       ctx.closePath();
       ctx.globalAlpha = 0.16;
-      ctx.fillStyle = structureColour(l.curve.structure, l.plan);
+      ctx.fillStyle = structureColor(l.curve.structure, l.plan);
       ctx.fill();
     });
     ctx.restore();
@@ -393,7 +393,7 @@ class Dvh extends PlanList {
         const py = u.valToPos(percent, 'y', true);
         ctx.beginPath();
         ctx.arc(px, py, 3 * ratio, 0, 2 * Math.PI);
-        ctx.fillStyle = structureColour(l.curve.structure, l.plan);
+        ctx.fillStyle = structureColor(l.curve.structure, l.plan);
         ctx.fill();
         if (!pointed) continue;
         ctx.fillStyle = text;

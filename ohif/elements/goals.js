@@ -6,7 +6,7 @@ import { fixed, shortId, signed, withUnit } from './core/format.js';
 import { parseMetric } from './core/goal.js';
 import { followPlan } from './core/live.js';
 import { MIXED, alike } from './core/quantity.js';
-import { PLAN_LETTERS, learnColours, structureColour } from './core/palette.js';
+import { PLAN_LETTERS, learnColors, structureColor } from './core/palette.js';
 import { Bones, Empty, GOALS, GoalStatus, NoResult, Problem } from './core/parts.js';
 
 const CSS = `
@@ -55,7 +55,7 @@ export class PlanList extends RadiarchElement {
           const news = { plans: { ...this.state.plans, [id]: plan }, errors: { ...this.state.errors, [id]: plan ? null : error } };
           if (!this.set(scope, news) || !plan) return;
           if (!before)
-            learnColours(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked('colours'));
+            learnColors(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked('colors'));
           this.arrived(scope, plan);
         }),
       );
@@ -119,7 +119,7 @@ class Goals extends PlanList {
     const rest = text.startsWith(`${structure}:`) ? text.slice(structure.length + 1).trim() : text;
     return html`<tr>
       <td class="name"><div class="what">
-        <span class="swatch" style=${{ background: structureColour(structure, plans[0]) }}></span>
+        <span class="swatch" style=${{ background: structureColor(structure, plans[0]) }}></span>
         <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure })}>${structure}</button>
         <span class="muted nowrap">${rest}</span>
       </div>${note && html`<div class="note">${note}</div>`}${plans.map((p, i) => this.worst(text, p, plans.length > 1 ? `${PLAN_LETTERS[i]}: ` : ''))}</td>
@@ -259,7 +259,7 @@ class Metrics extends PlanList {
       <caption class="vh">Dose metrics by structure, total over all fractions</caption>
       <thead><tr><th scope="col">Structure</th>${COLUMNS.map(([, name, unit]) => html`<th scope="col" class="num">${name} <span class="small unit">${unit}</span></th>`)}${typed.map(added)}</tr></thead>
       <tbody>${plan.metrics.map(
-        (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure, plan) }}></span>
+        (m) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColor(m.structure, plan) }}></span>
           <button class="link" onClick=${() => this.tell('radiarch-structure-selected', { structure: m.structure })}><bdi>${m.structure}</bdi></button></div></td>
           ${COLUMNS.map(([key]) => html`<td class="num">${fixed(m[key], key === 'volume_cc' && m[key] >= 1000 ? 0 : 1)}</td>`)}
           ${typed.map((name) => html`<td class="num">${this.#value(plan, m, name)}</td>`)}</tr>`,

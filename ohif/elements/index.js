@@ -13,4 +13,4 @@ import './check-form.js';
 export { api, ohifUrl, uiUrl } from './core/api.js';
 export { live, followPlan } from './core/live.js';
 export { planName } from './core/format.js';
-export { learnColours, structureColour } from './core/palette.js';
+export { learnColors, structureColor } from './core/palette.js';

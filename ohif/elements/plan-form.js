@@ -7,7 +7,7 @@ import { DEFAULT_LABEL, OBJECTIVES, personName, shortId, shortUid, when } from '
 import { parseGoal } from './core/goal.js';
 import { randomKey } from './core/key.js';
 import { live } from './core/live.js';
-import { isTarget, learn, structureColour } from './core/palette.js';
+import { isTarget, learn, structureColor } from './core/palette.js';
 import { Bones, Empty, Note, Problem } from './core/parts.js';
 import { blank, check, deref, label, unwrap } from './core/schema.js';
 
@@ -505,7 +505,7 @@ class PlanForm extends RadiarchElement {
       <p class="muted small" style="margin:4px 0 8px">Which of this structure set's structures each name of the protocol stands for.</p>
       <div class="fields">${rows.map(
         (r) => html`<div class="field" key=${r.name}><label for=${`roi-${r.name}`}>${r.name}</label>
-        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: r.chosen === null ? '' : this.#colourOf(r.chosen) }}></span>
+        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: r.chosen === null ? '' : this.#colorOf(r.chosen) }}></span>
         <select id=${`roi-${r.name}`} onChange=${(e) => this.#changeStructure(r.name, e.target.value === '' || Number(e.target.value) === r.found ? null : Number(e.target.value))}>
           ${r.found === null && html`<option value="" selected=${r.chosen === null}>Not in this structure set</option>`}
           ${set.structures.filter((s) => s.name).map((s) => html`<option value=${s.number} selected=${s.number === r.chosen}>${s.name}</option>`)}</select></div></div>`,
@@ -513,7 +513,7 @@ class PlanForm extends RadiarchElement {
     </details></section>`;
   }
 
-  #colourOf(number) {
+  #colorOf(number) {
     return this.state.set.structures.find((s) => s.number === number)?.color ?? '';
   }
 
@@ -529,7 +529,7 @@ class PlanForm extends RadiarchElement {
     const option = (n) => html`<option value=${n} selected=${n === p.target}>${n}</option>`;
     return html`<section><h3>Prescription</h3><div class="fields">
       <div class="field"><label for="target">Target</label>
-        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: p.target ? structureColour(p.target, { rtstruct_sop_instance_uid: this.state.uid, structures: this.#meant }) : '' }}></span>
+        <div class="row" style="gap:6px;flex-wrap:nowrap"><span class="swatch" style=${{ background: p.target ? structureColor(p.target, { rtstruct_sop_instance_uid: this.state.uid, structures: this.#meant }) : '' }}></span>
         <select id="target" aria-invalid=${error('target') ? 'true' : null} onChange=${(e) => this.#changeTarget(e.target.value)}>
           <option value="" selected=${!p.target}>Choose…</option>
           ${targets.length > 0 && html`<optgroup label="Targets">${targets.map(option)}</optgroup>`}
@@ -683,7 +683,7 @@ class PlanForm extends RadiarchElement {
     return html`<div class="foot">
       ${elsewhere && html`<div style="padding-bottom:8px"><${Problem} error=${refused} /></div>`}
       ${done && html`<div style="padding-bottom:8px"><${Note}>Asked for: plan <a href=${uiUrl(`/plans/${done.id}`)} onClick=${(e) => !this.tell('radiarch-select-plan', { planId: done.id }) && e.preventDefault()}>${done.label} ${shortId(done.id)}</a>.<//></div>`}
-      <div class="row"><button class="button primary" type="submit" disabled=${sending}>${sending ? 'Asking…' : draft.source.kind === 'plan' ? 'Optimise again' : 'Plan'}</button>
+      <div class="row"><button class="button primary" type="submit" disabled=${sending}>${sending ? 'Asking…' : draft.source.kind === 'plan' ? 'Optimize again' : 'Plan'}</button>
         <button class="button" type="button" onClick=${() => this.#begin(structuredClone(this.state.base))}>Reset</button>
         ${errors.length > 0 && html`<span class=${tried ? 'bad' : 'muted'} role="status">${errors.length === 1 ? 'One entry needs' : `${errors.length} entries need`} attention</span>`}</div>
     </div>`;

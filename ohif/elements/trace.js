@@ -1,8 +1,8 @@
-// <radiarch-trace>: the optimiser's objective value by iteration; <radiarch-log>: a plan's log. Both live.
+// <radiarch-trace>: the optimizer's objective value by iteration; <radiarch-log>: a plan's log. Both live.
 import uPlot from '../vendor/uPlot.esm.js';
 import { html } from './core/dom.js';
 import { RadiarchElement, define } from './core/element.js';
-import { learnColours, structureColour } from './core/palette.js';
+import { learnColors, structureColor } from './core/palette.js';
 import { Bones, Empty, Problem } from './core/parts.js';
 import { packageSheet } from './core/styles.js';
 
@@ -62,7 +62,7 @@ class Trace extends RadiarchElement {
     if (!id) return;
     let following = false;
     this.follow(scope, id, (plan) => {
-      if (!following) learnColours(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked());
+      if (!following) learnColors(this.api, plan.rtstruct_sop_instance_uid).then((learned) => learned && scope.alive && this.looked());
       if (plan.state === 'succeeded') this.#whole(scope, id);
       else if (plan.state === 'running' && !following) {
         following = true;
@@ -96,11 +96,11 @@ class Trace extends RadiarchElement {
 
   view() {
     const { plan, error, iterations } = this.state;
-    if (!this.getAttribute('plan-id')) return html`<${Empty} title="No plan is chosen">The optimiser's course appears here.<//>`;
+    if (!this.getAttribute('plan-id')) return html`<${Empty} title="No plan is chosen">The optimizer's course appears here.<//>`;
     if (error) return html`<${Problem} error=${error} />`;
     if (!plan || (plan.state === 'succeeded' && !this.state.read)) return html`<${Bones} lines="4" />`;
     if (!iterations.length) {
-      const title = ENDED.includes(plan.state) ? 'No optimisation' : 'Not optimising yet';
+      const title = ENDED.includes(plan.state) ? 'No optimization' : 'Not optimizing yet';
       return html`<${Empty} title=${title}>${ENDED.includes(plan.state) ? 'This plan has no solver trace.' : 'The objective value appears here, iteration by iteration.'}<//>`;
     }
     const last = iterations.at(-1);
@@ -111,7 +111,7 @@ class Trace extends RadiarchElement {
       ${
         terms.length > 0 &&
         html`<div class="row small" style="gap:4px 16px"><span class="row" style="gap:5px"><span class="swatch" style="background:var(--text)"></span>All</span>
-        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColour(name, this.state.plan) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`
+        ${terms.map((name) => html`<span class="row" style="gap:5px"><span class="swatch" style=${{ background: structureColor(name, this.state.plan) }}></span>${name} <span class="muted">${scientific(last.terms[name])}</span></span>`)}</div>`
       }`;
   }
 
@@ -153,14 +153,14 @@ class Trace extends RadiarchElement {
 
   #draw(place, data, terms) {
     const css = getComputedStyle(this);
-    const colour = (name) => css.getPropertyValue(name).trim();
+    const color = (name) => css.getPropertyValue(name).trim();
     const font = `12px ${css.fontFamily}`;
     const axis = {
-      stroke: colour('--text-2'),
+      stroke: color('--text-2'),
       font,
       labelFont: font,
-      grid: { stroke: colour('--line'), width: 1 },
-      ticks: { stroke: colour('--line'), width: 1, size: 4 },
+      grid: { stroke: color('--line'), width: 1 },
+      ticks: { stroke: color('--line'), width: 1, size: 4 },
     };
     return new uPlot(
       {
@@ -176,8 +176,8 @@ class Trace extends RadiarchElement {
         ],
         series: [
           {},
-          ...terms.map((name) => ({ stroke: structureColour(name, this.state.plan), width: 1.2, points: { show: false } })),
-          { stroke: colour('--text'), width: 2, points: { show: data[0].length < 3 } },
+          ...terms.map((name) => ({ stroke: structureColor(name, this.state.plan), width: 1.2, points: { show: false } })),
+          { stroke: color('--text'), width: 2, points: { show: data[0].length < 3 } },
         ],
       },
       data,

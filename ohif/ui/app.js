@@ -62,7 +62,7 @@ function frame() {
       <nav class="main" aria-label="Main">${PLACES.map(([name, title]) => html`<a href=${`#/${name}`} aria-current=${at[0] === name ? 'page' : null}>${title}</a>`)}</nav>
       <span class="push"></span>
       <a class="health" href="#/workers"><span class="dot ${tone}"></span>${text}</a>
-      <button class="theme" aria-label=${dark() ? 'Light colours' : 'Dark colours'} title=${dark() ? 'Light colours' : 'Dark colours'} onClick=${turn}><${Moon} /></button>
+      <button class="theme" aria-label=${dark() ? 'Light colors' : 'Dark colors'} title=${dark() ? 'Light colors' : 'Dark colors'} onClick=${turn}><${Moon} /></button>
     </header>
     ${state.offline && html`<div class="offline" role="alert">The service does not answer. This page shows what it knew last, and tries again by itself.</div>`}
     <main id="main" tabindex="-1">${place(at)}</main>

@@ -2,7 +2,7 @@
 import { html } from '../elements/core/dom.js';
 import { RadiarchElement, define } from '../elements/core/element.js';
 import { OBJECTIVES, exactly, prescription, queuePlace, seconds, shortId, shortUid, when, words } from '../elements/core/format.js';
-import { structureColour } from '../elements/core/palette.js';
+import { structureColor } from '../elements/core/palette.js';
 import { Bones, Empty, Icon, Problem, State, Who, sentence } from '../elements/core/parts.js';
 
 const LIMIT = 50;
@@ -282,7 +282,7 @@ class ProtocolsPage extends Page {
       ${
         p.objectives.length > 0 &&
         html`<section><h2>Objectives</h2><div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Objective</th><th scope="col" class="num">Dose, Gy</th><th scope="col" class="num">Volume, %</th><th scope="col" class="num">Weight</th></tr></thead>
-        <tbody>${p.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${o.dose_gy}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div></section>`
+        <tbody>${p.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColor(o.structure) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${o.dose_gy}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div></section>`
       }
       ${p.goals.length > 0 && html`<section><h2>Goals</h2><div>${p.goals.map((g) => html`<div>${g}</div>`)}</div></section>`}
       ${Object.keys(p.calculation).length > 0 && html`<section><h2>Calculation</h2><dl class="facts">${Object.entries(p.calculation).map(([k, v]) => html`<dt>${words(k)}</dt><dd>${typeof v === 'object' ? JSON.stringify(v) : String(v)}</dd>`)}</dl></section>`}`;

@@ -18,7 +18,7 @@ import {
   words,
 } from '../elements/core/format.js';
 import { sorted } from '../elements/core/notes.js';
-import { learn, structureColour } from '../elements/core/palette.js';
+import { learn, structureColor } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
 import { PAGE_CSS } from './pages.js';
 
@@ -136,7 +136,7 @@ class PlanPage extends RadiarchElement {
 
   #objectives(plan) {
     return html`<div class="scroll"><table><thead><tr><th scope="col">Structure</th><th scope="col">Objective</th><th scope="col" class="num">Dose, Gy</th><th scope="col" class="num">Volume, %</th><th scope="col" class="num">Weight</th></tr></thead>
-      <tbody>${plan.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(o.structure, plan) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${fixed(o.dose_gy, o.dose_gy % 1 ? 1 : 0)}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div>`;
+      <tbody>${plan.objectives.map((o) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColor(o.structure, plan) }}></span>${o.structure}</div></td><td>${OBJECTIVES[o.metric] ?? o.metric}</td><td class="num">${fixed(o.dose_gy, o.dose_gy % 1 ? 1 : 0)}</td><td class="num">${o.volume_percent ?? ''}</td><td class="num">${o.weight}</td></tr>`)}</tbody></table></div>`;
   }
 
   #outputs(plan) {
@@ -195,7 +195,7 @@ class PlanPage extends RadiarchElement {
         <tbody>${r.metrics.map(
           (
             m,
-          ) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColour(m.structure, this.state.plan) }}></span>${m.structure}</div></td><td>${m.metric}</td>
+          ) => html`<tr><td><div class="what"><span class="swatch" style=${{ background: structureColor(m.structure, this.state.plan) }}></span>${m.structure}</div></td><td>${m.metric}</td>
           <td class="num">${fixed(m.nominal_gy, 1)}</td><td class="num">${fixed(m.low_gy, 1)}</td><td class="muted small">${m.low_scenario}</td><td class="num">${fixed(m.high_gy, 1)}</td><td class="muted small">${m.high_scenario}</td></tr>`,
         )}</tbody></table></div>`;
   }

@@ -25,7 +25,7 @@ export const length = (a) => Math.hypot(a[0], a[1], a[2]);
  * GridFrameOffsetVector is either relative to ImagePositionPatient (it starts at 0), or, for axial grids only, holds
  * the patient z of each frame (it starts at the z of ImagePositionPatient); PS3.3 C.8.8.3.2.
  *
- * @returns {{dimensions, spacing, origin, axes, reversed}} `origin` is the centre of voxel (0, 0, 0); `reversed`: the
+ * @returns {{dimensions, spacing, origin, axes, reversed}} `origin` is the center of voxel (0, 0, 0); `reversed`: the
  *   frames have to be taken in the opposite order.
  */
 export function doseGeometry({ rows, columns, frames, pixelSpacing, position, orientation, offsets }) {
@@ -112,7 +112,7 @@ export class DoseGrid {
     return index.reduce((p, n, i) => along(p, this.axes[i], n * this.spacing[i]), this.origin);
   }
 
-  /** Dose at a position, trilinear; null outside of the outermost voxel centres. */
+  /** Dose at a position, trilinear; null outside of the outermost voxel centers. */
   at(world) {
     return this.atIndex(...this.index(world));
   }

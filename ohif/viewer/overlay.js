@@ -1,7 +1,7 @@
 // What is drawn over each viewport: contours, isodose lines, beams, a legend, and the dose under the pointer.
 
 import { towardsSource } from './beams.js';
-import { css, lineColours } from './colours.js';
+import { css, lineColors } from './colors.js';
 import { along, dot, length, minus } from './grid.js';
 import { crossings, levelLines, polygonsAt, sample } from './lines.js';
 
@@ -101,7 +101,7 @@ export class Overlay {
     const session = this.#session;
     for (const structure of session.structuresShown()) {
       if (structure.frameUid && structure.frameUid !== frameUid) continue;
-      context.strokeStyle = session.structureColour(structure);
+      context.strokeStyle = session.structureColor(structure);
       context.beginPath();
       if (Math.abs(dot(structure.normal, plane.normal)) > 0.999) {
         for (const points of polygonsAt(structure, plane.origin)) {
@@ -131,7 +131,7 @@ export class Overlay {
       this.#lattice = { where, grid: session.dose.grid, ...sample(session.dose.grid, plane, nx, ny) };
     }
     const [sx, sy] = [width / (nx - 1), height / (ny - 1)];
-    for (const [gy, colour] of lineColours(session)) {
+    for (const [gy, color] of lineColors(session)) {
       const segments = levelLines(this.#lattice, gy);
       if (!segments.length) continue;
       const path = new Path2D();
@@ -142,7 +142,7 @@ export class Overlay {
       context.strokeStyle = 'rgb(0 0 0 / 0.75)';
       context.lineWidth = 3;
       context.stroke(path);
-      context.strokeStyle = css(colour);
+      context.strokeStyle = css(color);
       context.lineWidth = 1.5;
       context.stroke(path);
     }
@@ -191,16 +191,16 @@ export class Overlay {
     }
   }
 
-  /** Which dose this is, and its levels with their colours. */
+  /** Which dose this is, and its levels with their colors. */
   #describe(shown) {
     const session = this.#session;
     const { dose, plan } = session;
     const lines = [];
-    const line = (text, colour, weight = 400) => {
+    const line = (text, color, weight = 400) => {
       const div = document.createElement('div');
       div.textContent = text;
       div.style.fontWeight = String(weight);
-      if (colour) div.style.color = colour;
+      if (color) div.style.color = color;
       lines.push(div);
       return div;
     };
@@ -217,11 +217,11 @@ export class Overlay {
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
       if (roomy && session.display.lines) {
         const reference = session.reference;
-        for (const [gy, colour] of lineColours(session)) {
+        for (const [gy, color] of lineColors(session)) {
           const percent = reference && !session.isStoredDifference ? ` · ${trim((gy / reference.gy) * 100, 0)} %` : '';
           const row = line(`${trim(gy, session.isStoredDifference ? 2 : 1)} Gy${percent}`);
           const swatch = document.createElement('span');
-          swatch.style.cssText = `display:inline-block;width:14px;height:3px;margin-left:6px;vertical-align:middle;background:${css(colour)};box-shadow:0 0 0 1px #000a`;
+          swatch.style.cssText = `display:inline-block;width:14px;height:3px;margin-left:6px;vertical-align:middle;background:${css(color)};box-shadow:0 0 0 1px #000a`;
           row.append(swatch);
         }
       }

@@ -2,7 +2,7 @@
 //
 // Every choice takes away at once what belonged to the one before, ends the requests under way and drops late answers.
 
-import { api, learnColours, live, planName, structureColour } from '/radiarch/elements/index.js';
+import { api, learnColors, live, planName, structureColor } from '/radiarch/elements/index.js';
 
 import { fetchDose, fetchPrescription, fetchStructures, findObjects } from './dicom.js';
 import { RefusedDose, alike, difference, divided } from './grid.js';
@@ -22,7 +22,7 @@ export const DEFAULTS = Object.freeze({
   levels: '110, 105, 100, 95, 80, 50, 30',
   differenceLevels: '5, 2, -2, -5',
   storedLevels: null, // of a difference that is stored, Gy; null: shares of its span
-  span: null, // Gy at the ends of its colours; null: found from its values
+  span: null, // Gy at the ends of its colors; null: found from its values
 });
 /**
  * Something that is read: `none`, `loading`, `ready`, `error`, and for doses `pending` and `refused`; the rest depends on it.
@@ -219,7 +219,7 @@ export class Session extends EventTarget {
     return this.dose.type === 'ERROR';
   }
 
-  /** Gy at both ends of the colours of a difference. */
+  /** Gy at both ends of the colors of a difference. */
   get spanGy() {
     if (!this.isStoredDifference) return (this.reference?.gy ?? 1) / 10;
     return this.display.span > 0 ? this.display.span : roundAbove(Math.max(this.dose.grid.maxGy, -this.dose.grid.minGy, 1e-6));
@@ -273,7 +273,7 @@ export class Session extends EventTarget {
   }
 
   /** Where to look first, patient mm: the isocenter, else where the dose is largest; null while there is neither. */
-  get centre() {
+  get center() {
     return this.isocenter ?? this.hottest;
   }
 
@@ -325,10 +325,10 @@ export class Session extends EventTarget {
     }
   }
 
-  /** The colour of one of `structures`, as in curves and goals. */
-  structureColour(structure) {
+  /** The color of one of `structures`, as in curves and goals. */
+  structureColor(structure) {
     const structures = [{ name: structure.name, roi_number: structure.number }];
-    return structureColour(structure.name, { rtstruct_sop_instance_uid: this.structureSetUid ?? '', structures });
+    return structureColor(structure.name, { rtstruct_sop_instance_uid: this.structureSetUid ?? '', structures });
   }
 
   structuresShown() {
@@ -540,8 +540,8 @@ export class Session extends EventTarget {
     const { signal } = this.#structures;
     this.#readRefusal(sopUid, signal);
     try {
-      // their colours are the service's: it makes those distinct that are alike
-      const [{ structures, label }] = await Promise.all([fetchStructures(object, { signal }), learnColours(api(), sopUid)]);
+      // their colors are the service's: it makes those distinct that are alike
+      const [{ structures, label }] = await Promise.all([fetchStructures(object, { signal }), learnColors(api(), sopUid)]);
       if (signal.aborted) return;
       this.structures = { status: 'ready', items: structures, label };
     } catch (e) {

@@ -1,4 +1,4 @@
-// Keeps every viewport of the page as the session says: colour wash and overlays, added again where OHIF has put up others.
+// Keeps every viewport of the page as the session says: color wash and overlays, added again where OHIF has put up others.
 
 import { along, dot, minus } from './grid.js';
 import { Overlay } from './overlay.js';
@@ -12,7 +12,7 @@ export function keepViewports(session, servicesManager) {
   const overlays = new Map();
   let revision = 0;
   let waiting = false;
-  const centred = new WeakSet(); // viewports, for the study that is open
+  const centered = new WeakSet(); // viewports, for the study that is open
   let drawn = { dose: null, on: new Set(), told: false }; // which viewports have shown a picture with the present dose
   const stop = new AbortController();
   const { signal } = stop;
@@ -36,9 +36,9 @@ export function keepViewports(session, servicesManager) {
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
     wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
-    if (!centred.has(viewport) && fits(viewport, session.dose)) {
-      centred.add(viewport);
-      if (session.centre) goTo(viewport, session.centre);
+    if (!centered.has(viewport) && fits(viewport, session.dose)) {
+      centered.add(viewport);
+      if (session.center) goTo(viewport, session.center);
     }
     overlay.draw(revision);
   };

@@ -1,6 +1,6 @@
-// The colour wash: the dose as a second volume beside the CT in each viewport that shows its frame of reference.
+// The color wash: the dose as a second volume beside the CT in each viewport that shows its frame of reference.
 
-import { scale, thresholdGy } from './colours.js';
+import { scale, thresholdGy } from './colors.js';
 
 export const ACTOR = 'radiarch-dose';
 let number = 0;
@@ -41,7 +41,7 @@ export class Wash {
       const actor = await cornerstone.createVolumeActor({ volumeId, blendMode }, viewport.element, viewport.id, true);
       // meanwhile another dose may have been chosen, or the viewport been given other volumes
       if (volumeId === this.#volumeId && viewport.getActors().length && !viewport.getActor(ACTOR)) {
-        this.#colour(actor);
+        this.#color(actor);
         addCut(viewport, { uid: ACTOR, actor, referencedId: volumeId });
         this.#added.add(viewport.id);
         viewport.render();
@@ -56,12 +56,12 @@ export class Wash {
     return Boolean(viewport.getActor(ACTOR)) && !this.#added.has(viewport.id);
   }
 
-  /** Colours, opacity or threshold have changed. */
+  /** Colors, opacity or threshold have changed. */
   restyle(viewports) {
     for (const viewport of viewports) {
       const entry = viewport.getActors().find((e) => e.uid === ACTOR);
       if (!entry) continue;
-      this.#colour(entry.actor);
+      this.#color(entry.actor);
       viewport.render();
     }
   }
@@ -110,18 +110,18 @@ export class Wash {
     }
   }
 
-  #colour(actor) {
-    const { low, high, stops, colour } = scale(this.#session);
+  #color(actor) {
+    const { low, high, stops, color } = scale(this.#session);
     const { opacity } = this.#session.display;
     const threshold = thresholdGy(this.#session);
     const property = actor.getProperty();
-    const colours = property.getRGBTransferFunction(0);
-    colours.removeAllPoints();
+    const colors = property.getRGBTransferFunction(0);
+    colors.removeAllPoints();
     for (let i = 0; i < stops.length; i++) {
       const gy = low + ((high - low) * i) / (stops.length - 1);
-      colours.addRGBPoint(gy, ...colour(gy).map((c) => c / 255));
+      colors.addRGBPoint(gy, ...color(gy).map((c) => c / 255));
     }
-    colours.setMappingRange(low, high);
+    colors.setMappingRange(low, high);
     const shares = property.getScalarOpacity(0);
     const edge = (high - low) * 1e-4;
     shares.removeAllPoints();

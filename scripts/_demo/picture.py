@@ -66,16 +66,16 @@ def draw(
         _plane(coronal, ct.x_mm, ct.z_mm, ct.coronal(y), dose.x_mm, dose.z_mm, dose.coronal(y), norm, prescription_gy)
         names: dict[str, Line2D] = {}
         slice_z_mm = float(ct.z_mm[int(np.abs(ct.z_mm - z).argmin())])
-        for name, (colour, contours) in structures.items():
+        for name, (color, contours) in structures.items():
             for polygon in contours:
                 if abs(polygon[0, 2] - slice_z_mm) < 0.1:
                     closed = np.vstack([polygon, polygon[:1]])
-                    axial.plot(closed[:, 0], closed[:, 1], color=colour, lw=1.1)
-                    names[name] = Line2D([], [], color=colour, lw=1.5)
+                    axial.plot(closed[:, 0], closed[:, 1], color=color, lw=1.1)
+                    names[name] = Line2D([], [], color=color, lw=1.5)
             cut = _cut(contours, ct.x_mm, ct.z_mm, y)
             if cut.any():
-                names[name] = Line2D([], [], color=colour, lw=1.5)
-                coronal.contour(ct.x_mm, ct.z_mm, cut, levels=[0.5], colors=[colour], linewidths=1.1)
+                names[name] = Line2D([], [], color=color, lw=1.5)
+                coronal.contour(ct.x_mm, ct.z_mm, cut, levels=[0.5], colors=[color], linewidths=1.1)
         axial.invert_yaxis()  # posterior is down
         _crop(axial, structures, ct, 1)
         _crop(coronal, structures, ct, 2)
@@ -186,7 +186,7 @@ def _dose(rtdose: Dataset) -> _Volume:
 
 
 def _structures(rtstruct: Dataset) -> dict[str, tuple[str, list[npt.NDArray[np.float64]]]]:
-    """Colour and polygons (n, 3) in mm of each structure, by name."""
+    """Color and polygons (n, 3) in mm of each structure, by name."""
     names = {int(item.ROINumber): str(item.ROIName) for item in rtstruct.StructureSetROISequence}
     found: dict[str, tuple[str, list[npt.NDArray[np.float64]]]] = {}
     for item in rtstruct.get("ROIContourSequence", []):
@@ -196,8 +196,8 @@ def _structures(rtstruct: Dataset) -> dict[str, tuple[str, list[npt.NDArray[np.f
             if contour.ContourGeometricType == "CLOSED_PLANAR"
         ]
         if polygons:
-            colour = "#" + "".join(f"{int(c):02x}" for c in item.get("ROIDisplayColor") or (255, 255, 255))
-            found[names[int(item.ReferencedROINumber)]] = (colour, polygons)
+            color = "#" + "".join(f"{int(c):02x}" for c in item.get("ROIDisplayColor") or (255, 255, 255))
+            found[names[int(item.ReferencedROINumber)]] = (color, polygons)
     return found
 
 

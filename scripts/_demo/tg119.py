@@ -24,7 +24,7 @@ from scripts._service.errors import ScriptError
 # the hash is checked by pip: what is converted here is exactly the file that was looked at
 _REQUIREMENT = "pyradplan==0.5.0 --hash=sha256:a3b1c03da85ccb186587f01e1108c7b6bd71e2521499b45a5a33c3e1b2a840fb\n"
 _MEMBER = "pyRadPlan/data/phantoms/TG119.mat"
-_ROIS = {  # name in the file: interpreted type, colour
+_ROIS = {  # name in the file: interpreted type, color
     "OuterTarget": ("PTV", (220, 50, 50)),
     "Core": ("AVOIDANCE", (240, 200, 40)),
     "BODY": ("EXTERNAL", (60, 180, 75)),

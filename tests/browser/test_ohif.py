@@ -86,7 +86,7 @@ def doses(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Doses:
 
 
 def _dose(study: PhantomStudy, *, scale: float = 1.0, **changes: Any) -> Dataset:
-    """3 mm on the CT's 2 mm, off its centres; other values everywhere, and no symmetry that could hide a mistake."""
+    """3 mm on the CT's 2 mm, off its centers; other values everywhere, and no symmetry that could hide a mistake."""
     x, y, z = np.meshgrid(np.arange(30), np.arange(26), np.arange(13), indexing="ij")
     gy = 10 + 1.1 * x + 0.7 * y + 1.9 * z + 6 * np.sin(x / 4) * np.cos(y / 5)
     values = (scale * gy).transpose(2, 1, 0).astype(np.float32)
@@ -158,7 +158,7 @@ class Viewer:
         )  # fmt: skip
 
     def show(self, sop_uid: str, **display: Any) -> None:
-        """Only the colour wash of a dose, not transparent, on all three planes."""
+        """Only the color wash of a dose, not transparent, on all three planes."""
         wait_for(lambda: self.session("session.objects.status") == "ready", "the study is read", within_s=SHOWN_S)
         self.choose(sop_uid)
         plain = {"opacity": 1, "threshold": 0, "lines": False, "contours": False, "beams": False, **display}
@@ -176,7 +176,7 @@ class Viewer:
                 f"{VIEWS}.every((v) => Boolean(v.getActor('radiarch-dose')) === {shown})", "the wash is as wanted"
             )
 
-    def coloured_pixels(self) -> list[int]:
+    def colored_pixels(self) -> list[int]:
         """How much of each viewport's picture is not grey, as it is now."""
         counts: list[int] = self.browser.script(f"""return {VIEWS}.map((v) => {{
             const shot = document.createElement('canvas').getContext('2d', {{ willReadFrequently: true }});
@@ -228,7 +228,7 @@ class Viewer:
         assert f"{float(gy):.2f} Gy" in text
         return float(gy), np.array([float(c) for c in world.split()])
 
-    def colour(self, plane: str, at: tuple[float, float]) -> npt.NDArray[np.float64]:
+    def color(self, plane: str, at: tuple[float, float]) -> npt.NDArray[np.float64]:
         """What is really drawn at a point, RGB: read from the canvas when the next picture of it is done."""
         expression = f"""new Promise((done) => {{
             const v = {VIEWS}.find((v) => v.id === `radiarch-${{given[0]}}`), box = v.canvas.getBoundingClientRect();
@@ -285,7 +285,7 @@ def _viridis(share: float) -> npt.NDArray[np.float64]:
 
 
 def _check_points(viewer: Viewer, dose: Dataset, points: list[tuple[int, int, int]]) -> None:
-    """Read-out and colour at voxel centres (frame, row, column), on all three planes."""
+    """Read-out and color at voxel centers (frame, row, column), on all three planes."""
     matrix, gy = _grid(dose)
     for plane in PLANES:
         for point in points:
@@ -299,7 +299,7 @@ def _check_points(viewer: Viewer, dose: Dataset, points: list[tuple[int, int, in
             there = viewer.session("session.dose.grid.at(given[0])", world.tolist())
             assert there == pytest.approx(gy[point], rel=1e-5), (plane, point)
             wanted = _viridis(_at(dose, read_mm) / (1.1 * gy.max()))
-            drawn = viewer.colour(plane, (round(at[0]) + 0.5, round(at[1]) + 0.5))
+            drawn = viewer.color(plane, (round(at[0]) + 0.5, round(at[1]) + 0.5))
             assert np.abs(drawn - wanted).max() < 9, (plane, point, drawn, wanted)
 
 
@@ -334,13 +334,13 @@ def test_a_dose_is_on_all_planes_without_touching_them(viewer: Viewer, doses: Do
     viewer.show(doses.uid("relative"))
     for name in ("absolute", "flipped"):
         viewer.session("session.choose(null)")
-        wait_for(lambda: max(viewer.coloured_pixels()) == 0, "the dose before is gone", within_s=SHOWN_S)
+        wait_for(lambda: max(viewer.colored_pixels()) == 0, "the dose before is gone", within_s=SHOWN_S)
         viewer.choose(doses.uid(name))
-        wait_for(lambda: min(viewer.coloured_pixels()) > 1000, "there is dose on each plane", within_s=SHOWN_S)
+        wait_for(lambda: min(viewer.colored_pixels()) > 1000, "there is dose on each plane", within_s=SHOWN_S)
     matrix, gy = _grid(doses.by_name["flipped"])
     world = matrix @ np.array([*np.unravel_index(gy.argmax(), gy.shape), 1.0])
-    assert viewer.session("session.centre") == pytest.approx(world.tolist(), abs=1e-3)
-    viewer.session("session.goTo(session.centre)")
+    assert viewer.session("session.center") == pytest.approx(world.tolist(), abs=1e-3)
+    viewer.session("session.goTo(session.center)")
     for normal, focal in viewer.browser.script(
         f"return {VIEWS}.map((v) => v.getCamera()).map((c) => [c.viewPlaneNormal, c.focalPoint])"
     ):
@@ -351,7 +351,7 @@ def test_a_dose_is_on_all_planes_without_touching_them(viewer: Viewer, doses: Do
 def test_above_the_threshold_every_dose_covers_the_images_alike(
     viewer: Viewer, doses: Doses, subtracted: str | None
 ) -> None:
-    """Half opaque is half of the image and half of the colour, whatever the dose; below the threshold is the image."""
+    """Half opaque is half of the image and half of the color, whatever the dose; below the threshold is the image."""
     viewer.open(doses.study_uid)
     viewer.show(doses.uid("relative"))
     minus = {"kind": "dose", "id": doses.uid(subtracted)} if subtracted else None
@@ -367,13 +367,13 @@ def test_above_the_threshold_every_dose_covers_the_images_alike(
             drawn = []
             for display in ({"wash": False}, {"wash": True, "opacity": 1}, {"wash": True, "opacity": 0.5}):
                 viewer.style(threshold=threshold, **display)
-                drawn.append(viewer.colour("axial", at))
-            image, colour, half = drawn
+                drawn.append(viewer.color("axial", at))
+            image, color, half = drawn
             if point == (2, 5, 4) and not low_is_seen:
-                assert np.abs(colour - image).max() <= 2
+                assert np.abs(color - image).max() <= 2
                 continue
-            assert np.abs(colour - image).max() > 20
-            assert np.abs(half - (image + colour) / 2).max() < 9, (threshold, point, drawn)
+            assert np.abs(color - image).max() > 20
+            assert np.abs(half - (image + color) / 2).max() < 9, (threshold, point, drawn)
 
 
 @pytest.mark.parametrize(

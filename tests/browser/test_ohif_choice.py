@@ -147,7 +147,7 @@ def viewer(browser: Browser, real: Service, served: Served) -> Viewer:
 
 
 def opened(viewer: Viewer, address: str, **wanted: str) -> None:
-    """Open a study at what a link names; the colour wash alone, not transparent."""
+    """Open a study at what a link names; the color wash alone, not transparent."""
     viewer.browser.open("".join([address, *(f"&{k}={v}" for k, v in wanted.items())]))
     viewer.wait(f"{VIEWS}.length === 3", "there are three viewports")
     wait_for(lambda: viewer.session("session.objects.status") == "ready", "the study is read", within_s=SHOWN_S)
@@ -237,7 +237,7 @@ def test_whose_a_dose_is_follows_from_records_and_not_from_names(viewer: Viewer,
     assert not differences & set(offered)
 
 
-def _colour(gy: float, span_gy: float) -> npt.NDArray[np.float64]:
+def _color(gy: float, span_gy: float) -> npt.NDArray[np.float64]:
     stops = np.array([[int(h[i : i + 2], 16) for i in (0, 2, 4)] for h in DIFFERENCE], float)
     x = (min(max(gy / span_gy, -1), 1) + 1) / 2 * (len(stops) - 1)
     return np.array([np.interp(x, range(len(stops)), stops[:, c]) for c in range(3)])
@@ -265,8 +265,8 @@ def test_a_difference_of_doses_has_a_signed_map_of_its_own(
             steps = (read_mm - world) / 3.0  # the mouse is on whole pixels
             wanted = values[z, y, x] + steps[0] * 1.5 / 13.5 + steps[1] / 40 + steps[2] * 0.01
             assert read_gy == pytest.approx(wanted, abs=2e-3), (plane, x)
-            drawn = viewer.colour(plane, (round(at[0]) + 0.5, round(at[1]) + 0.5))
-            assert np.abs(drawn - _colour(wanted, span)).max() < 12, (plane, x, drawn, _colour(wanted, span))
+            drawn = viewer.color(plane, (round(at[0]) + 0.5, round(at[1]) + 0.5))
+            assert np.abs(drawn - _color(wanted, span)).max() < 12, (plane, x, drawn, _color(wanted, span))
     assert "%" not in viewer.browser.text(".radiarch-readout")
     says = "computed minus reference" if name == "difference" else "which dose was subtracted from which"
     viewer.browser.wait_text(says, ".radiarch-legend")

@@ -61,7 +61,7 @@ def test_a_plan_is_followed_from_the_queue_to_its_curves_without_reloading(
     browser.wait_text("Queued", "radiarch-progress")
     browser.script("window.same = true")
     served.start(plan_id, progress=0.25, lines=("beamlets of beam 1",))
-    browser.wait_text("Optimising", "radiarch-progress")
+    browser.wait_text("Optimizing", "radiarch-progress")
     assert browser.find("[role=progressbar]").get_attribute("aria-valuenow") == "25"
     update = ProgressUpdate(
         plan_id=plan_id, attempt=1, stage=Stage.FINAL_DOSE, progress=0.8, eta_s=9, message="", worker="w1"
@@ -78,7 +78,7 @@ def test_a_plan_is_followed_from_the_queue_to_its_curves_without_reloading(
         "return given[0].data.curves[given[1]].curves.map((c) => c.structure)", _dvh(browser), plan_id
     )
     assert curves == ["PTV", "Organ"]
-    # something is drawn: a canvas of one colour has one value
+    # something is drawn: a canvas of one color has one value
     canvas = browser.find("canvas")
     drawn = "const c = given[0]; const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
     assert browser.script(f"{drawn} return new Set(new Uint32Array(d.buffer)).size", canvas) > 20
@@ -363,25 +363,25 @@ def test_texts_stand_out_from_what_is_behind_them(browser: Browser, served: Serv
     const css = getComputedStyle(document.querySelector('radiarch-goals'));
     return Object.fromEntries(given[0].map((n) => [n, css.getPropertyValue('--' + n).trim()]));
     """
-    colours: dict[str, str] = browser.script(script, names)
+    colors: dict[str, str] = browser.script(script, names)
     for front in ("text", "text-2", "accent", "good", "warn", "bad"):
         for back in ("surface", "surface-2"):
-            assert _contrast(colours[front], colours[back]) >= 4.5, (front, back)
+            assert _contrast(colors[front], colors[back]) >= 4.5, (front, back)
     for back in ("info-bg", "warn-bg", "bad-bg"):
-        assert _contrast(colours["text"], colours[back]) >= 4.5, back
-        assert _contrast(colours["text-2"], colours[back]) >= 4.5, back
-    assert _contrast(colours["on-accent"], colours["accent"]) >= 4.5
+        assert _contrast(colors["text"], colors[back]) >= 4.5, back
+        assert _contrast(colors["text-2"], colors[back]) >= 4.5, back
+    assert _contrast(colors["on-accent"], colors["accent"]) >= 4.5
     structures = ["PTV", "CTV", "GTV", "BODY", "Rectum", "Bladder", *(f"Organ {i}" for i in range(40))]
-    expression = "given[0].map((await import('/radiarch/elements/core/palette.js')).structureColour)"
-    for name, colour in zip(structures, browser.module(expression, structures), strict=True):
-        assert _contrast(colour, colours["surface"]) >= 3, (name, colour)
+    expression = "given[0].map((await import('/radiarch/elements/core/palette.js')).structureColor)"
+    for name, color in zip(structures, browser.module(expression, structures), strict=True):
+        assert _contrast(color, colors["surface"]) >= 3, (name, color)
 
 
 def _contrast(one: str, other: str) -> float:
-    """WCAG's contrast ratio of two colours."""
+    """WCAG's contrast ratio of two colors."""
 
-    def luminance(colour: str) -> float:
-        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    def luminance(color: str) -> float:
+        parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -427,8 +427,8 @@ def test_structures_have_the_colors_that_the_service_gives_their_structure_set(
     _mount(browser, served, f"<radiarch-dvh {attributes}></radiarch-dvh><radiarch-goals {attributes}></radiarch-goals>")
     wanted = f"rgb({', '.join(str(int(target['color'][i : i + 2], 16)) for i in (1, 3, 5))})"
     for place in (".toggle .swatch", "td.name .swatch"):
-        wait_for(partial(_has_colour, browser, place, wanted), f"{wanted} in {place}")
+        wait_for(partial(_has_color, browser, place, wanted), f"{wanted} in {place}")
 
 
-def _has_colour(browser: Browser, place: str, wanted: str) -> bool:
+def _has_color(browser: Browser, place: str, wanted: str) -> bool:
     return bool(browser.script("return getComputedStyle(given[0]).backgroundColor", browser.find(place)) == wanted)

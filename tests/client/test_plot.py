@@ -65,11 +65,11 @@ def test_a_band_is_shaded_in_its_structures_place(tmp_path: Path) -> None:
     band = DvhBand(structure="x", dose_gy=(0, 50, 60, 70), low_percent=(100, 90, 30, 0), high_percent=(100, 100, 70, 0))
     other = band.model_copy(update={"structure": "not drawn"})
 
-    def coloured(*bands: DvhBand) -> int:
+    def colored(*bands: DvhBand) -> int:
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.png"
         _plot.to_png([("a", [curve])], path, bands=bands)
         pixels = image.imread(path)[:, :, :3]
         return int((np.ptp(pixels, axis=2) > 0.05).sum())
 
-    assert coloured(band) > coloured() + 1000
-    assert coloured(other) == coloured()
+    assert colored(band) > colored() + 1000
+    assert colored(other) == colored()

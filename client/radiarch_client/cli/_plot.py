@@ -14,15 +14,15 @@ from radiarch_client.models import DvhBand, DvhCurve
 
 from ._base import clean
 
-# Okabe and Ito's colours, told apart by colour-blind readers too (https://jfly.uni-koeln.de/color/)
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
+# Okabe and Ito's colors, told apart by color-blind readers too (https://jfly.uni-koeln.de/color/)
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#999999")
 _DASHES = ("solid", "dashed", "dotted", "dashdot")
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BLANK = 0x2800
 
 
-def colour(index: int) -> str:
-    return _COLOURS[index % len(_COLOURS)]
+def color(index: int) -> str:
+    return _COLORS[index % len(_COLORS)]
 
 
 def top_dose_gy(curves: Sequence[DvhCurve]) -> float:
@@ -80,7 +80,7 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
         text.append(f"{tick} │")
         for column in range(width):
             who = owner[row][column]
-            text.append(chr(_BLANK + dots[row][column]), style=colour(who) if who is not None else "")
+            text.append(chr(_BLANK + dots[row][column]), style=color(who) if who is not None else "")
         text.append("\n")
     text.append("      └" + "─" * width + "\n")
     labels = [" "] * (width + 12)
@@ -91,13 +91,13 @@ def in_terminal(curves: Sequence[DvhCurve], *, width: int = 72, height: int = 18
             labels[start : start + len(label)] = label
     text.append("".join(labels).rstrip() + "\n")
     for number, curve in enumerate(curves):
-        text.append("  ━━ ", style=colour(number))
+        text.append("  ━━ ", style=color(number))
         text.append(clean(curve.structure))
     return text
 
 
 def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path, *, bands: Sequence[DvhBand] = ()) -> None:
-    """One picture of one or more plans' curves: a colour a structure, a dash a plan, bands of a robust one shaded."""
+    """One picture of one or more plans' curves: a color a structure, a dash a plan, bands of a robust one shaded."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -113,7 +113,7 @@ def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path, *, bands
                 axes.plot(
                     curve.dose_gy,
                     curve.volume_percent,
-                    color=colour(structures.index(curve.structure)),
+                    color=color(structures.index(curve.structure)),
                     linestyle=_DASHES[i % len(_DASHES)],
                     label=clean(curve.structure if len(plans) == 1 else f"{curve.structure}, {label}"),
                 )
@@ -123,7 +123,7 @@ def to_png(plans: Sequence[tuple[str, Sequence[DvhCurve]]], path: Path, *, bands
                     band.dose_gy,
                     band.low_percent,
                     band.high_percent,
-                    color=colour(structures.index(band.structure)),
+                    color=color(structures.index(band.structure)),
                     alpha=0.2,
                     linewidth=0,
                 )

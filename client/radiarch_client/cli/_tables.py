@@ -251,7 +251,7 @@ def _decision(approval: Approval | None) -> str | None:
 
 
 def outcome(result: str | None) -> Text | None:
-    """pass, look or fail, in the colours of goals."""
+    """pass, look or fail, in the colors of goals."""
     return None if result is None else Text(clean(result), style=_OUTCOME_STYLE.get(result, ""))
 
 

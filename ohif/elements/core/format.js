@@ -113,7 +113,7 @@ export const STAGES = {
   loading_data: 'Loading data',
   building_plan: 'Placing beams and spots',
   computing_beamlets: 'Computing beamlets',
-  optimizing: 'Optimising',
+  optimizing: 'Optimizing',
   final_dose: 'Final dose',
   exporting: 'Storing results',
 };

@@ -1,4 +1,4 @@
-// Colours of structures: those that the service says for a structure set (radiarch_contract.structure_colors), else by name, after
+// Colors of structures: those that the service says for a structure set (radiarch_contract.structure_colors), else by name, after
 // Okabe and Ito (2008) and Paul Tol; with a contrast of 3:1 at least on white and on the dark surface.
 
 const WARM = ['#d55e00', '#c2447f', '#b8860b', '#a05000'];
@@ -35,7 +35,7 @@ const NAMED = {
   larynx: '#198f9c',
 };
 
-/** The colour of plan number `i` on one axis; its dash tells it as well. */
+/** The color of plan number `i` on one axis; its dash tells it as well. */
 export const PLAN_DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
 export const PLAN_LETTERS = ['A', 'B', 'C', 'D'];
 
@@ -53,7 +53,7 @@ function hash(text) {
 
 export const isTarget = (name) => /^(ptv|ctv|gtv|itv)/.test(plain(name)) || /target$/.test(plain(name));
 
-/** Colour of a structure by its name alone: where no structure set is known, or it is none of its ROIs. */
+/** Color of a structure by its name alone: where no structure set is known, or it is none of its ROIs. */
 function byName(name) {
   const key = plain(name);
   if (NAMED[key]) return NAMED[key];
@@ -61,19 +61,19 @@ function byName(name) {
   return family[hash(key) % family.length];
 }
 
-/** Of each structure set that was asked for: colours by ROI number and by name. @type {Map<string, {numbers: Map<number, string>, names: Map<string, string>}>} */
+/** Of each structure set that was asked for: colors by ROI number and by name. @type {Map<string, {numbers: Map<number, string>, names: Map<string, string>}>} */
 const LEARNED = new Map();
 
 /** Questions under way, and those that were answered. @type {Map<string, Promise<boolean>>} */
 const ASKED = new Map();
 
 /**
- * Learn the colours that the service draws a structure set's ROIs with; whether they are known now.
+ * Learn the colors that the service draws a structure set's ROIs with; whether they are known now.
  *
  * @param {import('./api.js').Api} api
  * @param {string} setUid SOP Instance UID
  */
-export function learnColours(api, setUid) {
+export function learnColors(api, setUid) {
   const asked =
     ASKED.get(setUid) ??
     api.get(`/structure-sets/${setUid}`).then(
@@ -82,7 +82,7 @@ export function learnColours(api, setUid) {
         return true;
       },
       () => {
-        ASKED.delete(setUid); // deleted since, or no answer: colours go by names
+        ASKED.delete(setUid); // deleted since, or no answer: colors go by names
         return false;
       },
     );
@@ -102,13 +102,13 @@ export function learn(setUid, structures) {
 }
 
 /**
- * CSS colour of a structure, the same on every page, in the viewer and in reports.
+ * CSS color of a structure, the same on every page, in the viewer and in reports.
  *
  * @param {string} name
  * @param {{rtstruct_sop_instance_uid: string, structures?: Array<{name: string, roi_number: number}>} | null} [plan]
  *   whose structure it is; its `structures` say which ROI a name stands for
  */
-export function structureColour(name, plan = null) {
+export function structureColor(name, plan = null) {
   const known = plan && LEARNED.get(plan.rtstruct_sop_instance_uid);
   if (!known) return byName(name);
   const meant = plan.structures?.find((s) => s.name === name)?.roi_number;

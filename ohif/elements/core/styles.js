@@ -1,4 +1,4 @@
-// What all elements look like: colours in two themes, type, tables, controls. Constructed style sheets, so that the
+// What all elements look like: colors in two themes, type, tables, controls. Constructed style sheets, so that the
 // page's Content-Security-Policy needs no 'unsafe-inline'.
 
 export const TOKENS = `

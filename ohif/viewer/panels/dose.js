@@ -4,7 +4,7 @@ import { fixed } from '/radiarch/elements/core/format.js';
 import { Bones, Empty, Problem, sentence } from '/radiarch/elements/core/parts.js';
 import { planName } from '/radiarch/elements/index.js';
 
-import { MAP_NAMES, css, lineColours, scale } from '../colours.js';
+import { MAP_NAMES, css, lineColors, scale } from '../colors.js';
 import { doseLabel, session } from '../session.js';
 import { PANEL_CSS, Panel, refused, superseded } from './panel.js';
 
@@ -118,25 +118,25 @@ class Dose extends Panel {
       } <b>${dose.isDifference ? `${fixed(dose.grid.minGy, 2)} to ${fixed(dose.grid.maxGy, 2)}` : dose.grid.maxGy.toFixed(2)} Gy</b>;
         grid ${dose.grid.spacing.map((s) => Number(s.toFixed(2))).join(' × ')} mm</div>
       <div class="row small" style="gap:4px"><span class="muted">Go to</span>
-        ${session.isocenter && html`<button class="button quiet accent" onClick=${() => session.goTo(session.centre)}>isocenter</button>`}
+        ${session.isocenter && html`<button class="button quiet accent" onClick=${() => session.goTo(session.center)}>isocenter</button>`}
         <button class="button quiet accent" onClick=${() => session.goTo(session.hottest)}>${dose.isDifference ? 'largest difference' : 'hottest point'}</button>
       </div>
       ${
         stored
-          ? html`<label class="field">Ends of the colours (± Gy)
+          ? html`<label class="field">Ends of the colors (± Gy)
             <input type="number" name="span" min="0.001" step="0.1" value=${Number(session.spanGy.toPrecision(3))}
               onChange=${(e) => Number(e.target.value) > 0 && session.set({ span: Number(e.target.value), storedLevels: null })} /></label>`
           : html`<label class="field">100 % is (Gy) – ${reference.name}
             <input type="number" name="reference" min="0.01" step="0.1" value=${Number(reference.gy.toFixed(3))}
               onChange=${(e) => Number(e.target.value) > 0 && session.setReference(Number(e.target.value))} /></label>`
       }
-      <fieldset><legend>Colour wash</legend>
+      <fieldset><legend>Color wash</legend>
         ${check('wash', 'shown')}
         <div><div class="bar" style=${{ background: bar }}></div>
           <div class="ends"><span>${fixed(low, stored ? 2 : 1)} Gy</span>${dose.isDifference && html`<span>0</span>`}<span>${fixed(high, stored ? 2 : 1)} Gy</span></div></div>
         ${
           !dose.isDifference &&
-          html`<label class="field">Colours<select name="map" value=${display.map}
+          html`<label class="field">Colors<select name="map" value=${display.map}
           onChange=${(e) => session.set({ map: e.target.value })}>
           ${Object.entries(MAP_NAMES).map(([value, text]) => html`<option value=${value}>${text}</option>`)}</select></label>`
         }
@@ -168,9 +168,9 @@ class Dose extends Panel {
         <label class="field">Levels (${session.levelsUnit === 'percent' ? '% of the 100 % dose' : 'Gy'})
           <input type="text" name="levels" value=${session.levelsText} spellcheck=${false}
             onChange=${(e) => session.set({ [session.levelsName]: e.target.value })} /></label>
-        <ul aria-label="Colours of the levels">${[...lineColours(session)].map(
-          ([gy, colour]) => html`<li class="row small">
-          <span class="swatch" style=${{ background: css(colour), height: '4px', width: '18px' }}></span>
+        <ul aria-label="Colors of the levels">${[...lineColors(session)].map(
+          ([gy, color]) => html`<li class="row small">
+          <span class="swatch" style=${{ background: css(color), height: '4px', width: '18px' }}></span>
           ${fixed(gy, 2)} Gy ${!stored && html`<span class="muted">${fixed((gy / reference.gy) * 100)} %</span>`}</li>`,
         )}</ul>
       </fieldset>
@@ -216,7 +216,7 @@ class Dose extends Panel {
           (s) => html`<li key=${s.number}><label class="check">
           <input type="checkbox" checked=${!session.hidden.has(s.name)} disabled=${!session.display.contours}
             onChange=${(e) => session.toggleStructure(s.name, e.target.checked)} />
-          <span class="swatch" style=${{ background: session.structureColour(s) }}></span><span class="clip" title=${s.name}>${s.name}</span>
+          <span class="swatch" style=${{ background: session.structureColor(s) }}></span><span class="clip" title=${s.name}>${s.name}</span>
         </label></li>`,
         )}</ul>`
       }

@@ -1,4 +1,4 @@
-"""Colours and line styles of reports and pictures: safe for the colour-blind, and never the only sign."""
+"""Colors and line styles of reports and pictures: safe for the color-blind, and never the only sign."""
 
 from __future__ import annotations
 
@@ -76,14 +76,14 @@ class Drawn:
 
 
 def dose_colors(percent: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Colours of doses in % of the prescription; (…, 3), 0 to 255."""
+    """Colors of doses in % of the prescription; (…, 3), 0 to 255."""
     at = np.array([a for a, _ in _WASH_ANCHORS], np.float32)
     channels = np.array([rgb for _, rgb in _WASH_ANCHORS], np.float32)
     return np.stack([np.interp(percent, at, channels[:, c]) for c in range(3)], axis=-1).astype(np.float32)
 
 
 def isodose_color(percent: float) -> Rgb:
-    """A line's colour: the wash's, made lighter so that it stands out from it."""
+    """A line's color: the wash's, made lighter so that it stands out from it."""
     r, g, b = (round(0.72 * float(v) + 0.28 * 255) for v in dose_colors(np.array([percent], np.float32))[0])
     return r, g, b
 

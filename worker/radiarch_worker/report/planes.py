@@ -1,4 +1,4 @@
-"""CT, dose and contours cut along a plane of the patient; colours and pixels of pictures live in `raster` and `png`.
+"""CT, dose and contours cut along a plane of the patient; colors and pixels of pictures live in `raster` and `png`.
 
 Pictures are seen as radiologists do: axial from the feet (the patient's right on the left), coronal from the front
 (right on the left, head up), sagittal from the left (front on the left, head up).

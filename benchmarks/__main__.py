@@ -73,6 +73,7 @@ def main() -> None:
                 "benchmarks.quality",
                 *(case, protocol, *plans, "--weighting", 1.1, 1.0),
                 *("--threads", options.threads, "--uncertainty", options.uncertainty),
+                *settings,
             )
             quality = said.lines
     text = table(options.case, options.threads, ours, stock, quality)

@@ -75,23 +75,31 @@ def main() -> None:
     arguments.add_argument(
         "--weighting", type=float, nargs="+", help="of each plan: 1.1 where its objectives are of RBE-weighted dose"
     )
+    arguments.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a parameter of all plans")
     options = arguments.parse_args()
     protocol = Protocol.model_validate(yaml.safe_load(options.protocol.read_text()))
+    parameters = parameters_of(protocol, options.set)
+    assert isinstance(parameters, ProtonParameters)
     images = [pydicom.dcmread(path) for path in sorted((options.case / "CT").iterdir())]
     patient = load_patient(pydicom.dcmread(options.case / "RTSTRUCT.dcm"), images)
     for path, weighting in zip(options.plans, options.weighting, strict=True):
-        print(json.dumps(judged(patient, protocol, path, weighting, options.uncertainty, options.threads)), flush=True)
+        found = judged(patient, protocol, parameters, path, weighting, options.uncertainty, options.threads)
+        print(json.dumps(found), flush=True)
 
 
 def judged(
-    patient: Patient, protocol: Protocol, path: Path, weighting: float, uncertainty_percent: float, threads: int
+    patient: Patient,
+    protocol: Protocol,
+    parameters: ProtonParameters,
+    path: Path,
+    weighting: float,
+    uncertainty_percent: float,
+    threads: int,
 ) -> dict[str, Any]:
     """Doses of the protocol's structures, from a recalculation that is as certain as asked for."""
     from .ours import Silent
 
-    parameters = parse_parameters(protocol.workflow, protocol.parameters())
     prescription = protocol.prescribed
-    assert isinstance(parameters, ProtonParameters)
     rois = [Roi(number=number, name=s.name) for number, s in patient.structures.items()]
     structures, _ = resolve(protocol.structure_names(), protocol.structures, rois)
     machine = mcsquare.load_machine(parameters.machine)

@@ -58,5 +58,7 @@ def _files() -> dict[str, str]:
 
 def _problems() -> tuple[str, ...]:
     from radiarch_worker.engines.mcsquare import site_problems  # loads OpenTPS, where it is not loaded yet
+    from radiarch_worker.machines.photon_machine import photon_machine_problems
 
-    return tuple(str(p)[:_PROBLEM_LENGTH] for p in site_problems()[:_PROBLEMS_MAX])
+    problems = (*site_problems(), *photon_machine_problems())
+    return tuple(str(p)[:_PROBLEM_LENGTH] for p in problems[:_PROBLEMS_MAX])

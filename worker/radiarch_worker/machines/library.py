@@ -19,7 +19,7 @@ from radiarch_worker.site_folders import site_folders
 from .calibration import AUTO, GENERIC, CalibrationTables
 from .calibration_file import SiteCalibration, read_calibration
 from .machine_file import MachineDescription, check_beam_data, read_description
-from .site_file import UnusableFileError
+from .site_file import UnusableFileError, is_photon_machine
 
 _GENERIC_FILE = Path(__file__).with_name("generic-icru.yaml")
 MACHINE_NAME = r"[A-Za-z0-9_-]{1,64}"
@@ -187,6 +187,8 @@ def site_machines(shipped: Collection[str]) -> tuple[dict[str, SiteMachine], tup
     data: dict[str, Path] = {}
     described: dict[str, Path] = {}
     for path in _files(site_folders().machines, (".txt", ".yaml", ".yml")):
+        if path.suffix != ".txt" and _is_linac(path):
+            continue
         known = data if path.suffix == ".txt" else described
         if path.stem in known:
             problems.append(Problem(path.name, 1, "", f"the machine is described by {known[path.stem].name} too"))
@@ -227,6 +229,14 @@ def _bytes(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as e:
         raise UnusableFileError((Problem(path.name, 1, "", f"cannot be read: {e.strerror}"),)) from None
+
+
+def _is_linac(path: Path) -> bool:
+    """Files of linacs are read by `photon_machine`; what is wrong with them is not a matter of protons."""
+    try:
+        return is_photon_machine(path.read_bytes())
+    except OSError:
+        return False
 
 
 def _files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

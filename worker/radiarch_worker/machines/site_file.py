@@ -43,3 +43,8 @@ class SiteFile(BaseModel):
 def finding(item: Any) -> tuple[FieldPath, str]:
     """Field and message of one of pydantic's findings."""
     return tuple(item["loc"]), item["msg"].removeprefix("Value error, ")
+
+
+def is_photon_machine(data: bytes) -> bool:
+    """Whether a machine file is of a linac, however much else is wrong with it."""
+    return any(line.split(b"#")[0].split() == [b"modality:", b"photon"] for line in data.splitlines())

@@ -190,6 +190,16 @@ def test_too_large_or_unwritable_is_computed_and_not_kept(tmp_path: Path) -> Non
     assert len(said) == 3
 
 
+def test_where_nothing_can_be_locked_it_is_computed_and_not_kept(tmp_path: Path) -> None:
+    cache, lines = ArrayCache(tmp_path, 1 << 30), list[str]()
+    (tmp_path / "k.lock").mkdir()  # stands for a file system without locks, or without a free inode
+    found, cached = cache.get("k", arrays, lines.append)
+    assert same(found, arrays())
+    assert not cached
+    assert any("cannot hold a lock" in line for line in lines)
+    assert not (tmp_path / "k").exists()
+
+
 def test_every_part_of_a_key_counts() -> None:
     def key(**parts: Any) -> str:
         k = ContentKey()

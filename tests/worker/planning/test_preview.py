@@ -8,9 +8,10 @@ import numpy as np
 from radiarch_contract.structures import StructureRef
 from radiarch_worker.model import Dose
 from radiarch_worker.patient import load_patient
-from radiarch_worker.planning.preview import MAX_CURVES, preview_dvh
+from radiarch_worker.planning.preview import MAX_CURVES, preview_dvh, report_preview
 
 from phantoms import box
+from tests.worker.engines.water import Recorder
 
 
 def test_named_structures_come_first_and_there_are_not_too_many() -> None:
@@ -27,3 +28,12 @@ def test_named_structures_come_first_and_there_are_not_too_many() -> None:
     assert curves[0].roi_number == max(many)
     assert [c.roi_number for c in curves[1:4]] == sorted(patient.structures)[:3]
     assert all(np.interp(29.0, c.dose_gy, c.volume_percent) == 100 for c in curves)
+
+
+def test_a_preview_that_fails_does_not_stop_planning() -> None:
+    study = box(shape=(4, 16, 16))
+    patient, recorder = load_patient(study.rtstruct, study.images), Recorder()
+    other_grid = replace(patient.ct.grid, spacing_mm=(1.7, 1.7, 1.7), origin_mm=(0.3, 0.3, 0.3))
+    report_preview(recorder, patient, Dose(np.ones((2, 2, 2), np.float32), other_grid, 1.1), {})
+    assert recorder.previews == []
+    assert any("Traceback" in line for line in recorder.lines)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from radiarch_contract.errors import InvalidRequestError
+from radiarch_contract.errors import EngineError, InvalidRequestError
 from radiarch_contract.objectives import Objective, ObjectiveMetric
 from radiarch_contract.workflows import ImptOptimizedParameters, ImptRobustParameters, parse_parameters
 from radiarch_worker.engines import mcsquare
@@ -17,6 +17,7 @@ from radiarch_worker.engines.mcsquare import SpotPlan, variations
 from radiarch_worker.ion import ion_beams
 from radiarch_worker.model import Grid, PlanResult
 from radiarch_worker.planning import plan
+from radiarch_worker.planning.proton import robust as robust_module
 from radiarch_worker.planning.proton.robust import _groups, scenario_beamlets
 from radiarch_worker.planning.proton.scenarios import NOMINAL, Scenario, select_scenarios
 from radiarch_worker.planning.proton.steps import ProtonJob, set_up
@@ -183,8 +184,13 @@ def planned(folder: Path, workflow: str, given: Any, cache: ArrayCache) -> tuple
     return plan(workflow, p, PRESCRIPTION, given, refs(p), recorder, folder, 2, cache, goals), recorder
 
 
+def engine_fails(*args: object) -> None:
+    raise EngineError("MCsquare ended with signal 9", remedy="y")
+
+
 @pytest.mark.engine
-def test_coverage_under_error_is_better_than_the_nominal_plans(tmp_path: Path) -> None:
+def test_coverage_under_error_is_better_than_the_nominal_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And a scenario in which the engine fails costs the evaluation over scenarios, and a note: not the plan."""
     cache = ArrayCache(tmp_path / "cache", 1 << 30)
     fine = {"spot_spacing_mm": 8, "beamlet_primaries": 300, "max_iterations": 60, "final_primaries": 60_000}
     robust, recorder = planned(tmp_path / "1", "proton-robust", parameters(**fine), cache)
@@ -204,6 +210,15 @@ def test_coverage_under_error_is_better_than_the_nominal_plans(tmp_path: Path) -
     for stage in set(recorder.stages):
         told = [f for s, f in recorder.fractions if s is stage]
         assert told == sorted(told)
+
+    monkeypatch.setattr(robust_module, "scenario_dose", engine_fails)
+    again, recorder = planned(tmp_path / "4", "proton-robust", parameters(**fine), cache)
+    monkeypatch.undo()
+    assert again.robustness is None
+    assert np.array_equal(again.dose.dose_gy, robust.dose.dose_gy)
+    (note,) = [n for n in again.notes if n not in robust.notes]
+    assert all(part in note for part in ("scenario 2 of 3", found.scenarios[1].name, "MCsquare ended"))
+    assert any("Traceback" in line for line in recorder.lines)
 
     worst_of_nominal = worst_d95(nominal, tmp_path / "3")
     assert band.low_gy > worst_of_nominal + 2.0

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydicom.dataset import Dataset
-from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, RadiarchError
+from radiarch_contract.errors import EngineError, ErrorCode, InputRefusedError, RadiarchError, ServiceError
 from radiarch_contract.job import JobResult, Output
 from radiarch_contract.pictures import Plane
 from radiarch_contract.states import OutputKind
@@ -86,7 +86,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setattr(planning, "plan", lambda *a: plan)
     monkeypatch.setattr(evaluation, "evaluate", lambda *a: evaluation.Evaluation(dvh=(), metrics=(), goals=()))
     monkeypatch.setattr(dicom, "write_rtplan", lambda *a: Dataset())
-    monkeypatch.setattr(dicom, "write_rtdose", lambda *a: Dataset())
+    monkeypatch.setattr(dicom, "write_rtdose", lambda *a, **k: Dataset())
     monkeypatch.setattr(report, "draw", lambda *a: report.Report(b"%PDF-", {}, ()))
     monkeypatch.setattr(dicom, "write_report", lambda *a, **k: Dataset())
     monkeypatch.setattr(store, "store_result", stored)
@@ -270,13 +270,22 @@ def test_a_let_map_that_cannot_be_written_costs_a_note_and_not_the_plan(
     assert "Traceback" in worker.log
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED),
+        ServiceError("Orthanc did not serve it", remedy="y", code=ErrorCode.ORTHANC_UNAVAILABLE),
+        ValueError("cannot be encoded"),
+    ],
+    ids=lambda e: type(e).__name__,
+)
 @pytest.mark.parametrize("kind", [OutputKind.REPORT, OutputKind.LET])
-def test_an_extra_that_is_refused_costs_a_note_and_not_the_plan(
-    run: Run, monkeypatch: pytest.MonkeyPatch, kind: OutputKind
+def test_an_extra_that_cannot_be_stored_costs_a_note_and_not_the_plan(
+    run: Run, monkeypatch: pytest.MonkeyPatch, kind: OutputKind, error: Exception
 ) -> None:
     def put(orthanc: object, of: OutputKind, dataset: Dataset) -> Output:
         if of is kind:
-            raise RadiarchError("a filter refused it", remedy="y", code=ErrorCode.STORE_FAILED)
+            raise error
         return stored(orthanc, of, dataset)
 
     plan_with_let(monkeypatch)
@@ -290,4 +299,32 @@ def test_an_extra_that_is_refused_costs_a_note_and_not_the_plan(
         OutputKind.REPORT,
         OutputKind.LET,
     } - {kind}
-    assert any("a filter refused it" in note for note in result.notes)
+    reason = str(error) if isinstance(error, RadiarchError) else type(error).__name__
+    assert any(f"no {kind}" in note and reason in note for note in result.notes)
+
+
+def test_pictures_that_cannot_be_kept_cost_a_note_and_not_the_plan(
+    run: Run, drawn: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client.Orthanc, "put_attachment", raising(OSError(errno.EPIPE, "broken pipe")))
+    result, _ = run()
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
+    assert any("no dose picture" in note for note in result.notes)
+
+
+def test_dvhs_that_cannot_be_written_cost_a_note_and_not_the_dose(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicom, "add_dvh", raising(ValueError("a curve of one bin")))
+    result, worker = run()
+    assert [o.kind for o in result.outputs] == ["rtplan", "rtdose", "report"]
+    assert any("no DVH Sequence" in note for note in result.notes)
+    assert "a curve of one bin" in worker.log
+
+
+@pytest.mark.parametrize("part", [(client.Orthanc, "put_attachment"), (dicom, "write_report")])
+def test_an_attempt_that_no_longer_counts_ends_with_that_in_an_extra_too(
+    run: Run, drawn: list[tuple[str, int]], monkeypatch: pytest.MonkeyPatch, part: tuple[Any, str]
+) -> None:
+    monkeypatch.setattr(*part, raising(RadiarchError("replaced", remedy="y", code=ErrorCode.CANCELLED)))
+    result, _ = run()
+    assert result.error is not None
+    assert (result.error.code, result.outputs) == (ErrorCode.CANCELLED, ())

@@ -18,7 +18,7 @@ from radiarch_worker.ion import IonBeam, Let
 from radiarch_worker.model import Beam, FloatVolume, Grid, Patient, PlanResult
 
 from .base import Provenance, invalid_result, result_uid
-from .dose import RTDose, RTDoseDifference
+from .dose import RTDose, RTDoseDifference, add_dvh
 from .encapsulated_pdf import EncapsulatedPDF
 from .enum import DoseSummationTypeValues
 from .ion_plan import RTIonPlan
@@ -33,6 +33,7 @@ __all__ = [
     "RTDose",
     "RTDoseDifference",
     "RTIonPlan",
+    "add_dvh",
     "encode",
     "result_uid",
     "write_dose_difference",
@@ -59,12 +60,15 @@ def write_rtdose(
     spec: JobSpec,
     patient: Patient,
     plan: PlanResult,
-    evaluation: Evaluation,
+    evaluation: Evaluation | None,
     *,
     rtplan_sop_instance_uid: str | None = None,
 ) -> RTDose:
-    """The plan's dose as an RT Dose; see `RTDose`."""
-    return RTDose(spec, patient, plan, evaluation, rtplan_sop_instance_uid=rtplan_sop_instance_uid)
+    """The plan's dose as an RT Dose, with the DVHs of an evaluation of it where one is given; see `RTDose`."""
+    dose = RTDose(spec, patient, plan, rtplan_sop_instance_uid=rtplan_sop_instance_uid)
+    if evaluation is not None:
+        add_dvh(dose, patient, evaluation)
+    return dose
 
 
 def write_dose_difference(

@@ -92,7 +92,7 @@ class ArrayCache:
         -------
         arrays, whether they were in the cache
         """
-        if (reason := self._unusable()) is not None:
+        if (reason := self._unusable(key)) is not None:
             log(f"cache: its folder {reason}: nothing is kept")
             return make(), False
         with self._lock(key, fcntl.LOCK_SH, log):
@@ -117,7 +117,7 @@ class ArrayCache:
                 log(f"cache: not kept: {errno.errorcode.get(e.errno or 0, 'error')}")
             return made, False
 
-    def _unusable(self) -> str | None:
+    def _unusable(self, key: str) -> str | None:
         # Its content becomes dose: no other user may write there.
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -126,7 +126,13 @@ class ArrayCache:
             return f"cannot be made ({e.strerror})"
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
             return "is not one that only this worker's user may write to"
-        return None if os.access(self.folder, os.W_OK) else "is read-only"
+        if not os.access(self.folder, os.W_OK):
+            return "is read-only"
+        try:
+            with self._lock_now(key):
+                return None
+        except OSError as e:  # no inode left, or a file system without locks
+            return f"cannot hold a lock ({e.strerror})"
 
     def _path(self, key: str) -> Path:
         return self.folder / key

@@ -7,11 +7,11 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 from pydicom.dataset import Dataset
@@ -33,10 +33,12 @@ from radiarch_worker.orthanc import fetch, store
 from radiarch_worker.orthanc.client import Orthanc, connect
 from radiarch_worker.runtime import context
 from radiarch_worker.runtime.context import JobContext
+from radiarch_worker.runtime.extras import attempted
 
 if TYPE_CHECKING:
     from .run import Computed, Run
 
+T = TypeVar("T")
 _FULL_BYTES = 32 << 20
 """An engine writes more than this at once."""
 
@@ -189,24 +191,22 @@ class _Attempt:
         return outputs
 
     def _store_extra(self, orthanc: Orthanc, kind: OutputKind, dataset: Dataset) -> tuple[Output, ...]:
-        try:
-            return (store.store_result(orthanc, kind, dataset),)
-        except RadiarchError as e:
-            if e.code is not ErrorCode.STORE_FAILED:
-                raise
-            self.notes.append(f"There is no {kind.replace('_', ' ')}: {e.info.message}. Everything else is complete.")
-            return ()
+        found = self._optional(kind.replace("_", " "), lambda: store.store_result(orthanc, kind, dataset))
+        return () if found is None else (found,)
 
     def _store_pictures(self, orthanc: Orthanc, outputs: tuple[Output, ...], pictures: Mapping[Plane, bytes]) -> None:
         """Keep the pictures beside the dose; a plan without them is whole."""
-        if not pictures:
-            return
-        dose = next(o for o in outputs if o.kind is OutputKind.RTDOSE)
-        try:
+
+        def put() -> None:
+            dose = next(o for o in outputs if o.kind is OutputKind.RTDOSE)
             for plane, data in pictures.items():
                 orthanc.put_attachment(dose.orthanc_id, ATTACHMENTS[plane], data)
-        except RadiarchError as e:
-            self.notes.append(f"The plan has no dose pictures: {e.info.message}.")
+
+        if pictures:
+            self._optional("dose picture in every plane", put)
+
+    def _optional(self, what: str, make: Callable[[], T]) -> T | None:
+        return attempted(what, make, self.here.link.log, self.notes)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -36,7 +36,7 @@ def make_plan(run: Run, parameters: WorkflowParameters) -> Computed:
     datasets: Datasets = {}
     with run.timed("write"):
         datasets[OutputKind.RTPLAN] = dicom.write_rtplan(spec, run.patient, plan)
-        datasets[OutputKind.RTDOSE] = dicom.write_rtdose(spec, run.patient, plan, judged)
+        datasets[OutputKind.RTDOSE] = run.write_dose(plan, judged)
         run.add_extras(datasets, plan)
     pictures = run.report(plan, judged, datasets)
     provenance = {str(k): v for k, v in plan.provenance.items()}

@@ -8,13 +8,20 @@ import numpy as np
 from radiarch_contract.job import DvhCurve
 from radiarch_contract.structures import StructureRef
 
-from radiarch_worker.model import Dose, Patient
+from radiarch_worker.model import Dose, Patient, Reporter
+from radiarch_worker.runtime.extras import attempted
 
 from .geometry import sample_mask
 
 _BINS = 150
 MAX_CURVES = 40
 """More could not be distinguished, nor fit into an attempt's status; the result has all."""
+
+
+def report_preview(reporter: Reporter, patient: Patient, dose: Dose, named: Mapping[str, StructureRef]) -> None:
+    """Send `preview_dvh` to whoever follows the run; where that fails the log says why, and planning goes on."""
+    notes: list[str] = []  # the result has the DVHs of the final dose
+    attempted("preview", lambda: reporter.preview(preview_dvh(patient, dose, named)), reporter.log, notes)
 
 
 def preview_dvh(patient: Patient, dose: Dose, named: Mapping[str, StructureRef]) -> tuple[DvhCurve, ...]:

@@ -42,7 +42,7 @@ class Report:
     Attributes
     ----------
     pdf : the report; the same arguments give the same bytes on machines with the same fonts
-    pictures : PNG by plane
+    pictures : PNG by plane; a check has none
     notes : what a user has to know about the drawing itself
     """
 
@@ -98,7 +98,9 @@ def draw(
     sections.provenance(flow, spec, plan)
     sections.unprintable_characters(flow)
     notes = _font_notes(pages)
-    return Report(pages.done(), {plane: png(c) for plane, c in cuts.items()}, notes)
+    # beside a check's dose no pictures are kept
+    pictures = {} if checked is not None else {plane: png(c) for plane, c in cuts.items()}
+    return Report(pages.done(), pictures, notes)
 
 
 def reference_gy(spec: JobSpec, plan: PlanResult) -> float:

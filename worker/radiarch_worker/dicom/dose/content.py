@@ -19,7 +19,8 @@ from radiarch_worker.dicom.enum import (
     DVHVolumeUnitsValues,
 )
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_string_at_least, decimal_strings
-from radiarch_worker.model import Dose, Grid
+from radiarch_worker.evaluation import Evaluation
+from radiarch_worker.model import Dose, Grid, Patient
 
 MAX_STORED_VALUE = 2**31 - 1
 """Of the 32 unsigned bits one stays free, so that readers that take them as signed see the same dose."""
@@ -91,6 +92,24 @@ def check_alignment(grid: Grid, ct: Grid) -> None:
 def frame_offsets(grid: Grid) -> list[DSfloat]:
     """Grid Frame Offset Vector, relative to the first frame, rising from 0."""
     return decimal_strings(grid.spacing_mm[2] * k for k in range(grid.shape[0]))
+
+
+def add_dvh(dose: Dataset, patient: Patient, evaluation: Evaluation) -> None:
+    """Add the DVH Sequence to an RT Dose: of the structure set's ROIs that the dose grid covers."""
+    metrics = {m.roi_number: m for m in evaluation.metrics}
+    items = [
+        dvh_item(curve, metrics[curve.roi_number], DoseTypeValues(dose.DoseType))
+        for curve in evaluation.dvh
+        if curve.roi_number in metrics and _is_roi(patient, curve.roi_number)
+    ]
+    if items:  # an empty sequence is not allowed (type 1)
+        dose.DVHSequence = items
+
+
+def _is_roi(patient: Patient, number: int) -> bool:
+    """Whether the RTSTRUCT has it: a DVH in DICOM is of a ROI, which a derived structure is not."""
+    structure = patient.structures.get(number)
+    return structure is not None and structure.definition is None
 
 
 def dvh_item(curve: DvhCurve, metrics: StructureMetrics, dose_type: DoseTypeValues) -> Dataset:

@@ -10,16 +10,15 @@ from radiarch_contract.uids import SOP_CLASS_UIDS
 from radiarch_worker.dicom.base import ResultSOPClass, physics_lines, reference, result_uid
 from radiarch_worker.dicom.enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
-from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.model import Patient, PlanResult
 
-from .content import check_alignment, dvh_item, encode_dose, frame_offsets
+from .content import check_alignment, encode_dose, frame_offsets
 
 _GRID_FRAME_OFFSET_VECTOR = 0x3004000C
 
 
 class RTDose(ResultSOPClass):
-    """The plan's dose, total over all fractions, on CT voxel centres, with its DVHs.
+    """The plan's dose, total over all fractions, on CT voxel centres; `add_dvh` adds its DVHs.
 
     ``DoseType`` is EFFECTIVE where an RBE other than 1 is in the values, else PHYSICAL.
     """
@@ -29,7 +28,6 @@ class RTDose(ResultSOPClass):
         spec: JobSpec,
         patient: Patient,
         plan: PlanResult,
-        evaluation: Evaluation,
         *,
         rtplan_sop_instance_uid: str | None = None,
     ) -> None:
@@ -42,8 +40,6 @@ class RTDose(ResultSOPClass):
             The CT and structures it was planned on.
         plan
             Its ``dose``: Gy, (Z, Y, X), patient LPS mm, total over all fractions.
-        evaluation
-            Of that dose; curves of structures that the dose grid covers go into the DVH Sequence.
         rtplan_sop_instance_uid
             Of the plan whose dose this is; None: the one that is a result of the same run.
 
@@ -67,7 +63,6 @@ class RTDose(ResultSOPClass):
         self._add_grid(patient, plan)
         self._add_dose(plan, dose_type)
         self._add_references(rtplan_sop_instance_uid or result_uid(spec, OutputKind.RTPLAN), patient)
-        self._add_dvh(patient, evaluation, dose_type)
 
     def _add_grid(self, patient: Patient, plan: PlanResult) -> None:
         grid = plan.dose.grid
@@ -102,19 +97,3 @@ class RTDose(ResultSOPClass):
         self.ReferencedStructureSetSequence = [
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
         ]
-
-    def _add_dvh(self, patient: Patient, evaluation: Evaluation, dose_type: DoseTypeValues) -> None:
-        metrics = {m.roi_number: m for m in evaluation.metrics}
-        items = [
-            dvh_item(curve, metrics[curve.roi_number], dose_type)
-            for curve in evaluation.dvh
-            if curve.roi_number in metrics and _is_roi(patient, curve.roi_number)
-        ]
-        if items:  # an empty sequence is not allowed (type 1)
-            self.DVHSequence = items
-
-
-def _is_roi(patient: Patient, number: int) -> bool:
-    """Whether the RTSTRUCT has it: a DVH in DICOM is of a ROI, which a derived structure is not."""
-    structure = patient.structures.get(number)
-    return structure is not None and structure.definition is None

@@ -26,7 +26,7 @@ from radiarch_worker.evaluation.sampling import covers, sample
 from radiarch_worker.model import Dose, PlanResult, Structure
 from radiarch_worker.optimization import DoseTerm, Problem, make_problem, optimize
 from radiarch_worker.planning import normalize
-from radiarch_worker.planning.preview import preview_dvh
+from radiarch_worker.planning.preview import report_preview
 from radiarch_worker.planning.sharing import PartOfStage
 from radiarch_worker.planning.structures import find_structure
 from radiarch_worker.planning.tuning.correction import CorrectedTerm, correction
@@ -158,7 +158,8 @@ class GoalTuner:
         if len(self._rounds) == len(tuned.rounds):
             weights = self._latest.weights
             dose = beamlet_dose(self._setup, self._beamlets, weights)
-            self._setup.job.reporter.preview(preview_dvh(self._setup.job.patient, dose, self._setup.job.structures))
+            job = self._setup.job
+            report_preview(job.reporter, job.patient, dose, job.structures)
             self._setup.clock.reached("to_preview")
 
     @property

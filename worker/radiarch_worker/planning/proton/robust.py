@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from radiarch_worker.model import Dose, PlanResult
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
 from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.position import PatientPosition
+from radiarch_worker.runtime.extras import attempted
 
 from .impt import objective_terms, require_objectives
 from .scenarios import NOMINAL, Scenario, select_scenarios
@@ -62,7 +64,7 @@ def plan_robust(job: ProtonJob) -> PlanResult:
     with setup.clock.stage(Stage.FINAL_DOSE):
         job.reporter.stage(Stage.FINAL_DOSE, f"{len(scenarios)} scenarios")
         final, normalized, said = deliver(_sharing(setup, 0, len(scenarios)), solution.weights)
-        robustness = _evaluate(setup, final, parameters, scenarios)
+        robustness = evaluate_scenarios(setup, final, parameters, scenarios, said)
     notes.append(
         f"Spots were placed up to {margin_mm:g} mm around the target, to reach it under the errors planned for."
     )
@@ -221,37 +223,65 @@ def scenario_dose(setup: Setup, final: FinalDose, scenario: Scenario, uncertaint
     return reported_dose(setup, replace(result, dose_gy=total)), uncertainty
 
 
-def _evaluate(
-    setup: Setup, final: FinalDose, parameters: ImptRobustParameters, scenarios: Sequence[Scenario]
-) -> Robustness:
-    """Every scenario's dose is computed, judged and let go."""
-    job = setup.job
+def evaluate_scenarios(
+    setup: Setup,
+    final: FinalDose,
+    parameters: ImptRobustParameters,
+    scenarios: Sequence[Scenario],
+    notes: list[str],
+) -> Robustness | None:
+    """Every scenario's dose, computed, judged and discarded; None and a note where one of them fails.
+
+    The plan and its nominal dose are complete by then, and are not lost for their evaluation under errors.
+    """
+    log = setup.job.reporter.log
     judged: list[ScenarioEvaluation] = []
     results: list[ScenarioResult] = []
     for i, scenario in enumerate(scenarios):
-        dose, uncertainty = final.dose, final.result.uncertainty_percent
-        if scenario != NOMINAL:
-            here = _sharing(setup, i, len(scenarios))
-            dose, uncertainty = scenario_dose(here, final, scenario, parameters.scenario_uncertainty_percent)
-            job.reporter.log(f"dose of scenario {i + 1} of {len(scenarios)} ({scenario.name}): {uncertainty:.2f} %")
-        judged.append(
-            ScenarioEvaluation(scenario.name, evaluate(job.patient, dose, job.prescription, job.goals, job.structures))
+        found = attempted(
+            f"evaluation over error scenarios (scenario {i + 1} of {len(scenarios)}, {scenario.name}, failed)",
+            partial(_judge_scenario, _sharing(setup, i, len(scenarios)), final, parameters, scenario),
+            log,
+            notes,
         )
-        results.append(
-            ScenarioResult(
-                name=scenario.name,
-                shift_mm=scenario.shift_mm,
-                range_percent=scenario.range_percent,
-                random_mm=scenario.random_mm,
-                uncertainty_percent=uncertainty,
-            )
-        )
+        if found is None:
+            return None
+        evaluation, result = found
+        judged.append(evaluation)
+        results.append(result)
+        log(f"dose of scenario {i + 1} of {len(scenarios)} ({scenario.name}): {result.uncertainty_percent:.2f} %")
+    return attempted(
+        "evaluation over error scenarios", partial(_robustness, parameters, judged, tuple(results)), log, notes
+    )
+
+
+def _judge_scenario(
+    setup: Setup, final: FinalDose, parameters: ImptRobustParameters, scenario: Scenario
+) -> tuple[ScenarioEvaluation, ScenarioResult]:
+    job = setup.job
+    dose, uncertainty = final.dose, final.result.uncertainty_percent
+    if scenario != NOMINAL:
+        dose, uncertainty = scenario_dose(setup, final, scenario, parameters.scenario_uncertainty_percent)
+    result = ScenarioResult(
+        name=scenario.name,
+        shift_mm=scenario.shift_mm,
+        range_percent=scenario.range_percent,
+        random_mm=scenario.random_mm,
+        uncertainty_percent=uncertainty,
+    )
+    evaluated = evaluate(job.patient, dose, job.prescription, job.goals, job.structures)
+    return ScenarioEvaluation(scenario.name, evaluated), result
+
+
+def _robustness(
+    parameters: ImptRobustParameters, judged: Sequence[ScenarioEvaluation], results: tuple[ScenarioResult, ...]
+) -> Robustness:
     return Robustness(
         strategy=parameters.strategy,
         setup_systematic_mm=parameters.setup_systematic_mm,
         setup_random_mm=parameters.setup_random_mm,
         range_percent=parameters.range_percent,
-        scenarios=tuple(results),
+        scenarios=results,
         bands=bands(judged),
         metrics=metric_bands(judged),
         goals=goal_bands(judged),

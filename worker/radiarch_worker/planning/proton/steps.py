@@ -28,7 +28,7 @@ from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution,
 from radiarch_worker.patient.body import known_extent_mm
 from radiarch_worker.planning import normalize
 from radiarch_worker.planning.geometry import ScoringLattice, center_of_mass_mm, sample_mask
-from radiarch_worker.planning.preview import preview_dvh
+from radiarch_worker.planning.preview import report_preview
 from radiarch_worker.planning.sharing import PartOfStage
 from radiarch_worker.planning.structures import require_target, united
 from radiarch_worker.planning.targets import require_dose_voxels
@@ -303,9 +303,8 @@ def solve(
             on_iteration=report,
             reach=reach(setup, beamlets),
         )
-        reporter.preview(
-            preview_dvh(setup.job.patient, beamlet_dose(setup, beamlets, solution.weights), setup.job.structures)
-        )
+        dose = beamlet_dose(setup, beamlets, solution.weights)
+        report_preview(reporter, setup.job.patient, dose, setup.job.structures)
         setup.clock.reached("to_preview")
     reporter.log(
         f"objective {solution.objective:.4g} after {solution.iterations} iterations; "

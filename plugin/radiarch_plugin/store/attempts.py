@@ -17,7 +17,7 @@ from radiarch_contract.structures import StructureRef
 from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
 
-from .convert import dumps, inputs_of, prescription_of, result_texts
+from .convert import brief_text, dumps, inputs_of, prescription_of, result_texts
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state
 from .scales import known_scales, record_scale
@@ -104,7 +104,9 @@ class Attempts:
             now = self._now()
             text, curves = result_texts(result)
             session.execute(
-                update(PlanDocumentRow).where(PlanDocumentRow.plan_seq == row.seq).values(result=text, curves=curves)
+                update(PlanDocumentRow)
+                .where(PlanDocumentRow.plan_seq == row.seq)
+                .values(result=text, curves=curves, brief=brief_text(result))
             )
             for output in result.outputs:
                 session.execute(

@@ -14,11 +14,12 @@ from radiarch_contract.strict import STORED
 from radiarch_contract.workflows import Prescription
 
 from .tables import ArrivalRow, EventRow, OutputRow, PlanDocumentRow, PlanRow
-from .views import MAX_MISSING, ArrivalView, EventKind, EventView, OutputView, PlanView
+from .views import MAX_MISSING, ArrivalView, Brief, EventKind, EventView, OutputView, PlanBrief, PlanView
 
 CURVES = ("dvh", "solver_trace")
 _RESULT = (*RunResult.model_fields, "beams")
 _COLUMNS = [c.key for c in PlanRow.__table__.columns if c.key in PlanView.model_fields]
+_BRIEF_COLUMNS = [name for name in _COLUMNS if name in PlanBrief.model_fields]
 _ARRIVAL_COLUMNS = [c.key for c in ArrivalRow.__table__.columns if c.key in ArrivalView.model_fields]
 
 
@@ -54,6 +55,11 @@ def result_texts(result: JobResult) -> tuple[str, str]:
     return dumps({k: whole[k] for k in _RESULT}), dumps(curves)
 
 
+def brief_text(result: RunResult) -> str:
+    """What lists show of a result."""
+    return dumps(Brief.of(result))
+
+
 def prescription_of(document: PlanDocumentRow) -> Prescription | None:
     found = json.loads(document.prescription)
     return None if found is None else Prescription.model_validate(found, context=STORED)
@@ -82,6 +88,17 @@ def missing_text(uids: Sequence[str]) -> str:
     return dumps(list(uids[:MAX_MISSING]))
 
 
+def plan_brief(row: PlanRow, document: PlanDocumentRow, queue_position: int | None = None) -> PlanBrief:
+    return PlanBrief(
+        **{name: getattr(row, name) for name in _BRIEF_COLUMNS},
+        **(json.loads(document.brief) if document.brief else {}),
+        queue_position=queue_position,
+        prescription=prescription_of(document),
+        solver=json.loads(document.solver) if document.solver else None,
+        error=error_view(document.error),
+    )
+
+
 def plan_view(
     row: PlanRow,
     document: PlanDocumentRow,
@@ -92,6 +109,7 @@ def plan_view(
     return PlanView(
         **{name: getattr(row, name) for name in _COLUMNS},
         **(json.loads(document.result) if document.result else {}),
+        **(json.loads(document.brief) if document.brief else {}),
         queue_position=queue_position,
         prescription=prescription_of(document),
         parameters=json.loads(document.parameters),

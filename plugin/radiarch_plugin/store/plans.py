@@ -16,10 +16,10 @@ from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_inst
 from radiarch_contract.workflows import get_workflow
 from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, undefer
+from sqlalchemy.orm import InstrumentedAttribute, Session, aliased, load_only, undefer
 
 from . import paging
-from .convert import clean, clean_name, dumps, missing_text, plan_view
+from .convert import clean, clean_name, dumps, missing_text, plan_brief, plan_view
 from .database import Database
 from .lifecycle import add_event, arrival_of, lock_plan, set_state, supersede_plan, unknown_plan
 from .tables import OutputRow, PlanDocumentRow, PlanRow, WaitRow
@@ -28,6 +28,7 @@ from .views import (
     Curves,
     EventKind,
     NewPlan,
+    PlanBrief,
     PlanFilter,
     PlanPage,
     PlanSort,
@@ -171,12 +172,12 @@ class Plans:
         query = paging.keyset(query, order, column, PlanRow.seq, cursor, is_time=is_time).limit(limit + 1)
         with self._database.read() as session:
             rows = session.scalars(query).all()
-            views = _views(session, rows[:limit])
+            briefs = _briefs(session, rows[:limit])
         more = None
         if len(rows) > limit:
             last = rows[limit - 1]
             more = paging.encode(order, getattr(last, column.key), last.seq)
-        return PlanPage(items=tuple(views), next=more)
+        return PlanPage(items=briefs, next=more)
 
     def counts(self) -> dict[PlanState, int]:
         """How many plans are in each state."""
@@ -545,6 +546,16 @@ def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:
         plan_view(row, documents[row.seq], outputs[row.seq], missing.get(row.seq), positions.get(row.seq))
         for row in rows
     ]
+
+
+def _briefs(session: Session, rows: Sequence[PlanRow]) -> tuple[PlanBrief, ...]:
+    shown = load_only(
+        PlanDocumentRow.prescription, PlanDocumentRow.solver, PlanDocumentRow.error, PlanDocumentRow.brief
+    )
+    query = select(PlanDocumentRow).where(PlanDocumentRow.plan_seq.in_([row.seq for row in rows])).options(shown)
+    documents = {d.plan_seq: d for d in session.scalars(query)}
+    positions = _queue_positions([row.seq for row in rows if row.state == PlanState.QUEUED.value], session)
+    return tuple(plan_brief(row, documents[row.seq], positions.get(row.seq)) for row in rows)
 
 
 def _missing(seqs: Sequence[int], session: Session) -> dict[int, str | None]:

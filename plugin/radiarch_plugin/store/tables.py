@@ -126,6 +126,7 @@ class PlanDocumentRow(Base):
     approvals: Mapped[str | None]
     error: Mapped[str | None]
     solver: Mapped[str | None]
+    brief: Mapped[str | None]  # a `views.Brief`: what lists show of the result
     result: Mapped[str | None]
     curves: Mapped[str | None] = mapped_column(deferred=True)
 

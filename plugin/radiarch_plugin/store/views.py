@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 from radiarch_contract.errors import ErrorInfo
+from radiarch_contract.goals import GoalResult
 from radiarch_contract.job import BeamResult, DvhCurve, RunResult
 from radiarch_contract.robustness import DvhBand
-from radiarch_contract.run import RunRequest, RunState
+from radiarch_contract.run import RunRequest, RunState, RunSubject
 from radiarch_contract.states import ArrivalState, Origin, OutputKind, PlanState, Priority, Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.verdict import Outcome
@@ -94,29 +97,62 @@ class OutputView(_View):
     orthanc_id: str | None = None
 
 
-class PlanView(RunState, RunRequest, RunResult):
-    """All of a plan but its curves and its log."""
+class GoalCounts(_View):
+    """How many goals came out how; ``unjudged`` where the structure does not exist."""
+
+    met: int = 0
+    near: int = 0
+    missed: int = 0
+    unjudged: int = 0
+
+    @classmethod
+    def of(cls, goals: Sequence[GoalResult]) -> Self:
+        by_status = Counter(g.status for g in goals)
+        return cls(unjudged=by_status.pop(None, 0), **{s.value: n for s, n in by_status.items() if s is not None})
+
+
+class Brief(_View):
+    """What lists show of a result, kept apart: reading all of fifty results to count their goals takes too long."""
+
+    goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
+    outcome: Outcome | None = Field(default=None, description="Of a check that has ended: pass, look or fail.")
+
+    @classmethod
+    def of(cls, result: RunResult) -> Self:
+        return cls(
+            goal_counts=GoalCounts.of(result.goals) if result.goals else None,
+            outcome=None if result.verdict is None else result.verdict.result,
+        )
+
+
+class PlanBrief(RunState, RunSubject, Brief):
+    """A plan as lists show it."""
 
     plan_label: str
-    approvals: tuple[Approval, ...] = ()
-    goal_texts: tuple[str, ...]
     supersedes: str | None
     superseded_by: str | None
     superseded_at: datetime | None
     """When the structure set got another content; ``superseded_by`` is None where that one was not planned."""
     superseded_results: SupersededResults | None = None
     """What became of the stored results since; None: nothing yet, or there are none."""
-    failures: int
-    time_limit_s: float
     missing_count: int
-    missing_uids: tuple[str, ...] = ()
-    """The first `MAX_MISSING` of them."""
     worker: str | None
     solver: dict[str, Any] | None
+    queued_at: datetime | None
+
+
+class PlanView(PlanBrief, RunRequest, RunResult):
+    """All of a plan but its curves and its log."""
+
+    approvals: tuple[Approval, ...] = ()
+    goal_texts: tuple[str, ...]
+    failures: int
+    time_limit_s: float
+    missing_uids: tuple[str, ...] = ()
+    """The first `MAX_MISSING` of them."""
     outputs: tuple[OutputView, ...]
     """All that the plan has or will have; see ``orthanc_id``."""
     beams: tuple[BeamResult, ...] = ()
-    queued_at: datetime | None
     stopped_at: datetime | None
     """When the worker was seen to have ended a cancelled plan's processes."""
 
@@ -178,7 +214,7 @@ class PlanFilter(_View):
 
 
 class PlanPage(_View):
-    items: tuple[PlanView, ...]
+    items: tuple[PlanBrief, ...]
     next: str | None
 
 

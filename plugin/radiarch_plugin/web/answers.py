@@ -25,7 +25,7 @@ from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.verdict import Outcome
 from radiarch_contract.workflows import Beam
 
-from radiarch_plugin.store import MAX_MISSING, Approval, OutputView, SupersededResults
+from radiarch_plugin.store import MAX_MISSING, Approval, Brief, OutputView, SupersededResults
 
 T = TypeVar("T")
 PATIENT_NAME = Field(default=None, description="As DICOM has it (Family^Given); null where it is not known.")
@@ -129,16 +129,7 @@ class ProtocolsAnswer(Page[ProtocolAnswer]):
     problems: tuple[ErrorInfo, ...] = ()
 
 
-class GoalCounts(View):
-    """How many goals came out how; ``unjudged`` where the structure does not exist."""
-
-    met: int = 0
-    near: int = 0
-    missed: int = 0
-    unjudged: int = 0
-
-
-class PlanSummary(RunState, RunSubject):
+class PlanSummary(RunState, RunSubject, Brief):
     """A plan as lists show it."""
 
     job_id: str = Field(description="Of the computation, for /jobs; the same for all attempts.")
@@ -153,13 +144,11 @@ class PlanSummary(RunState, RunSubject):
     superseded_results: SupersededResults | None = Field(
         default=None, description="What became of its stored results since: kept with a mark in Orthanc, or removed."
     )
-    goal_counts: GoalCounts | None = Field(default=None, description="Null until the goals were judged.")
     results: dict[OutputKind, str] = Field(
         default_factory=dict,
         description="SOP Instance UIDs that results of each kind have, made or not: by them an object is known as this "
         "plan's.",
     )
-    outcome: Outcome | None = Field(default=None, description="Of a check that has ended: pass, look or fail.")
 
 
 class PlanAnswer(PlanSummary, RunRequest, RunResult):

@@ -101,4 +101,5 @@ class World:
 
     def plans(self) -> list[PlanView]:
         """Oldest first."""
-        return list(self.store.plans.page(sort="created_at", limit=500).items)
+        found = self.store.plans.page(sort="created_at", limit=500).items
+        return [self.store.plans.get(plan.id) for plan in found]

@@ -12,11 +12,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from radiarch_contract.errors import ErrorCode, ServiceError
-from radiarch_contract.states import Origin, Priority
+from radiarch_contract.goals import GoalResult
+from radiarch_contract.states import GoalStatus, Origin, Priority
+from radiarch_contract.verdict import Criterion, Verdict
 from radiarch_plugin import migrations
 from radiarch_plugin.store import (
     ArrivalFilter,
     Database,
+    GoalCounts,
     LogPosition,
     Ownership,
     PlanFilter,
@@ -27,7 +30,7 @@ from radiarch_plugin.store import (
 from radiarch_plugin.store.tables import Base
 from sqlalchemy import text
 
-from tests.plugin.store.samples import new_arrival, new_plan
+from tests.plugin.store.samples import new_arrival, new_plan, success
 
 
 def test_migrations_give_the_tables_that_the_code_uses(database: Database) -> None:
@@ -45,6 +48,37 @@ def test_opening_again_keeps_everything(database_url: str) -> None:
     second.dispose()
 
 
+def _downgrade(database: Database, revision: str) -> None:
+    with database.engine.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+    database.dispose()
+
+
+def test_goals_of_results_that_an_older_version_has_stored_are_counted(database_url: str) -> None:
+    made = open_database(database_url)
+    store = Store(made)
+    planned = [store.plans.create(new_plan(complete=True))[0].id for _ in range(3)]
+    judged = [("PTV", GoalStatus.MET), ("Rectum", GoalStatus.MISSED), ("Lens", None)]
+    goals = tuple(
+        GoalResult(text=f"{s}: Dmean <= 1 Gy", structure=s, value=1.0, unit="Gy", status=status) for s, status in judged
+    )
+    verdict = Verdict.of([Criterion.unjudged("target", "Target", "no target is known")])
+    given: list[dict[str, object]] = [{"goals": goals}, {"verdict": verdict}, {}]
+    for plan_id, more in zip(planned, given, strict=True):
+        store.attempts.begin(plan_id)
+        assert store.attempts.succeed(success(plan_id, 1).model_copy(update=more))
+    before = store.plans.page().items
+    assert before[2].goal_counts == GoalCounts(met=1, missed=1, unjudged=1)
+    assert before[1].outcome is verdict.result
+    _downgrade(made, "0008")
+    again = open_database(database_url)
+    assert Store(again).plans.page().items == before
+    again.dispose()
+
+
 def test_what_an_older_version_has_stored_gets_a_priority_and_is_found(database_url: str) -> None:
     made = open_database(database_url)
     store = Store(made)
@@ -52,12 +86,8 @@ def test_what_an_older_version_has_stored_gets_a_priority_and_is_found(database_
     arrived, _ = store.plans.create(new_plan(origin=Origin.ARRIVAL))
     store.arrivals.admit(new_arrival("1.2.3", "a" * 64, plan=False))
     with made.engine.begin() as connection:
-        config = Config()
-        config.set_main_option("script_location", str(Path(migrations.__file__).parent))
-        config.attributes["connection"] = connection
-        command.downgrade(config, "0004")
         connection.execute(text("UPDATE plans SET search = lower(id || ' A,B')"))
-    made.dispose()
+    _downgrade(made, "0004")
     again = open_database(database_url)
     store = Store(again)
     assert store.plans.get(asked.id).priority is Priority.INTERACTIVE

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.states import Origin, PlanState
-from radiarch_plugin.store import Database, PlanFilter, PlanSort, PlanView, Store
+from radiarch_plugin.store import Database, PlanBrief, PlanFilter, PlanSort, PlanView, Store
 from sqlalchemy import event, text
 
 from tests.plugin.store.samples import new_plan
@@ -27,7 +27,7 @@ def filled(database: Database) -> Store:
 
 
 @pytest.fixture(scope="module")
-def plans(filled: Store) -> list[PlanView]:
+def plans(filled: Store) -> list[PlanBrief]:
     """All of them, oldest first."""
     return list(reversed(filled.plans.page(limit=100).items))
 
@@ -35,9 +35,9 @@ def plans(filled: Store) -> list[PlanView]:
 @pytest.mark.parametrize("sort", get_args(PlanSort))
 @pytest.mark.parametrize("limit", [1, 7, 100])
 def test_pages_in_a_row_are_the_whole_list_in_order(
-    filled: Store, plans: list[PlanView], sort: PlanSort, limit: int
+    filled: Store, plans: list[PlanBrief], sort: PlanSort, limit: int
 ) -> None:
-    found: list[PlanView] = []
+    found: list[PlanBrief] = []
     cursor = None
     while True:
         page = filled.plans.page(sort=sort, cursor=cursor, limit=limit)
@@ -51,7 +51,13 @@ def test_pages_in_a_row_are_the_whole_list_in_order(
     assert keys == sorted(keys, reverse=sort.startswith("-"))
 
 
-def test_what_comes_meanwhile_neither_repeats_nor_hides_anything(filled: Store, plans: list[PlanView]) -> None:
+def test_a_list_shows_of_each_plan_what_the_plan_has(filled: Store, plans: list[PlanBrief]) -> None:
+    for plan in plans:
+        whole = filled.plans.get(plan.id)
+        assert plan == PlanBrief(**{name: getattr(whole, name) for name in PlanBrief.model_fields})
+
+
+def test_what_comes_meanwhile_neither_repeats_nor_hides_anything(filled: Store, plans: list[PlanBrief]) -> None:
     first = filled.plans.page(limit=10)
     extra = make(filled)
     rest = filled.plans.page(limit=100, cursor=first.next)
@@ -74,11 +80,11 @@ def test_what_comes_meanwhile_neither_repeats_nor_hides_anything(filled: Store, 
         (PlanFilter(workflow_id="proton-impt-basic"), lambda p: True),
     ],
 )  # fmt: skip
-def test_filters_keep_what_they_say(filled: Store, plans: list[PlanView], where: PlanFilter, keeps: Any) -> None:
+def test_filters_keep_what_they_say(filled: Store, plans: list[PlanBrief], where: PlanFilter, keeps: Any) -> None:
     assert [p.id for p in filled.plans.page(where, limit=100).items] == [p.id for p in reversed(plans) if keeps(p)]
 
 
-def test_dates_are_from_inclusive_to_exclusive(filled: Store, plans: list[PlanView]) -> None:
+def test_dates_are_from_inclusive_to_exclusive(filled: Store, plans: list[PlanBrief]) -> None:
     middle = plans[11].created_at
     older = filled.plans.page(PlanFilter(created_to=middle), limit=100).items
     newer = filled.plans.page(PlanFilter(created_from=middle), limit=100).items
@@ -86,7 +92,7 @@ def test_dates_are_from_inclusive_to_exclusive(filled: Store, plans: list[PlanVi
     assert plans[11] in newer
 
 
-def test_one_plan_is_found_by_any_of_its_names(filled: Store, plans: list[PlanView]) -> None:
+def test_one_plan_is_found_by_any_of_its_names(filled: Store, plans: list[PlanBrief]) -> None:
     plan = plans[4]
     for where in (
         PlanFilter(rtstruct_sop_instance_uid=plan.rtstruct_sop_instance_uid),
@@ -102,7 +108,7 @@ def test_a_foreign_cursor_is_refused(filled: Store, cursor: str) -> None:
         filled.plans.page(cursor=cursor)
 
 
-def test_a_cursor_of_another_order_is_refused(filled: Store, plans: list[PlanView]) -> None:
+def test_a_cursor_of_another_order_is_refused(filled: Store, plans: list[PlanBrief]) -> None:
     cursor = filled.plans.page(limit=1).next
     with pytest.raises(InvalidRequestError, match="sorted by patient_id"):
         filled.plans.page(sort="patient_id", cursor=cursor)
@@ -136,7 +142,7 @@ def test_no_page_needs_to_sort_or_to_read_from_the_start(filled: Store, sort: Pl
     assert steps[0].startswith("SEARCH plans USING"), steps
 
 
-def test_counts_add_up(filled: Store, plans: list[PlanView]) -> None:
+def test_counts_add_up(filled: Store, plans: list[PlanBrief]) -> None:
     counts = filled.plans.counts()
     assert set(counts) == set(PlanState)
     assert counts[PlanState.CANCELLED] == len(plans[::3])

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from radiarch_contract.run import taken
 
 from radiarch_plugin.services import ServicesDep
-from radiarch_plugin.store import PlanView
+from radiarch_plugin.store import PlanBrief
 from radiarch_plugin.web.answers import EventAnswer, EventsAnswer, JobAnswer, LogAnswer, Page
 
 from .ids import PlanId, whole_id
@@ -63,5 +63,5 @@ def events(
     return EventsAnswer(items=items, next=str(page.next))
 
 
-def _answer(plan: PlanView) -> JobAnswer:
+def _answer(plan: PlanBrief) -> JobAnswer:
     return taken(JobAnswer, plan, plan_id=plan.id)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Response
@@ -22,11 +20,10 @@ from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
 from radiarch_plugin.requests.plan import PlanRequest, make_plan
 from radiarch_plugin.requests.reoptimize import ReoptimizeRequest, make_child
 from radiarch_plugin.services import ProtocolsDep, Services, ServicesDep
-from radiarch_plugin.store import Approval, NewPlan, PlanFilter, PlanView
+from radiarch_plugin.store import Approval, NewPlan, PlanBrief, PlanFilter, PlanView
 from radiarch_plugin.web.answers import (
     ApprovalRequest,
     DvhAnswer,
-    GoalCounts,
     Page,
     PlanAnswer,
     PlanSummary,
@@ -184,7 +181,7 @@ def plan_filter(query: PlanQuery, services: Services) -> PlanFilter:
     )
 
 
-def summary(plan: PlanView) -> PlanSummary:
+def summary(plan: PlanBrief) -> PlanSummary:
     return taken(PlanSummary, plan, **_derived(plan))
 
 
@@ -202,21 +199,14 @@ def plan_answer(plan: PlanView) -> PlanAnswer:
     )
 
 
-def _derived(plan: PlanView) -> dict[str, Any]:
+def _derived(plan: PlanBrief) -> dict[str, Any]:
     """What lists show that the record does not have, or has by another name."""
     return {
         "job_id": plan.id,
         "label": plan.plan_label,
         "missing_instances": plan.missing_count,
-        "goal_counts": _counts(plan.goals) if plan.goals else None,
         "results": {kind: sop_instance_uid(plan.id, kind) for kind in OutputKind},
-        "outcome": None if plan.verdict is None else plan.verdict.result,
     }
-
-
-def _counts(goals: Sequence[GoalResult]) -> GoalCounts:
-    by_status = Counter(g.status for g in goals)
-    return GoalCounts(unjudged=by_status.pop(None, 0), **{s.value: n for s, n in by_status.items() if s is not None})
 
 
 def _open_goal(text: str) -> GoalResult:

@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from radiarch_contract.job import StructureMetrics
 from radiarch_contract.workflows import GammaCriteria, Prescription, RecalculationParameters
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.evaluation import ReadDose, compare, evaluate, read_rtdose
 from radiarch_worker.evaluation.comparison import resampled
 from radiarch_worker.evaluation.quantity import weighted_by
@@ -18,7 +19,6 @@ from radiarch_worker.ion import ion_beams
 from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import Dose, Patient
 from radiarch_worker.patient import load_patient
-from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.planning.proton.steps import RBE
 from radiarch_worker.recalculation import ReadPlan, Recomputed, read_ion_plan, recompute
 from radiarch_worker.recalculation.displacement import beam_agreement

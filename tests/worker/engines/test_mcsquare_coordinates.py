@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import SpotPlan
 from radiarch_worker.model import FloatVolume, Grid
-from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.runs import MACHINE, centroid_mm, distal_r80_mm, dose_of_each, pencil, settings

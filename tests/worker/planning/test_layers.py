@@ -12,11 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from radiarch_contract.workflows import Beam, ImptBasicParameters, Prescription
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines.mcsquare import PlannedBeam, load_calibration, load_machine
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning import plan
-from radiarch_worker.planning.geometry import BeamAxes, sample_mask
+from radiarch_worker.planning.geometry import sample_mask
 from radiarch_worker.planning.proton import layers as layers_module
 from radiarch_worker.planning.proton import placement as placement_module
 from radiarch_worker.planning.proton.layers import PlacementSettings, energy_range_mm

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.workflows import Beam
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import load_calibration, load_machine, prepare_ct
 from radiarch_worker.model import Grid, Patient
-from radiarch_worker.planning.geometry import BeamAxes, center_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
+from radiarch_worker.planning.geometry import center_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
 from radiarch_worker.planning.proton.placement import Placement, PlacementSettings, place_spots
 from radiarch_worker.planning.proton.raytrace import depth_to_points
 from radiarch_worker.position import PatientPosition

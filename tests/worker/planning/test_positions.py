@@ -258,7 +258,7 @@ def dose_points(rtdose: Dataset) -> tuple[Volume, Volume]:
 @pytest.mark.parametrize("position", POSITIONS)
 @pytest.mark.parametrize(("gantry", "couch"), [(0, 0), (90, 0), (37, 0), (180, 90), (211.5, 342), (300, 75)])
 def test_beam_axes_are_those_of_the_standard(position: str, gantry: float, couch: float) -> None:
-    from radiarch_worker.planning.geometry import BeamAxes
+    from radiarch_worker.beam_axes import BeamAxes
     from radiarch_worker.position import PatientPosition
 
     ours = BeamAxes.of(gantry, couch, PatientPosition(position))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from radiarch_contract.job import BeamAgreement, DoseDescription, KnownScale, MachineScale
 from radiarch_contract.verdict import ActionLevels, Outcome, Verdict
 from radiarch_contract.workflows import Prescription
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.ion import IonBeam
 from radiarch_worker.model import FloatVolume, Grid
-from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.recalculation import verdict
 from radiarch_worker.recalculation.displacement import beam_agreement
 from radiarch_worker.recalculation.ion_plan import ReadPlan, TreatmentMachine

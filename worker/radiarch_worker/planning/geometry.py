@@ -1,8 +1,4 @@
-"""Beam directions and grids in patient LPS; what is computed on them is decided elsewhere.
-
-Angles are IEC 61217: gantry 0 shines from above, gantry 90 from +Xf (the right of one who faces the gantry); couch
-angles turn the patient counter-clockwise as seen from above. Where that is in the patient depends on how he lies.
-"""
+"""Masks and grids in patient LPS; what is computed on them is decided elsewhere, beams' axes are in `beam_axes`."""
 
 from __future__ import annotations
 
@@ -13,39 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from radiarch_worker.model import BoolVolume, Grid, Vector3
-from radiarch_worker.position import PatientPosition, support_axes
-
-
-@dataclass(frozen=True)
-class BeamAxes:
-    """Unit vectors in patient LPS.
-
-    Attributes
-    ----------
-    direction : along which protons travel
-    x, y : of the IEC gantry system, in which spots are placed
-    """
-
-    direction: npt.NDArray[np.float64]
-    x: npt.NDArray[np.float64]
-    y: npt.NDArray[np.float64]
-
-    @classmethod
-    def of(cls, gantry_deg: float, couch_deg: float, position: PatientPosition) -> BeamAxes:
-        axes = support_axes(position).astype(np.float64)
-        return cls(
-            axes @ -_gantry_to_support((0.0, 0.0, 1.0), gantry_deg, couch_deg),
-            axes @ _gantry_to_support((1.0, 0.0, 0.0), gantry_deg, couch_deg),
-            axes @ _gantry_to_support((0.0, 1.0, 0.0), gantry_deg, couch_deg),
-        )
-
-
-def _gantry_to_support(vector: Vector3, gantry_deg: float, couch_deg: float) -> npt.NDArray[np.float64]:
-    xg, yg, zg = vector
-    g, c = math.radians(gantry_deg), math.radians(couch_deg)
-    xf, yf, zf = xg * math.cos(g) + zg * math.sin(g), yg, -xg * math.sin(g) + zg * math.cos(g)
-    xs, ys, zs = xf * math.cos(c) + yf * math.sin(c), -xf * math.sin(c) + yf * math.cos(c), zf
-    return np.array([xs, ys, zs])
 
 
 def voxel_points_mm(mask: BoolVolume, grid: Grid) -> npt.NDArray[np.float64]:

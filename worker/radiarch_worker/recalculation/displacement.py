@@ -17,11 +17,11 @@ import numpy.typing as npt
 from radiarch_contract.job import BeamAgreement
 from scipy import ndimage
 
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import body_on, known_on, resampled
 from radiarch_worker.ion import IonBeam
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient
-from radiarch_worker.planning.geometry import BeamAxes
 
 SMOOTHED_MM = 3.0
 """Standard deviation by which both doses are smoothed: noise shrinks, a factor or shift stays."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.model import Beam
-from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.position import PatientPosition
 
 _NAMED_SIDE = 0.35

@@ -10,10 +10,11 @@ import numpy as np
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 from scipy.spatial import KDTree
 
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import PlannedLayer, ProtonMachine
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
-from radiarch_worker.planning.geometry import BeamAxes, voxel_points_mm
+from radiarch_worker.planning.geometry import voxel_points_mm
 
 from .raytrace import FloatArray, TargetParts, target_parts
 

@@ -10,10 +10,11 @@ import numpy as np
 from radiarch_contract.errors import ErrorCode, InputRefusedError, InvalidRequestError
 from radiarch_contract.workflows import Beam
 
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines.mcsquare import Calibration, EngineCt, PlannedBeam, PlannedLayer, ProtonMachine, SpotPlan
 from radiarch_worker.ion import RangeShifter
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
-from radiarch_worker.planning.geometry import BeamAxes, grow_mask, sample_mask, voxel_points_mm
+from radiarch_worker.planning.geometry import grow_mask, sample_mask, voxel_points_mm
 
 from .layers import BeamRays, PlacementSettings, beyond_layers_mm, energy_range_mm, place_layers, range_energy_mev
 from .raytrace import FloatArray, depth_to_points

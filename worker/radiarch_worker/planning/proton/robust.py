@@ -13,13 +13,13 @@ from radiarch_contract.robustness import Robustness, ScenarioResult
 from radiarch_contract.states import Stage
 from radiarch_contract.workflows import ImptRobustParameters
 
+from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import variations
 from radiarch_worker.evaluation import evaluate
 from radiarch_worker.evaluation.robustness import ScenarioEvaluation, bands, goal_bands, metric_bands
 from radiarch_worker.model import Dose, PlanResult
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
-from radiarch_worker.planning.geometry import BeamAxes
 from radiarch_worker.position import PatientPosition
 from radiarch_worker.runtime.extras import attempted
 

@@ -66,6 +66,8 @@ def _load_compiled() -> None:
     import numpy as np
     import scipy.sparse
 
+    from radiarch_worker.engines.collapsedcone import gy_per_mu
+    from radiarch_worker.machines.photon_machine import GENERIC_LINAC, photon_machine
     from radiarch_worker.model import Grid
     from radiarch_worker.optimization.products import SpotProducts, column_norms, keep_rows
     from radiarch_worker.planning.proton.raytrace import depth_to_points, target_parts
@@ -85,3 +87,5 @@ def _load_compiled() -> None:
     corners = np.zeros(3), np.ones(3)
     depth_to_points(volume, volume > 0, grid, corners, np.zeros((1, 3)), np.array([1.0, 0.0, 0.0]))
     target_parts(volume, volume > 0, grid, np.zeros((1, 3)), np.array([[1.0, 0.0, 0.0]]))
+    linac = photon_machine(GENERIC_LINAC).file
+    assert gy_per_mu(linac, linac.energies[0], 3.0) > 0

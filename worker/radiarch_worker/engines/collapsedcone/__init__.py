@@ -1,0 +1,6 @@
+"""A collapsed cone for photons: what a beam releases, and where cones about it carry the energy."""
+
+from .dose import Field, compute_dose, gy_per_mu, water_depth_dose, water_dose
+from .fluence import Aperture, fluence_map
+
+__all__ = ["Aperture", "Field", "compute_dose", "fluence_map", "gy_per_mu", "water_depth_dose", "water_dose"]

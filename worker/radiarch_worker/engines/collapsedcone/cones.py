@@ -1,0 +1,105 @@
+"""Point kernels as cones: directions about a beam, and how much of the released energy each takes how far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from radiarch_worker.engines.photonkernels import BeamQuality
+
+FloatArray = npt.NDArray[np.float64]
+
+_RINGS = (0, 4, 8, 13, 20, 30, 48)
+"""Edges of the polar rings among the kernels' 48 cones; narrow ones forward, where most of the energy goes."""
+_AZIMUTHS = 8
+_HARDENED_AT_G_CM2 = 7.0
+"""Depth of the spectrum whose kernel is used; how much primary and scatter are at other depths follows the TERMA."""
+_BODY_CM = 30.0
+TERMS = 2
+"""Exponentials of a cone: of the primary electrons and of the scatter."""
+
+
+@dataclass(frozen=True)
+class Cones:
+    """The kernel of a spectrum in rings about a beam.
+
+    Attributes
+    ----------
+    polar_cos : (rings,) cosine of the mean angle to the beam
+    share : (rings, TERMS) of the energy released (by primary; by scatter) that one direction of the ring takes
+    slope_cm2_g : (rings, TERMS) ``a`` of the share ``a exp(-a r)`` that stays at r (g/cm²)
+    azimuths : directions in each ring
+    """
+
+    polar_cos: FloatArray
+    share: FloatArray
+    slope_cm2_g: FloatArray
+    azimuths: int = _AZIMUTHS
+
+    def directions(self, beam: FloatArray) -> FloatArray:
+        """(rings, azimuths, 3) unit vectors about the direction ``beam``; neighboring rings are turned half a step."""
+        x, y = _across(beam)
+        rings = np.arange(len(self.polar_cos))
+        turn = 2 * np.pi * (np.arange(self.azimuths)[None] + 0.5 * (rings % 2)[:, None] + 0.25) / self.azimuths
+        cos = self.polar_cos[:, None, None]
+        across = np.cos(turn)[..., None] * x + np.sin(turn)[..., None] * y
+        result: FloatArray = cos * beam + np.sqrt(1 - cos**2) * across
+        return result
+
+
+def _across(beam: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Two vectors across a beam; they depend on its direction alone."""
+    other = np.eye(3)[int(np.argmin(np.abs(beam)))]
+    x = np.cross(beam, other)
+    x /= np.linalg.norm(x)
+    return x, np.cross(beam, x)
+
+
+def cones(quality: BeamQuality) -> Cones:
+    """Fit the cones of a spectrum.
+
+    Primary and scatter have sources of their own, so that a beam that hardens moves energy from scatter to primary.
+    """
+    kernels = quality.kernels
+    primary = quality.primary_kernel(_HARDENED_AT_G_CM2)
+    scatter = quality.kernel(_HARDENED_AT_G_CM2) - primary
+    edges = np.cos(np.radians(np.concatenate(([0.0], kernels.angles_deg))))
+    middle = (edges[1:] + edges[:-1]) / 2
+    radii = kernels.radii_mm / 10.0
+    polar, share, slope = [], [], []
+    for first, stop in pairwise(_RINGS):
+        energy = (primary + scatter)[first:stop].sum(axis=1)
+        polar.append(float(energy @ middle[first:stop] / energy.sum()))
+        parts = (
+            _one_exponential(radii, primary[first:stop].sum(axis=0)),
+            _scatter_exponential(radii, scatter[first:stop].sum(axis=0)),
+        )
+        share.append([w / _AZIMUTHS for w, _ in parts])
+        slope.append([a for _, a in parts])
+    shares = np.array(share)
+    shares[:, 0] /= primary.sum()
+    shares[:, 1:] /= scatter.sum()
+    return Cones(np.array(polar), shares, np.array(slope))
+
+
+def _one_exponential(radii_cm: FloatArray, stays: FloatArray) -> tuple[float, float]:
+    """Energy and slope with which all of the energy stays, and at the same mean distance."""
+    middle = radii_cm - np.diff(np.concatenate(([0.0], radii_cm))) / 2
+    return float(stays.sum()), float(stays.sum() / (stays @ middle))
+
+
+def _scatter_exponential(radii_cm: FloatArray, stays: FloatArray) -> tuple[float, float]:
+    """Energy and slope that best give what stays within each radius up to the size of a body."""
+    within = radii_cm <= _BODY_CM
+    radii, cumulative = radii_cm[within], np.cumsum(stays)[within]
+    weight = 1 / (cumulative + 0.1 * cumulative[-1])
+    best = (np.inf, 0.0, 1.0)
+    for slope in np.geomspace(0.005, 1.0, 200):
+        term = weight * (1 - np.exp(-slope * radii))
+        energy = float(term @ (weight * cumulative) / (term @ term))
+        error = float(((energy * term - weight * cumulative) ** 2).sum())
+        best = min(best, (error, energy, float(slope)))
+    return best[1], best[2]

@@ -17,9 +17,8 @@ _RINGS = (0, 4, 8, 13, 20, 30, 48)
 _AZIMUTHS = 8
 _HARDENED_AT_G_CM2 = 7.0
 """Depth of the spectrum whose kernel is used; how much primary and scatter are at other depths follows the TERMA."""
-_BODY_CM = 30.0
-TERMS = 2
-"""Exponentials of a cone: of the primary electrons and of the scatter."""
+TERMS = 3
+"""Exponentials of a cone: one of the primary electrons, two of the scatter."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def cones(quality: BeamQuality) -> Cones:
         polar.append(float(energy @ middle[first:stop] / energy.sum()))
         parts = (
             _one_exponential(radii, primary[first:stop].sum(axis=0)),
-            _scatter_exponential(radii, scatter[first:stop].sum(axis=0)),
+            *_two_exponentials(radii, scatter[first:stop].sum(axis=0)),
         )
         share.append([w / _AZIMUTHS for w, _ in parts])
         slope.append([a for _, a in parts])
@@ -91,15 +90,28 @@ def _one_exponential(radii_cm: FloatArray, stays: FloatArray) -> tuple[float, fl
     return float(stays.sum()), float(stays.sum() / (stays @ middle))
 
 
-def _scatter_exponential(radii_cm: FloatArray, stays: FloatArray) -> tuple[float, float]:
-    """Energy and slope that best give what stays within each radius up to the size of a body."""
-    within = radii_cm <= _BODY_CM
-    radii, cumulative = radii_cm[within], np.cumsum(stays)[within]
-    weight = 1 / (cumulative + 0.1 * cumulative[-1])
-    best = (np.inf, 0.0, 1.0)
-    for slope in np.geomspace(0.005, 1.0, 200):
-        term = weight * (1 - np.exp(-slope * radii))
-        energy = float(term @ (weight * cumulative) / (term @ term))
-        error = float(((energy * term - weight * cumulative) ** 2).sum())
-        best = min(best, (error, energy, float(slope)))
-    return best[1], best[2]
+def _two_exponentials(radii_cm: FloatArray, stays: FloatArray) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Energies and slopes that best give what stays within each radius.
+
+    Scatter stays rather evenly near the point and falls off far from it: the nearer exponential takes away (its energy
+    is negative), but nowhere more than the other one brings.
+    """
+    cumulative = np.cumsum(stays)
+    weight = 1 / (cumulative + 0.05 * cumulative[-1])
+    target = weight * cumulative
+    best: tuple[float, FloatArray, float, float] | None = None
+    slopes = np.geomspace(0.02, 4.0, 90)
+    terms = {float(a): weight * (1 - np.exp(-a * radii_cm)) for a in slopes}
+    for n, far in enumerate(map(float, slopes)):
+        for near in map(float, slopes[n + 2 :]):
+            both = np.stack([terms[far], terms[near]], axis=1)
+            energy, *_ = np.linalg.lstsq(both, target, rcond=None)
+            if energy[0] <= 0 or energy[0] * far + energy[1] * near < 0:
+                continue
+            error = float(((both @ energy - target) ** 2).sum())
+            if best is None or error < best[0]:
+                best = error, energy, far, near
+    if best is None:  # nothing is scattered there
+        return (0.0, 1.0), (0.0, 1.0)
+    _, energy, far, near = best
+    return (float(energy[0]), far), (float(energy[1]), near)

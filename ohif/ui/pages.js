@@ -168,7 +168,7 @@ class ArrivalsPage extends Page {
     return html`<div class="scroll"><table><caption class="vh">Structure sets that arrived</caption>
       <thead><tr><th scope="col">Arrived</th><th scope="col">Patient</th><th scope="col">From</th><th scope="col" class="num">Structures</th><th scope="col">State</th><th scope="col">What became of it</th><th></th></tr></thead>
       <tbody>${items.map(
-        (a) => html`<tr key=${a.id}>
+        (a) => html`<tr key=${[a.id, a.patient_id, a.study_instance_uid].join()}>
         <td class="nowrap" title=${exactly(a.first_seen_at)}>${when(a.first_seen_at)}${a.contents > 1 && html`<div class="small muted">${a.contents} contents</div>`}</td>
         <td class="who"><${Who} of=${a} /><div class="small muted mono" title=${a.sop_instance_uid}>${shortUid(a.sop_instance_uid)}</div></td>
         <td>${a.calling_ae ?? 'REST'}</td>

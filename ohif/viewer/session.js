@@ -538,7 +538,7 @@ export class Session extends EventTarget {
     if (!object) return;
     this.structures = { status: 'loading' };
     const { signal } = this.#structures;
-    this.#readRefusal(sopUid, signal);
+    this.#readRefusal(object, signal);
     try {
       // their colors are the service's: it makes those distinct that are alike
       const [{ structures, label }] = await Promise.all([fetchStructures(object, { signal }), learnColors(api(), sopUid)]);
@@ -552,11 +552,11 @@ export class Session extends EventTarget {
   }
 
   /** What the service found wrong with a structure set: by itself, or when it arrived. */
-  async #readRefusal(sopUid, signal) {
+  async #readRefusal({ sopUid, studyUid }, signal) {
     try {
       const [set, arrivals] = await Promise.all([
         api().get(`/structure-sets/${sopUid}`, { signal }),
-        api().get('/arrivals', { params: { rtstruct_uid: sopUid, limit: 1 }, signal }),
+        api().get('/arrivals', { params: { rtstruct_uid: sopUid, study_uid: studyUid, limit: 1 }, signal }),
       ]);
       if (signal.aborted) return;
       this.refusal = set.problem ?? arrivals.items[0]?.error ?? null;

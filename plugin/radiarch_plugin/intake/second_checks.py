@@ -140,10 +140,9 @@ class SecondChecks:
             return
         if not dose.is_plan_dose or len(dose.referenced_plans) != 1:
             return
-        plan = self._store.arrivals.find(dose.referenced_plans[0])
+        copies = self._store.arrivals.copies(dose.referenced_plans[0], study_instance_uid=dose.study_instance_uid)
+        plan = next((p for p in copies if same_patient(p.patient_id, dose.patient_id)), None)
         if plan is None or plan.kind != "rtplan" or plan.plan_id is None:
-            return
-        if not same_patient(plan.patient_id, dose.patient_id):
             return
         if any(i.kind == "reference_rtdose" for i in self._store.plans.get(plan.plan_id).inputs):
             return
@@ -152,7 +151,7 @@ class SecondChecks:
             message="the plan's dose came after it was taken up without one",
             remedy="See the check that takes its place (superseded_by).",
         )
-        self._store.arrivals.reopen(plan.sop_instance_uid, error)
+        self._store.arrivals.reopen(plan.seq, error)
         self._anything, self._looked_at = True, float("-inf")
 
     def look(self, stored: bool) -> bool:
@@ -185,7 +184,7 @@ class SecondChecks:
         except ServiceError:
             raise
         except NotFoundError:
-            self._store.arrivals.mark_deleted(arrival.sop_instance_uid)
+            self._store.arrivals.mark_deleted(arrival.seq)
             return False
         except RadiarchError as e:
             outcome = e.info
@@ -201,7 +200,7 @@ class SecondChecks:
         if isinstance(outcome, int):
             self._check_age(arrival)
             return False
-        plan_id = self._store.arrivals.begin(arrival.sop_instance_uid, arrival.sha256, outcome)
+        plan_id = self._store.arrivals.begin(arrival.seq, arrival.sha256, outcome)
         said = outcome.code if isinstance(outcome, ErrorInfo) else f"plan {plan_id}"
         log.info("%s %s: %s", arrival.kind, arrival.sop_instance_uid, said)
         if plan_id is not None:
@@ -277,7 +276,7 @@ class SecondChecks:
             self._find(uid, thing)
             return uid
         if arrival.waits_for != uid:
-            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=1, missing=[uid])
+            self._store.arrivals.wait(arrival.seq, waits_for=uid, referenced=1, missing=[uid])
         return None
 
     def _find(self, uid: str, thing: ObjectFacts) -> str:
@@ -292,7 +291,7 @@ class SecondChecks:
     def _missing(self, arrival: ArrivalView, uid: str, located: Located) -> int:
         missing, wanted = list(located.missing), located.wanted
         if (arrival.referenced_count, arrival.missing_count) != (wanted, len(missing)):
-            self._store.arrivals.wait(arrival.sop_instance_uid, waits_for=uid, referenced=wanted, missing=missing)
+            self._store.arrivals.wait(arrival.seq, waits_for=uid, referenced=wanted, missing=missing)
         return len(missing)
 
     def _waited_s(self, arrival: ArrivalView) -> float:
@@ -309,7 +308,7 @@ class SecondChecks:
                 remedy="Send the missing objects, then this one again.",
                 code=ErrorCode.MISSING_INSTANCES,
             )
-            self._store.arrivals.begin(arrival.sop_instance_uid, arrival.sha256, error.info)
+            self._store.arrivals.begin(arrival.seq, arrival.sha256, error.info)
 
 
 def _content(arrival: ArrivalView) -> tuple[str, str | None]:

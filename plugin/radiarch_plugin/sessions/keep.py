@@ -250,15 +250,15 @@ def _admit_one(target: Store, file: StoredFile, kind: str, sha256: str, plan: Pl
     now = target.plans.now()
     header = file.header
     with target.database.write() as into:
-        row = into.scalar(select(ArrivalRow).where(ArrivalRow.sop_instance_uid == header.sop_instance_uid))
+        of_object = {name: getattr(header, name) for name in ("sop_instance_uid", "patient_id", "study_instance_uid")}
+        row = into.scalar(select(ArrivalRow).filter_by(**of_object))
         if row is not None and row.sha256 == sha256 and row.plan_id is not None:
             return
         if row is None:
-            row = ArrivalRow(sop_instance_uid=header.sop_instance_uid, contents=1, first_seen_at=now, structures="[]")
+            row = ArrivalRow(**of_object, contents=1, first_seen_at=now, structures="[]")
             into.add(row)
         row.kind, row.orthanc_id, row.sha256 = kind, header.orthanc_id, sha256
-        row.series_instance_uid, row.study_instance_uid = header.series_instance_uid, header.study_instance_uid
-        row.patient_id, row.patient_name = header.patient_id, plan.patient_name
+        row.series_instance_uid, row.patient_name = header.series_instance_uid, plan.patient_name
         row.state, row.plan_id, row.protocol_id = ArrivalState.PLANNED.value, plan.id, plan.protocol_id
         row.error, row.missing_count, row.missing_uids, row.updated_at = None, 0, None, now
         into.flush()

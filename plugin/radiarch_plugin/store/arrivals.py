@@ -7,7 +7,7 @@ from datetime import datetime
 
 from radiarch_contract.errors import ErrorCode, ErrorInfo, NotFoundError
 from radiarch_contract.places import Place
-from radiarch_contract.states import ArrivalState, Origin, PlanState
+from radiarch_contract.states import ArrivalState
 from sqlalchemy import Select, func, select, update
 from sqlalchemy.orm import Session
 
@@ -30,14 +30,34 @@ class Arrivals:
         self._database = database
         self._now = now
 
-    def find(self, sop_instance_uid: str) -> ArrivalView | None:
-        with self._database.read() as session:
-            row = _by_uid(session, sop_instance_uid)
-            return None if row is None else arrival_view(row)
+    def find(
+        self, sop_instance_uid: str, *, patient_id: str | None = None, study_instance_uid: str | None = None
+    ) -> ArrivalView | None:
+        """The record of this UID, of this patient and study where they are given; of several the one that came last."""
+        copies = self.copies(sop_instance_uid, patient_id=patient_id, study_instance_uid=study_instance_uid)
+        return copies[0] if copies else None
 
-    def get(self, sop_instance_uid: str) -> ArrivalView:
-        """Raises `NotFoundError`."""
-        found = self.find(sop_instance_uid)
+    def copies(
+        self, sop_instance_uid: str, *, patient_id: str | None = None, study_instance_uid: str | None = None
+    ) -> tuple[ArrivalView, ...]:
+        """All records of this UID: one for each patient and study; whose newest content came last is first."""
+        newest = (
+            select(func.max(ArrivalContentRow.id))
+            .where(ArrivalContentRow.arrival_seq == ArrivalRow.seq)
+            .scalar_subquery()
+        )
+        where = ArrivalFilter(
+            sop_instance_uid=clean(sop_instance_uid, 64), patient_id=patient_id, study_instance_uid=study_instance_uid
+        )
+        query = _filtered(select(ArrivalRow), where).order_by(newest.desc(), ArrivalRow.seq.desc())
+        with self._database.read() as session:
+            return tuple(map(arrival_view, session.scalars(query)))
+
+    def get(
+        self, sop_instance_uid: str, *, patient_id: str | None = None, study_instance_uid: str | None = None
+    ) -> ArrivalView:
+        """`find`; raises `NotFoundError`."""
+        found = self.find(sop_instance_uid, patient_id=patient_id, study_instance_uid=study_instance_uid)
         if found is None:
             raise NotFoundError(
                 f"no RTSTRUCT with SOP Instance UID {sop_instance_uid[:64]!r} was seen",
@@ -51,26 +71,16 @@ class Arrivals:
         The newest content counts: plans of a former one are marked, and cancelled where they have not ended.
         The same content again changes nothing where it has a plan; where it had none, what is said now replaces what
         was said then (a protocol may have been added). A copy for another patient, or in another study, is another
-        object: it has plans of its own, and the record is of the one that came last.
+        object, with a record and plans of its own.
         """
         with self._database.write() as session:
             now = self._now()
-            row = _by_uid(session, new.sop_instance_uid, lock=True)
+            row = _record_of(session, new)
             if row is not None and _same(row, new) and row.plan_id is not None:
                 row.orthanc_id = new.orthanc_id
                 return Admission(arrival=arrival_view(row), plan_id=None)
             changed = row is not None and not _same(row, new)
             former_plan = row.plan_id if row is not None and changed else None
-            owner = _owner(row, new)
-            if row is not None and changed and owner != (row.patient_id, row.study_instance_uid):
-                former = _plan_of(session, row.sop_instance_uid, owner)
-                if former is not None and former.rtstruct_sha256 == new.sha256:
-                    _fill(row, new.model_copy(update={"plan": None}), now)
-                    row.plan_id, row.protocol_id, row.error = former.id, former.protocol_id, None
-                    waits = former.state == PlanState.WAITING.value
-                    row.state = (ArrivalState.WAITING if waits else ArrivalState.PLANNED).value
-                    return Admission(arrival=arrival_view(row), plan_id=None)
-                former_plan = None if former is None else former.id
             if row is None:
                 row = ArrivalRow(sop_instance_uid=clean(new.sop_instance_uid, 64), contents=1, first_seen_at=now)
                 session.add(row)
@@ -84,6 +94,7 @@ class Arrivals:
                 plan_id = row.plan_id = plan.id
             if changed and row.kind == "rtstruct":
                 error = _content_changed(row.sop_instance_uid)
+                owner = (row.patient_id, row.study_instance_uid)
                 superseded = supersede(session, row.sop_instance_uid, owner, now, by=plan_id, error=error)
             elif former_plan is not None:
                 supersede_check(session, former_plan, now, error=_content_changed(row.sop_instance_uid))
@@ -111,16 +122,16 @@ class Arrivals:
         with self._database.read() as session:
             return [arrival_view(row) for row in session.scalars(query)]
 
-    def wait(self, sop_instance_uid: str, *, waits_for: str | None, referenced: int, missing: Sequence[str]) -> None:
+    def wait(self, seq: int, *, waits_for: str | None, referenced: int, missing: Sequence[str]) -> None:
         """What a pending check lacks."""
         with self._database.write() as session:
-            row = _by_uid(session, sop_instance_uid, lock=True)
+            row = session.get(ArrivalRow, seq, with_for_update=True)
             if row is not None and row.state == ArrivalState.WAITING.value:
                 row.waits_for = waits_for
                 row.referenced_count, row.missing_count, row.updated_at = referenced, len(missing), self._now()
                 row.missing_uids = missing_text(missing)
 
-    def begin(self, sop_instance_uid: str, sha256: str | None, outcome: NewPlan | ErrorInfo) -> str | None:
+    def begin(self, seq: int, sha256: str | None, outcome: NewPlan | ErrorInfo) -> str | None:
         """A pending check gets its job, or the reason why there is none.
 
         Returns
@@ -129,7 +140,7 @@ class Arrivals:
             The job's plan id; None where there is none, or where the arrival is no longer that one.
         """
         with self._database.write() as session:
-            row = _by_uid(session, sop_instance_uid, lock=True)
+            row = session.get(ArrivalRow, seq, with_for_update=True)
             if row is None or row.state != ArrivalState.WAITING.value or row.sha256 != sha256:
                 return None
             now = self._now()
@@ -152,10 +163,10 @@ class Arrivals:
             contents[0].plan_id = plan_id
             return plan_id
 
-    def reopen(self, sop_instance_uid: str, error: ErrorInfo) -> None:
+    def reopen(self, seq: int, error: ErrorInfo) -> None:
         """A check is to be made once more; its job is superseded, and cancelled with ``error`` if it has not ended."""
         with self._database.write() as session:
-            row = _by_uid(session, sop_instance_uid, lock=True)
+            row = session.get(ArrivalRow, seq, with_for_update=True)
             if row is None or row.kind == "rtstruct" or row.plan_id is None:
                 return
             now = self._now()
@@ -163,10 +174,10 @@ class Arrivals:
             row.state, row.plan_id, row.waits_for, row.awaits_dose = ArrivalState.WAITING.value, None, None, False
             row.updated_at = now
 
-    def mark_deleted(self, sop_instance_uid: str) -> None:
+    def mark_deleted(self, seq: int) -> None:
         """It was deleted from Orthanc before it was planned; sent again, it is new."""
         with self._database.write() as session:
-            row = _by_uid(session, sop_instance_uid, lock=True)
+            row = session.get(ArrivalRow, seq, with_for_update=True)
             if row is not None and row.state != ArrivalState.PLANNED.value:
                 row.state, row.plan_id, row.updated_at = ArrivalState.DELETED.value, None, self._now()
 
@@ -187,34 +198,19 @@ class Arrivals:
         return {state: found.get(state.value, 0) for state in ArrivalState}
 
 
-def _by_uid(session: Session, sop_instance_uid: str, *, lock: bool = False) -> ArrivalRow | None:
-    query = select(ArrivalRow).where(ArrivalRow.sop_instance_uid == clean(sop_instance_uid, 64))
-    return session.scalar(query.with_for_update() if lock else query)
+def _record_of(session: Session, new: NewArrival) -> ArrivalRow | None:
+    """The record of the same object, locked: of this UID, patient and study.
 
-
-def _owner(row: ArrivalRow | None, new: NewArrival) -> tuple[str, str]:
-    """Patient and study of a content; of one that could not be read, those of the one before."""
-    if row is not None and not new.study_instance_uid:
-        return row.patient_id, row.study_instance_uid
-    return clean(new.patient_id), clean(new.study_instance_uid, 64)
-
-
-def _plan_of(session: Session, sop_instance_uid: str, owner: tuple[str, str]) -> PlanRow | None:
-    """The newest plan that an arrival of this patient and study led to, if no other has taken its place."""
-    patient_id, study_instance_uid = owner
-    query = (
-        select(PlanRow)
-        .where(
-            PlanRow.rtstruct_sop_instance_uid == sop_instance_uid,
-            PlanRow.patient_id == patient_id,
-            PlanRow.study_instance_uid == study_instance_uid,
-            PlanRow.origin == Origin.ARRIVAL.value,
-            PlanRow.superseded_at.is_(None),
-        )
-        .order_by(PlanRow.seq.desc())
-        .limit(1)
-    )
-    return session.scalar(query)
+    A content that could not be read says neither; Orthanc's id, which is made of all of them, finds it.
+    """
+    query = select(ArrivalRow).where(ArrivalRow.sop_instance_uid == clean(new.sop_instance_uid, 64)).with_for_update()
+    by_id = session.scalar(query.where(ArrivalRow.orthanc_id == new.orthanc_id).order_by(ArrivalRow.seq).limit(1))
+    unread = query.where(ArrivalRow.patient_id == "", ArrivalRow.study_instance_uid == "")
+    if not new.study_instance_uid:
+        return by_id or session.scalar(unread)
+    owner = (clean(new.patient_id), clean(new.study_instance_uid, 64))
+    known = session.scalar(query.where(ArrivalRow.patient_id == owner[0], ArrivalRow.study_instance_uid == owner[1]))
+    return known or by_id  # which could not be read then, or whose Patient ID was decoded otherwise
 
 
 def _former_check(session: Session, contents: Sequence[ArrivalContentRow], owner: tuple[str, str]) -> str | None:
@@ -238,9 +234,10 @@ def _same(row: ArrivalRow, new: NewArrival) -> bool:
 def _fill(row: ArrivalRow, new: NewArrival, now: datetime) -> None:
     row.kind, row.waits_for, row.awaits_dose = new.kind, new.waits_for, new.awaits_dose
     row.orthanc_id = new.orthanc_id
-    row.series_instance_uid = clean(new.series_instance_uid, 64)
-    row.study_instance_uid = clean(new.study_instance_uid, 64)
-    row.patient_id, row.patient_name = clean(new.patient_id), clean_name(new.patient_name)
+    if new.study_instance_uid or not row.study_instance_uid:  # else unreadable, and it stays its owner's
+        row.series_instance_uid = clean(new.series_instance_uid, 64)
+        row.study_instance_uid = clean(new.study_instance_uid, 64)
+        row.patient_id, row.patient_name = clean(new.patient_id), clean_name(new.patient_name)
     row.sha256 = new.sha256
     row.calling_ae = None if new.calling_ae is None else clean(new.calling_ae, 64)
     row.structures = dumps([clean(name, 64) for name in new.structures[:MAX_STRUCTURES]])

@@ -217,13 +217,30 @@ def _use_wal(cursor: sqlite3.Cursor) -> None:
 def _migrate(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
-    with engine.connect() as connection:
+    with engine.connect() as connection, _foreign_keys_off(connection):
         connection = connection.execution_options(radiarch_write=True)
         with connection.begin():
             if engine.dialect.name == "postgresql":  # two Orthancs that start at once
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+@contextlib.contextmanager
+def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+    """SQLite changes a constraint by a new table in the old one's place, whose rows would take others with them."""
+    if connection.dialect.name != "sqlite":
+        yield
+        return
+    dbapi = connection.connection.dbapi_connection
+    assert dbapi is not None
+    cursor = dbapi.cursor()  # not by SQLAlchemy: it would begin a transaction, in which the pragma does nothing
+    cursor.execute("PRAGMA foreign_keys=OFF")
+    try:
+        yield
+    finally:
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.close()
 
 
 def _shown(url: URL) -> str:

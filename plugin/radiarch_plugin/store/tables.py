@@ -9,7 +9,19 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, ForeignKey, Identity, Index, Integer, Text, event, false
+from sqlalchemy import (
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    event,
+    false,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -160,7 +172,10 @@ class WaitRow(Base):
 
 
 class ArrivalRow(Base):
-    """An object that was seen and can start a job, with its newest content; ``waits_for`` is a UID that it lacks."""
+    """An object of one patient and study that can start a job, with its newest content.
+
+    ``waits_for`` is a UID that it lacks.
+    """
 
     __tablename__ = "arrivals"
     __table_args__ = (
@@ -169,11 +184,12 @@ class ArrivalRow(Base):
         Index("ix_arrivals_study_instance_uid", "study_instance_uid", "seq"),
         Index("ix_arrivals_plan_id", "plan_id"),
         Index("ix_arrivals_first_seen_at", "first_seen_at", "seq"),
+        UniqueConstraint("sop_instance_uid", "patient_id", "study_instance_uid", name="uq_arrivals_object"),
         {"sqlite_autoincrement": True},
     )
 
     seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
-    sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+    sop_instance_uid: Mapped[str]
     kind: Mapped[str] = mapped_column(default="rtstruct", server_default="rtstruct")
     waits_for: Mapped[str | None]
     awaits_dose: Mapped[bool] = mapped_column(default=False, server_default=false())

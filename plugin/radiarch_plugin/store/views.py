@@ -242,6 +242,8 @@ class NewArrival(_View):
 
 
 class ArrivalView(_View):
+    seq: int
+    """Names the record: several patients may have copies under one UID."""
     sop_instance_uid: str
     kind: str
     waits_for: str | None = None

@@ -92,7 +92,10 @@ class World:
         self.http.delete(f"/instances/{orthanc_id}").raise_for_status()
 
     def arrival(self, study: PhantomStudy) -> ArrivalView:
-        return self.store.arrivals.get(str(study.rtstruct.SOPInstanceUID))
+        ds = study.rtstruct
+        return self.store.arrivals.get(
+            str(ds.SOPInstanceUID), patient_id=ds.PatientID, study_instance_uid=ds.StudyInstanceUID
+        )
 
     def plan(self, study: PhantomStudy) -> PlanView:
         plan_id = self.arrival(study).plan_id

@@ -13,7 +13,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.goals import GoalResult
-from radiarch_contract.states import GoalStatus, Origin, Priority
+from radiarch_contract.states import ArrivalState, GoalStatus, Origin, Priority
 from radiarch_contract.verdict import Criterion, Verdict
 from radiarch_plugin import migrations
 from radiarch_plugin.store import (
@@ -95,6 +95,44 @@ def test_what_an_older_version_has_stored_gets_a_priority_and_is_found(database_
     assert store.plans.get(asked.id).patient_name is None
     assert len(store.plans.page(PlanFilter(q="a,b")).items) == 2
     assert [a.sop_instance_uid for a in store.arrivals.page(ArrivalFilter(q="p1")).items] == ["1.2.3"]
+    again.dispose()
+
+
+def test_copies_that_shared_a_record_get_their_own(database_url: str) -> None:
+    """Until 0.2.0 there was one for each SOP Instance UID: it was of the copy that came last."""
+    made = open_database(database_url)
+    store = Store(made)
+    first = store.arrivals.admit(new_arrival("1.2.3", "a" * 64)).plan_id
+    copy = new_arrival("1.2.3", "b" * 64)
+    assert copy.plan is not None
+    planned = copy.plan.model_copy(update={"patient_id": "P2"})
+    of_other = copy.model_copy(update={"patient_id": "P2", "orthanc_id": "1-1", "plan": planned})
+    second = store.arrivals.admit(of_other).plan_id
+    with made.engine.connect() as connection:
+        contents = [dict(c) for c in connection.execute(text("SELECT * FROM arrival_contents ORDER BY id")).mappings()]
+    _downgrade(made, "0009")
+    with made.engine.begin() as connection:
+        connection.execute(text("DELETE FROM arrival_contents"))
+        connection.execute(text("UPDATE arrivals SET contents = 2"))
+        connection.execute(
+            text(
+                "INSERT INTO arrival_contents (arrival_seq, sha256, orthanc_id, seen_at, plan_id) VALUES "
+                "((SELECT seq FROM arrivals), :sha256, :orthanc_id, :seen_at, :plan_id)"
+            ),
+            contents,
+        )
+    made.dispose()
+    again = open_database(database_url)
+    store = Store(again)
+    assert [(a.patient_id, a.plan_id, a.contents) for a in store.arrivals.copies("1.2.3")] == [
+        ("P2", second, 1),
+        ("P1", first, 1),
+    ]
+    assert store.arrivals.get("1.2.3", patient_id="P1").state is ArrivalState.WAITING
+    for uid, sha256, patient in (("1.2.3", "a" * 64, "P1"), ("1.2.3", "b" * 64, "P2")):
+        known = new_arrival(uid, sha256).model_copy(update={"patient_id": patient, "orthanc_id": "x"})
+        assert store.arrivals.admit(known).plan_id is None
+    assert len(store.plans.page().items) == 2
     again.dispose()
 
 

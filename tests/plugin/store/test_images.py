@@ -328,6 +328,27 @@ class TestCopiesOfTheStructureSet:
         assert len(world.plans()) == 2
         assert world.plan(study).id == first.id
 
+    @pytest.mark.parametrize("changes", CHANGES)
+    def test_each_waits_with_a_record_of_its_own(
+        self, world: World, study: PhantomStudy, changes: dict[str, str]
+    ) -> None:
+        other = self.copied(study, changes)
+        world.send(study.rtstruct, *study.images[:2])
+        world.turn()
+        first = world.plan(study)
+        world.send(other.rtstruct, *other.images)
+        world.turn()
+        assert (world.arrival(study).state, world.arrival(study).plan_id) == (ArrivalState.WAITING, first.id)
+        assert world.arrival(study).missing_count == len(study.images) - 2
+        assert world.arrival(other).state is ArrivalState.PLANNED
+        assert world.arrival(study).first_seen_at == first.created_at
+        uid = str(study.rtstruct.SOPInstanceUID)
+        assert [a.plan_id for a in world.store.arrivals.copies(uid)] == [world.plan(other).id, first.id]
+        world.send(*study.images[2:])
+        world.turn()
+        assert world.arrival(study).state is ArrivalState.PLANNED
+        assert [p.state for p in world.plans()] == [PlanState.QUEUED, PlanState.QUEUED]
+
     def test_a_changed_one_supersedes_its_own_alone(self, world: World, study: PhantomStudy) -> None:
         other = self.copied(study, {"PatientID": "SOMEBODY-ELSE"})
         world.send(*study.datasets)

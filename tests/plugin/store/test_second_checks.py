@@ -64,7 +64,7 @@ def plan_of(study: PhantomStudy, **changes: Any) -> Dataset:
 
 
 def arrival(world: World, dataset: Dataset) -> ArrivalView:
-    return world.store.arrivals.get(str(dataset.SOPInstanceUID))
+    return world.store.arrivals.get(str(dataset.SOPInstanceUID), patient_id=str(dataset.PatientID))
 
 
 def settle(world: World) -> None:

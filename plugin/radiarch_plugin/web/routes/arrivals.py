@@ -12,7 +12,7 @@ from radiarch_plugin.store import ArrivalFilter, ArrivalView
 from radiarch_plugin.web.answers import ArrivalAnswer, Page
 
 from .ids import known_uid
-from .queries import ArrivalQuery
+from .queries import ArrivalQuery, CopyQuery
 
 router = APIRouter(prefix="/arrivals", tags=["arrivals"])
 
@@ -34,9 +34,10 @@ def list_arrivals(services: ServicesDep, query: Annotated[ArrivalQuery, Query()]
 
 
 @router.get("/{sop_instance_uid}")
-def get(sop_instance_uid: str, services: ServicesDep) -> ArrivalAnswer:
-    """One RTSTRUCT by its SOP Instance UID."""
-    return _answer(services.store.arrivals.get(known_uid(sop_instance_uid)))
+def get(sop_instance_uid: str, services: ServicesDep, query: Annotated[CopyQuery, Query()]) -> ArrivalAnswer:
+    """One RTSTRUCT by its SOP Instance UID; where patients or studies have copies under it, the one that came last."""
+    owner = {"patient_id": query.patient_id, "study_instance_uid": query.study_uid}
+    return _answer(services.store.arrivals.get(known_uid(sop_instance_uid), **owner))
 
 
 def _answer(arrival: ArrivalView) -> ArrivalAnswer:

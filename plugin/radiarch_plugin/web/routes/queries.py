@@ -105,6 +105,15 @@ class PlanQuery(DatedQuery):
     sort: PlanSort = Field(default="-created_at", description="A leading minus is last first.")
 
 
+class CopyQuery(BaseModel):
+    """Which of several objects under one SOP Instance UID."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    patient_id: Text | None = None
+    study_uid: Text | None = None
+
+
 class ArrivalQuery(DatedQuery):
     """Filters of the list of arrivals; dates are those of the first sight."""
 

@@ -20,7 +20,7 @@ from radiarch_worker.machines.calibration import GENERIC
 from radiarch_worker.model import Dose, Patient
 from radiarch_worker.patient import load_patient
 from radiarch_worker.planning.proton.steps import RBE
-from radiarch_worker.recalculation import ReadPlan, Recomputed, read_ion_plan, recompute
+from radiarch_worker.recalculation import ReadIonPlan, Recomputed, read_ion_plan, recompute
 from radiarch_worker.recalculation.displacement import beam_agreement
 from scipy.ndimage import shift
 
@@ -88,7 +88,7 @@ def recomputed(case: Path) -> Section:
 
 
 def _anew(
-    patient: Patient, plan: ReadPlan, reference: ReadDose, calibration: str
+    patient: Patient, plan: ReadIonPlan, reference: ReadDose, calibration: str
 ) -> tuple[Recomputed, list[tuple[float, int]]]:
     """The plan's dose with a calibration, and by `CRITERIA` what share of how many points passes."""
     cores = len(os.sched_getaffinity(0))

@@ -18,7 +18,7 @@ from radiarch_worker.ion import IonBeam
 from radiarch_worker.model import FloatVolume, Grid
 from radiarch_worker.recalculation import verdict
 from radiarch_worker.recalculation.displacement import beam_agreement
-from radiarch_worker.recalculation.ion_plan import ReadPlan, TreatmentMachine
+from radiarch_worker.recalculation.read_plan import ReadPlan, TreatmentMachine
 
 from tests.worker.engines.water import patient
 
@@ -132,7 +132,7 @@ def test_each_beam_is_judged(values: dict[str, float], outcomes: list[str]) -> N
     assert [c.result for c in verdict.beam_criteria([agreement(**values)], None, LEVELS)] == outcomes
 
 
-def read_plan(*machines: TreatmentMachine, fractions: int = 10) -> ReadPlan:
+def read_plan(*machines: TreatmentMachine, fractions: int = 10) -> ReadPlan[IonBeam]:
     return ReadPlan("1", "1.2.3", "", "", "", (), fractions, BEAMS, machines or (GTR2, GTR2), None, (2,), ((2, 40.0),))
 
 

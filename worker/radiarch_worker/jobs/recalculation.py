@@ -18,7 +18,7 @@ from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level,
 from radiarch_worker.evaluation.quantity import weighted_by
 from radiarch_worker.ion import ion_beams
 from radiarch_worker.planning.proton.steps import RBE
-from radiarch_worker.recalculation import ReadPlan, Recomputed, read_ion_plan, recompute, verdict
+from radiarch_worker.recalculation import ReadIonPlan, Recomputed, read_ion_plan, recompute, verdict
 from radiarch_worker.recalculation.displacement import beam_agreement
 
 from .run import Computed, Datasets, Run
@@ -61,7 +61,7 @@ class _Done:
 
     run: Run
     parameters: RecalculationParameters
-    plan: ReadPlan
+    plan: ReadIonPlan
     computed: Recomputed
     judged: Evaluation
     subject: Subject
@@ -194,7 +194,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
     return Computed(result.model_copy(update={"notes": run.all_notes(notes)}), datasets)
 
 
-def _subject(run: Run, plan: ReadPlan) -> Subject:
+def _subject(run: Run, plan: ReadIonPlan) -> Subject:
     """The targets, and what is prescribed to the main one: as it was asked, else as the plan says."""
     prescription = run.spec.prescription
     targets = find_targets(run.patient, prescription, run.structures, plan.targets)

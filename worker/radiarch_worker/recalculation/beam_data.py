@@ -10,8 +10,8 @@ from radiarch_contract.workflows import RecalculationParameters
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.mcsquare import variations
 
-from .ion_beam import unsupported
-from .ion_plan import SOURCE_TOLERANCE_MM, ReadPlan
+from .beam_item import unsupported
+from .ion_plan import SOURCE_TOLERANCE_MM, ReadIonPlan
 
 SPOT_SPREAD_MM = 0.5
 """By how much spots of one energy may differ in width between beams: one set of beam data has one width."""
@@ -19,13 +19,13 @@ SHIFTER_TOLERANCE_MM = 0.5
 """By how much a range shifter's water-equivalent thickness may differ from the machine's: systems round it."""
 
 
-def is_known(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> bool:
+def is_known(plan: ReadIonPlan, machine: mcsquare.ProtonMachine) -> bool:
     """Whether the plan was made for the very beam data that are used: then its MU are theirs."""
     return all(m.model == machine.name for m in plan.machines)
 
 
 def with_the_plans_spots(
-    plan: ReadPlan, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
+    plan: ReadIonPlan, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
 ) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
     """The machine with spots as wide as the plan says, and what is to be said of it.
 
@@ -55,7 +55,7 @@ def with_the_plans_spots(
 
 
 def with_the_plans_source(
-    plan: ReadPlan, machine: mcsquare.ProtonMachine
+    plan: ReadIonPlan, machine: mcsquare.ProtonMachine
 ) -> tuple[mcsquare.ProtonMachine, tuple[str, ...]]:
     """The machine with virtual sources as far away as the plan says, and what is to be said of it."""
     own = (machine.smx_mm, machine.smy_mm)
@@ -83,7 +83,7 @@ def _mean(sizes: set[tuple[float, float]], axis: int) -> float:
     return float(np.mean([s[axis] for s in sorted(sizes)]))
 
 
-def check_energies(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> None:
+def check_energies(plan: ReadIonPlan, machine: mcsquare.ProtonMachine) -> None:
     energies = [layer.energy_mev for beam in plan.beams for layer in beam.layers]
     low, high = min(energies), max(energies)
     if low < machine.energy_min_mev - 1e-3 or high > machine.energy_max_mev + 1e-3:
@@ -94,7 +94,7 @@ def check_energies(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> None:
         )
 
 
-def with_known_shifters(plan: ReadPlan, machine: mcsquare.ProtonMachine) -> ReadPlan:
+def with_known_shifters(plan: ReadIonPlan, machine: mcsquare.ProtonMachine) -> ReadIonPlan:
     """The plan with its range shifters by the names that the machine's data have for them.
 
     A slab of the same thickness is the same slab, whatever it is called; one that the data do not have is made of

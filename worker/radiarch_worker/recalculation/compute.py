@@ -32,7 +32,7 @@ from radiarch_worker.planning.proton.let import ScoredLet, extras_of, score_let
 from radiarch_worker.planning.proton.steps import RBE, noise_notes
 
 from .beam_data import check_energies, with_known_shifters, with_the_plans_source, with_the_plans_spots
-from .ion_plan import ReadPlan
+from .ion_plan import ReadIonPlan
 from .meterset import Source, meterset_scale, scale_source
 
 _LEAST_PARTS = 4
@@ -66,7 +66,7 @@ class Recomputed:
 
 
 def recompute(
-    plan: ReadPlan,
+    plan: ReadIonPlan,
     reference: ReadDose | None,
     patient: Patient,
     prescription: Prescription | None,
@@ -141,7 +141,7 @@ class _Ready:
     source : where protons per MU come from
     """
 
-    plan: ReadPlan
+    plan: ReadIonPlan
     machine: mcsquare.ProtonMachine
     calibration: mcsquare.Calibration
     ct: mcsquare.EngineCt
@@ -162,7 +162,7 @@ class _Ready:
 
 
 def _prepare(
-    plan: ReadPlan,
+    plan: ReadIonPlan,
     reference: ReadDose | None,
     patient: Patient,
     parameters: RecalculationParameters,
@@ -304,7 +304,7 @@ def _notes(ready: _Ready, scored: _Scored, scale_note: str) -> tuple[str, ...]:
 
 
 def _machine_scale(
-    scale: float, plan: ReadPlan, machine: mcsquare.ProtonMachine, calibration: mcsquare.Calibration
+    scale: float, plan: ReadIonPlan, machine: mcsquare.ProtonMachine, calibration: mcsquare.Calibration
 ) -> MachineScale:
     """A derived factor as a property of the plan's machine."""
     names = sorted({" | ".join((m.name, m.manufacturer, m.model)) for m in plan.machines})
@@ -317,7 +317,7 @@ def _machine_scale(
     )
 
 
-def _check_belongs(plan: ReadPlan, reference: ReadDose | None, patient: Patient) -> None:
+def _check_belongs(plan: ReadIonPlan, reference: ReadDose | None, patient: Patient) -> None:
     """Refuse a plan that is not in the CT's frame, and a dose that is not the plan's."""
     frame = patient.ct.frame_of_reference_uid
     if plan.frame_of_reference_uid not in ("", frame):
@@ -351,7 +351,7 @@ def _check_belongs(plan: ReadPlan, reference: ReadDose | None, patient: Patient)
         )
 
 
-def _check_position(plan: ReadPlan, patient: Patient) -> tuple[str, ...]:
+def _check_position(plan: ReadIonPlan, patient: Patient) -> tuple[str, ...]:
     """Refuse a plan for a patient who lies otherwise than on the CT; what is to be said where it does not say how."""
     position = patient.ct.patient_position
     if plan.patient_position is None:
@@ -372,7 +372,7 @@ def _check_position(plan: ReadPlan, patient: Patient) -> tuple[str, ...]:
 
 
 def _uncertainty_region(
-    plan: ReadPlan,
+    plan: ReadIonPlan,
     reference: ReadDose | None,
     patient: Patient,
     prescription: Prescription | None,
@@ -397,7 +397,7 @@ def _uncertainty_region(
     return None, ""
 
 
-def _spot_plan(plan: ReadPlan) -> mcsquare.SpotPlan:
+def _spot_plan(plan: ReadIonPlan) -> mcsquare.SpotPlan:
     return mcsquare.SpotPlan(
         tuple(
             mcsquare.PlannedBeam(

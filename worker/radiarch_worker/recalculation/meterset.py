@@ -14,14 +14,14 @@ from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, 
 from radiarch_worker.model import FloatVolume, Grid, Patient
 
 from .beam_data import is_known
-from .ion_beam import unsupported
-from .ion_plan import ReadPlan
+from .beam_item import unsupported
+from .ion_plan import ReadIonPlan
 
 Source = Literal["none", "given", "reference"]
 
 
 def scale_source(
-    plan: ReadPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
+    plan: ReadIonPlan, reference: ReadDose | None, machine: mcsquare.ProtonMachine, parameters: RecalculationParameters
 ) -> Source:
     """Where protons per MU come from; refused where they are not known, since the dose would be arbitrary."""
     if parameters.meterset_scale is not None:
@@ -45,7 +45,7 @@ def meterset_scale(
     reference: ReadDose | None,
     patient: Patient,
     parameters: RecalculationParameters,
-    plan: ReadPlan,
+    plan: ReadIonPlan,
     machine: mcsquare.ProtonMachine,
 ) -> tuple[float, str]:
     """The factor on the meterset, and what a reader has to know about it."""

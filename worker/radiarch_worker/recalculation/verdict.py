@@ -9,13 +9,14 @@ from radiarch_contract.verdict import ActionLevels, Criterion, Outcome, Verdict
 from radiarch_contract.workflows import Prescription
 
 from radiarch_worker.evaluation.agreement import is_like_rbe
+from radiarch_worker.model import Beam
 
-from .ion_plan import ReadPlan
+from .read_plan import ReadPlan
 
 _SCALE_TITLE = "Scale of the meterset, derived from the RTDOSE"
 
 
-def plan_criteria(plan: ReadPlan, prescription: Prescription | None, target_roi: int | None) -> list[Criterion]:
+def plan_criteria(plan: ReadPlan[Beam], prescription: Prescription | None, target_roi: int | None) -> list[Criterion]:
     """Fractions and prescribed dose of the plan beside what the request or protocol prescribes, where it does."""
     if prescription is None:
         return []
@@ -41,7 +42,7 @@ def plan_criteria(plan: ReadPlan, prescription: Prescription | None, target_roi:
     return found
 
 
-def planned_gy(plan: ReadPlan, target_roi: int | None) -> float | None:
+def planned_gy(plan: ReadPlan[Beam], target_roi: int | None) -> float | None:
     """What the plan itself prescribes to a target; None where it does not say, or says several things."""
     doses_gy = {gy for roi, gy in plan.prescribed if target_roi is not None and roi == target_roi}
     if not doses_gy:
@@ -72,7 +73,7 @@ def beam_criteria(found: Sequence[BeamAgreement], why_not: str | None, levels: A
 
 
 def scale_criterion(
-    derived: MachineScale, known: Sequence[KnownScale], plan: ReadPlan, levels: ActionLevels
+    derived: MachineScale, known: Sequence[KnownScale], plan: ReadPlan[Beam], levels: ActionLevels
 ) -> Criterion:
     """The fitted scale, beside what the machine's other plans had."""
     if len(set(plan.machines)) > 1:

@@ -226,6 +226,7 @@ def create_evaluation(
     rtdose_sop_instance_uid: str,
     rtstruct_sop_instance_uid: str | None = None,
     *,
+    added_rtdose_sop_instance_uid: str | None = None,
     reference_rtdose_sop_instance_uid: str | None = None,
     goals: Sequence[str] | None = None,
     prescription: Prescription | Mapping[str, Any] | None = None,
@@ -243,6 +244,8 @@ def create_evaluation(
     ----------
     rtstruct_sop_instance_uid
         None: the one that the RTDOSE, or its plan, names.
+    added_rtdose_sop_instance_uid
+        The dose of another whole plan, of the same Dose Type: the sum of both is judged.
     reference_rtdose_sop_instance_uid
         Another dose to compare with: gamma, differences of DVH and metrics, a difference dose.
     prescription
@@ -257,6 +260,7 @@ def create_evaluation(
     body: dict[str, Any] = {"rtdose_sop_instance_uid": rtdose_sop_instance_uid}
     given = {
         "rtstruct_sop_instance_uid": rtstruct_sop_instance_uid,
+        "added_rtdose_sop_instance_uid": added_rtdose_sop_instance_uid,
         "reference_rtdose_sop_instance_uid": reference_rtdose_sop_instance_uid,
         "goals": goals,
         "prescription": prescription,

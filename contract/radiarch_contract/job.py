@@ -24,7 +24,7 @@ class _Wire(BaseModel):
 class JobInput(Strict):
     """An object in Orthanc that a job is about, besides the structure set and its images."""
 
-    kind: Literal["rtplan", "rtdose", "reference_rtdose"]
+    kind: Literal["rtplan", "rtdose", "added_rtdose", "reference_rtdose"]
     sop_instance_uid: str = Field(max_length=64)
     sha256: str | None = Field(default=None, description="`identity.dataset_sha256` of what the job was made for.")
     alternatives: tuple[str, ...] = Field(

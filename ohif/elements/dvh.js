@@ -6,6 +6,7 @@ import { define } from './core/element.js';
 import { fixed, gy, planName, shortId } from './core/format.js';
 import { PLAN_DASHES, PLAN_LETTERS, isTarget, learnColors, structureColor } from './core/palette.js';
 import { Bones, Empty, NoResult, Note, Problem } from './core/parts.js';
+import { mixture, quantityOf } from './core/quantity.js';
 import { packageSheet } from './core/styles.js';
 import { PlanList } from './goals.js';
 
@@ -20,6 +21,7 @@ class Dvh extends PlanList {
     .frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(190px, 290px); gap: 8px 18px; align-items: start; }
     .root.narrow .frame { grid-template-columns: minmax(0, 1fr); }
     .tools { grid-column: 1 / -1; }
+    .said { padding-bottom: 8px; }
     .chart { height: var(--rad-dvh-height, 340px); min-width: 0; position: relative; }
     .chart:focus-visible { outline-offset: 0; }
     .key { max-height: var(--rad-dvh-height, 340px); overflow: auto; }
@@ -146,7 +148,9 @@ class Dvh extends PlanList {
     if (open) return html`<${NoResult} plan=${open} what="dose-volume histogram" />`;
     if (!plans.every((p) => this.state.curves[p.id])) return html`<${Bones} lines="8" />`;
     if (!this.lines.length) return html`<${Empty} title="No curves">The plan's result has no dose-volume histogram.<//>`;
-    return html`${preview && html`<div style="padding-bottom:8px"><${Note}><b>Preview</b> from the optimized beamlets. The final dose is still computed, and will differ.<//></div>`}
+    const mixed = mixture(plans);
+    return html`${mixed && html`<div class="said"><${Note} tone="warn">${mixed}<//></div>`}
+    ${preview && html`<div class="said"><${Note}><b>Preview</b> from the optimized beamlets. The final dose is still computed, and will differ.<//></div>`}
     <div class="frame">
       <div class="row spread tools">
         <div class="segmented" role="group" aria-label="Dose axis">
@@ -313,7 +317,7 @@ class Dvh extends PlanList {
         cursor: { points: { size: 6 }, drag: { x: false, y: false }, focus: { prox: 14 } },
         focus: { alpha: 0.35 },
         axes: [
-          { ...axis, label: `Dose (${unit})`, size: 28 },
+          { ...axis, label: `${quantityOf(this.plans ?? [])} (${unit})`, size: 28 },
           { ...axis, label: 'Volume (%)', size: 42 },
         ],
         series: [

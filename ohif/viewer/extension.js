@@ -2,8 +2,10 @@
 import { keepBanner } from './panels/banner.js';
 import './panels/dose.js';
 import './panels/plan.js';
+import { keepProfile } from './panels/profile.js';
 import './panels/results.js';
 
+import { keepLayout } from './layout.js';
 import { structureSetsLast } from './loading.js';
 import { addDoseMetadata } from './metadata.js';
 import { panelComponent } from './panels/panel.js';
@@ -61,10 +63,16 @@ if (location.pathname.startsWith('/ohif/radiarch')) open();
 let stop = null;
 
 /** The planning mode begins. */
-export function enter({ servicesManager, extensionManager }) {
+export function enter({ commandsManager, servicesManager, extensionManager }) {
   stop?.();
   open();
-  const stops = [structureSetsLast(session, extensionManager), keepViewports(session, servicesManager), keepBanner()];
+  const stops = [
+    structureSetsLast(session, extensionManager),
+    keepViewports(session, servicesManager),
+    keepLayout(session, { commandsManager, servicesManager }),
+    keepBanner(),
+    keepProfile(),
+  ];
   stop = () => stops.forEach((end) => end());
 }
 

@@ -198,11 +198,40 @@ export function alike(a, b) {
   return { by, quantity: `physical dose (RBE-weighted divided by ${Math.max(...by)})` };
 }
 
+/**
+ * Whether two doses may be added to each other.
+ *
+ * @param a, b {type, summation} as `readDose` gives them
+ * @returns {{quantity: string}} of the sum
+ * @throws {RefusedDose} where they are not the same quantity: nothing is converted, as a sum is used like a dose
+ */
+export function addable(a, b) {
+  const { quantity } = alike(a, b);
+  if (a.type !== b.type) {
+    throw new RefusedDose(
+      'one dose is RBE-weighted and the other is physical (Dose Type (3004,0004)): they are not added, as no Gy would be of one kind',
+      'Choose two doses of one Dose Type.',
+    );
+  }
+  if (!/^(PLAN|MULTI_PLAN|PLAN_OVERVIEW)$/.test(a.summation)) {
+    throw new RefusedDose(
+      `these doses are of ${a.summation} (Dose Summation Type (3004,000A)): a plan sum is of whole plans`,
+      'Choose two doses of whole plans.',
+    );
+  }
+  return { quantity };
+}
+
 /** `a` minus `b` on the grid of `a`; `b` counts as zero outside of its own grid. */
-export function difference(a, b) {
+export const difference = (a, b) => combined(a, b, -1);
+
+/** `a` plus `b` on the grid of `a`; `b` counts as zero outside of its own grid, and is not shown outside of that of `a`. */
+export const sum = (a, b) => combined(a, b, 1);
+
+function combined(a, b, factor) {
   const values = new Float32Array(a.values.length);
   if (a.sameGridAs(b)) {
-    for (let i = 0; i < values.length; i++) values[i] = a.values[i] - b.values[i];
+    for (let i = 0; i < values.length; i++) values[i] = a.values[i] + factor * b.values[i];
     return new DoseGrid(a, values);
   }
   // an index of a, as one of b, is affine: walk it instead of going through positions voxel by voxel
@@ -215,7 +244,7 @@ export function difference(a, b) {
       const row = along(along(start, steps[2], k), steps[1], j);
       for (let i = 0; i < nx; i++, o++) {
         const p = along(row, steps[0], i);
-        values[o] = a.values[o] - (b.atIndex(p[0], p[1], p[2]) ?? 0);
+        values[o] = a.values[o] + factor * (b.atIndex(p[0], p[1], p[2]) ?? 0);
       }
     }
   }

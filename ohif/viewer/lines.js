@@ -31,6 +31,20 @@ export function sample(grid, plane, nx, ny) {
 }
 
 /**
+ * Doses along a line, at points that are evenly spaced; both ends are points.
+ *
+ * @param ends two positions, patient mm
+ * @param grids what has `at(world)`
+ * @returns {{distance_mm: number[], world: number[][], values: (number | null)[][]}} null outside of a grid
+ */
+export function profileOf([from, to], grids, points) {
+  const way = minus(to, from);
+  const shares = Array.from({ length: points + 1 }, (_, i) => i / points);
+  const world = shares.map((t) => along(from, way, t));
+  return { distance_mm: shares.map((t) => t * length(way)), world, values: grids.map((grid) => world.map((p) => grid.at(p))) };
+}
+
+/**
  * Level lines by marching squares, as segments in lattice coordinates [x0, y0, x1, y1, …].
  *
  * A cell with a value outside of the grid has none. Ambiguous cells are decided by the mean of their corners.

@@ -1,11 +1,14 @@
-// What is drawn over each viewport: contours, isodose lines, beams, a legend, and the dose under the pointer.
+// What is drawn over each viewport: contours, isodose lines, beams, the profile's line, a legend, and the dose under the pointer.
 
 import { towardsSource } from './beams.js';
 import { css, lineColors } from './colors.js';
 import { along, dot, length, minus } from './grid.js';
 import { crossings, levelLines, polygonsAt, sample } from './lines.js';
+import { isOther } from './protocol.js';
 
 const LATTICE_PX = 3;
+const ON_PLANE_MM = 1;
+const PROFILE = '#ff5fd2';
 
 export class Overlay {
   #session;
@@ -13,8 +16,12 @@ export class Overlay {
   #canvas = document.createElement('canvas');
   #legend = document.createElement('div');
   #readout = document.createElement('div');
+  #cross = document.createElement('div');
+  /** Where the pointer is, here or in another viewport, patient mm. */
   /** @type {number[] | null} */
-  #pointer = null;
+  #pointed = null;
+  /** @type {number[] | null} */
+  #start = null;
   #drawn = '';
   /** @type {any} */
   #lattice = null;
@@ -36,11 +43,20 @@ export class Overlay {
       'position:absolute;left:50%;bottom:6px;transform:translateX(-50%);pointer-events:none;color:#fff;' +
       'font:12px/1.4 Inter,system-ui,sans-serif;font-variant-numeric:tabular-nums;text-shadow:0 0 2px #000,0 0 3px #000;' +
       'white-space:nowrap;background:#0009;padding:1px 8px;border-radius:3px;display:none';
+    this.#cross.className = 'radiarch-cross';
+    this.#cross.style.cssText =
+      'position:absolute;width:21px;height:21px;margin:-10px 0 0 -10px;pointer-events:none;display:none;' +
+      'background:linear-gradient(#fff,#fff) center/21px 1px no-repeat,linear-gradient(#fff,#fff) center/1px 21px no-repeat;' +
+      'filter:drop-shadow(0 0 1px #000) drop-shadow(0 0 1px #000)';
     const inner = viewport.element.querySelector('.viewport-element') ?? viewport.element;
-    inner.append(this.#canvas, this.#legend, this.#readout);
+    inner.append(this.#canvas, this.#legend, this.#readout, this.#cross);
     const { signal } = this.#controller;
     viewport.element.addEventListener('pointermove', (e) => this.#point(e), { signal });
     viewport.element.addEventListener('pointerleave', () => this.#point(null), { signal });
+    // before OHIF's tools, which listen to the mouse
+    const early = { signal, capture: true };
+    for (const name of ['pointerdown', 'mousedown', 'touchstart']) viewport.element.addEventListener(name, (e) => this.#begin(e), early);
+    viewport.element.addEventListener('pointerup', (e) => this.#end(e), early);
   }
 
   get connected() {
@@ -52,6 +68,7 @@ export class Overlay {
     this.#canvas.remove();
     this.#legend.remove();
     this.#readout.remove();
+    this.#cross.remove();
   }
 
   /** Draw for the viewport's present plane; nothing happens where neither plane nor session have changed. */
@@ -68,6 +85,7 @@ export class Overlay {
     if (session.display.contours) this.#contours(context, plane);
     if (shown && session.display.lines) this.#isodoses(context, plane, width, height);
     if (session.display.beams) this.#beams(context, plane, width, height);
+    if (session.profile) this.#profile(context, plane, session.profile);
     this.#describe(shown);
     this.#read();
   }
@@ -76,7 +94,11 @@ export class Overlay {
     this.#drawn = '';
     this.#canvas.width = this.#canvas.width; // eslint-disable-line no-self-assign
     this.#legend.replaceChildren();
-    this.#readout.style.display = 'none';
+    this.#readout.style.display = this.#cross.style.display = 'none';
+  }
+
+  get #dose() {
+    return this.#session.doseIn(this.#viewport.id);
   }
 
   #fresh(width, height) {
@@ -91,7 +113,7 @@ export class Overlay {
 
   /** Whether the dose belongs to what this viewport shows. */
   #doseShown() {
-    const { dose } = this.#session;
+    const dose = this.#dose;
     return dose.status === 'ready' && this.#viewport.getFrameOfReferenceUID() === dose.frameUid;
   }
 
@@ -127,9 +149,8 @@ export class Overlay {
     const nx = Math.max(2, Math.ceil(width / LATTICE_PX));
     const ny = Math.max(2, Math.ceil(height / LATTICE_PX));
     const where = JSON.stringify([plane, nx, ny]);
-    if (this.#lattice?.where !== where || this.#lattice.grid !== session.dose.grid) {
-      this.#lattice = { where, grid: session.dose.grid, ...sample(session.dose.grid, plane, nx, ny) };
-    }
+    const { grid } = this.#dose;
+    if (this.#lattice?.where !== where || this.#lattice.grid !== grid) this.#lattice = { where, grid, ...sample(grid, plane, nx, ny) };
     const [sx, sy] = [width / (nx - 1), height / (ny - 1)];
     for (const [gy, color] of lineColors(session)) {
       const segments = levelLines(this.#lattice, gy);
@@ -150,7 +171,7 @@ export class Overlay {
 
   /** Each beam as a ray from its source's side to the isocenter, with its name where it enters the picture. */
   #beams(context, plane, width, height) {
-    const { plan } = this.#session;
+    const plan = this.#session.planIn(this.#viewport.id);
     if (!plan) return;
     // the plan's own: what is shown may be another scan of the patient, in another position
     const position = plan.provenance?.patient_position ?? this.patientPosition;
@@ -194,7 +215,9 @@ export class Overlay {
   /** Which dose this is, and its levels with their colors. */
   #describe(shown) {
     const session = this.#session;
-    const { dose, plan } = session;
+    const dose = this.#dose;
+    const plan = session.planIn(this.#viewport.id);
+    const letter = session.isBeside ? (isOther(this.#viewport.id) ? 'A · ' : 'B · ') : '';
     const lines = [];
     const line = (text, color, weight = 400) => {
       const div = document.createElement('div');
@@ -210,8 +233,9 @@ export class Overlay {
     else if (dose.status === 'ready' && !shown) {
       line('Dose not drawn: it belongs to another frame of reference than these images', '#ffb86b', 600);
     } else if (shown) {
-      line(dose.label, null, 600);
-      if (dose.isDifference) line(dose.legend);
+      line(letter + dose.label, null, 600);
+      if (dose.legend) line(dose.legend);
+      if (session.isBeside) line(dose.quantity);
       if (plan && plan.workflow_id !== 'evaluation') line('UNAPPROVED', '#ffd9a8');
       if (plan?.superseded_at) line('Superseded', '#ffb86b', 600);
       const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
@@ -230,26 +254,80 @@ export class Overlay {
   }
 
   #point(event) {
-    if (event === null) {
-      this.#pointer = null;
-    } else {
-      const box = this.#canvas.getBoundingClientRect();
-      this.#pointer = [event.clientX - box.left, event.clientY - box.top];
+    const world = event === null ? null : this.#worldOf(event);
+    this.#session.point(world, this.#viewport.id);
+    if (this.#start && world) this.#session.setProfile([this.#start, world], true);
+  }
+
+  #worldOf(event) {
+    const box = this.#canvas.getBoundingClientRect();
+    return this.#plane().from([event.clientX - box.left, event.clientY - box.top]);
+  }
+
+  #plane() {
+    return planeOf(this.#viewport, this.#canvas.clientWidth, this.#canvas.clientHeight);
+  }
+
+  /** A line is begun where one is waited for; no tool of OHIF sees it. */
+  #begin(event) {
+    if (!this.#session.drawing) return;
+    event.stopImmediatePropagation();
+    event.preventDefault();
+    if (event.type !== 'pointerdown') return;
+    this.#start = this.#worldOf(event);
+    this.#viewport.element.setPointerCapture(event.pointerId);
+  }
+
+  #end(event) {
+    if (!this.#start) return;
+    const line = [this.#start, this.#worldOf(event)];
+    this.#start = null;
+    if (length(minus(line[1], line[0])) >= ON_PLANE_MM) this.#session.setProfile(line);
+  }
+
+  /** The pointer is at a position, in this viewport or in another one that shows it as well; null: nowhere. */
+  pointed(world, here) {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    const plane = world && width && height ? this.#plane() : null;
+    const seen = plane && (here || Math.abs(dot(minus(world, plane.origin), plane.normal)) < ON_PLANE_MM);
+    this.#pointed = seen ? world : null;
+    this.#cross.style.display = seen && !here ? 'block' : 'none';
+    if (seen && !here) {
+      const [x, y] = plane.to(world);
+      this.#cross.style.left = `${x}px`;
+      this.#cross.style.top = `${y}px`;
     }
     this.#read();
+  }
+
+  #profile(context, plane, ends) {
+    if (ends.some((p) => Math.abs(dot(minus(p, plane.origin), plane.normal)) > ON_PLANE_MM)) return;
+    const [a, b] = ends.map((p) => plane.to(p));
+    for (const [width, color] of [
+      [4, 'rgb(0 0 0 / 0.75)'],
+      [2, PROFILE],
+    ]) {
+      context.lineWidth = width;
+      context.strokeStyle = color;
+      stroke(context, a, b);
+    }
+    context.fillStyle = PROFILE;
+    context.beginPath();
+    context.arc(a[0], a[1], 4, 0, 2 * Math.PI); // where the distance is 0
+    context.fill();
   }
 
   /** The dose under the pointer. */
   #read() {
     const readout = this.#readout;
-    const { dose, reference } = this.#session;
-    if (this.#pointer === null || !this.#doseShown()) {
+    const dose = this.#dose;
+    const { reference } = this.#session;
+    const world = this.#pointed;
+    if (world === null || !this.#doseShown()) {
       readout.style.display = 'none';
       readout.textContent = '';
       return;
     }
-    const { clientWidth, clientHeight } = this.#canvas;
-    const world = planeOf(this.#viewport, clientWidth, clientHeight).from(this.#pointer);
     const gy = dose.grid.at(world);
     const place = `x ${world
       .map((c) => trim(c, 1))

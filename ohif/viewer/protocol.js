@@ -1,18 +1,30 @@
-// How the planning mode hangs a study: the CT in three planes, the axial one large.
+// How the planning mode hangs a study: the CT in three planes, the axial one large; or two plans beside each other.
 
 export const PROTOCOL_ID = '@radiarch/planning';
 
-const view = (name) => ({
+/** The stages of the protocol below, by what they are for. */
+export const STAGES = Object.freeze({ planes: 0, beside: 1 });
+
+const OTHER = '-other';
+/** Whether a viewport is of the other one of two plans that are beside each other. */
+export const isOther = (viewportId) => viewportId.startsWith('radiarch-') && viewportId.endsWith(OTHER);
+
+const linked = (type, id, options = {}) => ({ type, id, source: true, target: true, options });
+
+const view = (name, further = []) => ({
   viewportOptions: {
     viewportId: `radiarch-${name}`,
     toolGroupId: 'mpr',
     viewportType: 'volume',
-    orientation: name,
+    orientation: name.split('-')[0],
     initialImageOptions: { preset: 'middle' },
-    syncGroups: [{ type: 'voi', id: 'radiarch', source: true, target: true, options: { syncColormap: false } }],
+    syncGroups: [linked('voi', 'radiarch', { syncColormap: false }), ...further],
   },
   displaySets: [{ id: 'ct' }],
 });
+
+/** Two viewports of one plane, which are moved, scrolled and zoomed together. */
+const pair = (name) => [`${name}${OTHER}`, `${name}-chosen`].map((n) => view(n, [linked('cameraPosition', `radiarch-${name}`)]));
 
 export const protocol = {
   id: PROTOCOL_ID,
@@ -54,6 +66,11 @@ export const protocol = {
         },
       },
       viewports: [view('axial'), view('sagittal'), view('coronal')],
+    },
+    {
+      name: 'Two plans',
+      viewportStructure: { layoutType: 'grid', properties: { rows: 2, columns: 2 } },
+      viewports: [...pair('axial'), ...pair('coronal')],
     },
   ],
 };

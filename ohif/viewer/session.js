@@ -4,8 +4,10 @@
 
 import { api, learnColors, live, planName, structureColor } from '/radiarch/elements/index.js';
 
+import { keyOf, single, together } from './combining.js';
 import { fetchDose, fetchPrescription, fetchStructures, findObjects } from './dicom.js';
-import { RefusedDose, alike, difference, divided } from './grid.js';
+import { RefusedDose } from './grid.js';
+import { isOther } from './protocol.js';
 
 const RUNNING = new Set(['waiting', 'queued', 'running']);
 const PAGE = 100;
@@ -48,16 +50,27 @@ export class Session extends EventTarget {
   /** {kind: 'plan', id} or {kind: 'dose', id: SOP Instance UID}: another system's dose, or a difference of doses */
   /** @type {Choice | null} */
   choice = null;
-  /** Another choice that is taken off; null: the dose itself. */
+  /** Another choice that is shown together with it; null: the dose itself. */
   /** @type {Choice | null} */
-  minus = null;
+  other = null;
+  /** Whether the other one is taken off, added, or shown beside it. */
+  /** @type {import('./combining.js').How} */
+  how = 'minus';
   /** @type {Plan | null} */
   plan = null;
-  /** The plan whose dose is taken off, if it is one's. */
+  /** The plan whose dose the other one is, if it is one's. */
   /** @type {Plan | null} */
-  minusPlan = null;
-  /** {status: none|pending|loading|ready|refused|error, grid, frameUid, label, type, quantity, isDifference, legend} */
+  otherPlan = null;
+  /** {status: none|pending|loading|ready|refused|error, and what `single` and `together` of combining.js say} */
   dose = NOTHING;
+  /** Where the planes were when the layout changed, patient mm: they go on from there. */
+  /** @type {number[] | null} */
+  place = null;
+  /** Two positions, patient mm, between which the dose is drawn as a profile. */
+  /** @type {[number[], number[]] | null} */
+  profile = null;
+  /** Whether the next line that is drawn on the images becomes the profile. */
+  drawing = false;
   /** @type {Record<string, any>} */
   display = { ...DEFAULTS };
   hidden = new Set();
@@ -105,7 +118,8 @@ export class Session extends EventTarget {
     this.objects = this.plans = NOTHING;
     this.#forgetStructures();
     this.#forgetDose();
-    this.choice = this.minus = this.plan = this.minusPlan = null;
+    this.choice = this.other = this.plan = this.otherPlan = this.profile = this.place = null;
+    this.drawing = false;
     this.hidden = new Set();
     this.#evaluations.clear();
     this.#tell();
@@ -116,8 +130,8 @@ export class Session extends EventTarget {
     const choice = this.#ofPlan(wanted);
     if (same(choice, this.choice)) return;
     this.choice = choice;
-    this.minus = null;
-    this.plan = this.minusPlan = null;
+    this.other = null;
+    this.plan = this.otherPlan = null;
     this.referenceGy = null;
     this.display = { ...this.display, storedLevels: null, span: null };
     this.#forgetDose();
@@ -127,10 +141,22 @@ export class Session extends EventTarget {
 
   /** Take another dose off the chosen one; null: no difference. */
   subtract(wanted) {
+    this.combine('minus', wanted);
+  }
+
+  /**
+   * Show another dose together with the chosen one; null: the chosen one alone.
+   *
+   * @param {any} how as in combining.js
+   * @param {Choice | null} wanted
+   */
+  combine(how, wanted) {
     const choice = this.#ofPlan(wanted);
-    if (same(choice, this.minus)) return;
-    this.minus = choice;
-    this.minusPlan = null;
+    if (same(choice, this.other) && how === this.how) return;
+    this.other = choice;
+    this.how = how;
+    this.otherPlan = null;
+    this.referenceGy = null;
     this.#forgetDose();
     this.#tell();
     if (this.choice) this.#readChoice();
@@ -161,6 +187,24 @@ export class Session extends EventTarget {
 
   setReference(gy) {
     this.referenceGy = gy;
+    this.#tell();
+  }
+
+  /**
+   * The line along which the dose is drawn; null: none.
+   *
+   * @param {[number[], number[]] | null} line
+   * @param {boolean} [unfinished] it is still being drawn
+   */
+  setProfile(line, unfinished = false) {
+    this.profile = line;
+    this.drawing = unfinished;
+    this.#tell();
+  }
+
+  /** Wait for a line that is drawn on the images. */
+  setDrawing(drawing) {
+    this.drawing = drawing;
     this.#tell();
   }
 
@@ -205,6 +249,32 @@ export class Session extends EventTarget {
 
   /** @type {string | null} */
   #content = null;
+
+  /** The choice that is taken off; null where none is. */
+  get minus() {
+    return this.how === 'minus' ? this.other : null;
+  }
+
+  /** Whether what is chosen is an evaluation of the sum that is shown. */
+  get isEvaluatedSum() {
+    const added = this.plan?.inputs?.find((i) => i.kind === 'added_rtdose');
+    return Boolean(added) && this.other?.id === added?.sop_instance_uid;
+  }
+
+  /** Whether two doses are shown beside each other, each in its own viewports. */
+  get isBeside() {
+    return this.how === 'beside' && this.other !== null && this.dose.status === 'ready' && Boolean(this.dose.beside);
+  }
+
+  /** The dose of a viewport: where two are beside each other, the other one is in viewports of its own. */
+  doseIn(viewportId) {
+    return this.isBeside && isOther(viewportId) ? this.dose.beside : this.dose;
+  }
+
+  planIn(viewportId) {
+    return this.isBeside && isOther(viewportId) ? this.otherPlan : this.plan;
+  }
+
   /** Why the structure set that is shown was not planned, or cannot be: `{code, message, remedy}`. @type {any} */
   refusal = null;
   #evaluations = new Map();
@@ -228,6 +298,10 @@ export class Session extends EventTarget {
   /** Gy that count as 100 %, and what they are. @returns {{gy: number, name: string} | null} */
   get reference() {
     if (this.referenceGy !== null && this.referenceGy > 0) return { gy: this.referenceGy, name: 'as entered' };
+    if (this.dose.isSum) {
+      const [a, b] = [this.plan, this.otherPlan].map((p) => p?.prescription?.dose_gy);
+      return a && b ? { gy: a + b, name: 'both prescriptions added' } : { gy: this.dose.grid.maxGy, name: 'maximum of the sum' };
+    }
     if (this.plan?.prescription) return { gy: this.plan.prescription.dose_gy, name: 'prescription' };
     if (this.dose.prescribed)
       return {
@@ -287,14 +361,19 @@ export class Session extends EventTarget {
     return i < 0 ? null : grid.world([i % nx, Math.floor(i / nx) % ny, Math.floor(i / (nx * ny))]);
   }
 
+  /** Tells the viewports where the pointer is, patient mm; null: on none of them. */
+  point(world, viewportId) {
+    this.dispatchEvent(new CustomEvent('point', { detail: { world, viewportId } }));
+  }
+
   /** Tells the viewports to show the planes through a position. */
   goTo(world) {
     this.dispatchEvent(new CustomEvent('go', { detail: world }));
   }
 
   /** {status, planId, error} of the evaluation of a dose of another system; its curves and goals are those of that plan. */
-  evaluationOf(doseUid) {
-    return this.#evaluations.get(`${doseUid} ${this.structureSetUid}`) ?? NOTHING;
+  evaluationOf(...doseUids) {
+    return this.#evaluations.get(`${doseUids.join('+')} ${this.structureSetUid}`) ?? NOTHING;
   }
 
   /** What the chosen dose's RT Plan prescribes, in the words of the structure set that is shown; null where that is not known. */
@@ -304,19 +383,26 @@ export class Session extends EventTarget {
     return found?.fractions && target ? { target, dose_gy: found.gy, fractions: found.fractions } : null;
   }
 
-  /** Have the chosen dose of another system judged with the structure set that is shown, by these goals. */
+  /** Have the chosen dose of another system, or the sum that is shown, judged with the structure set that is shown, by these goals. */
   async evaluate(goals = []) {
     const { signal } = this.#dose;
-    const [doseUid, setUid] = [this.choice?.id, this.structureSetUid];
-    const name = `${doseUid} ${setUid}`;
+    const setUid = this.structureSetUid;
+    const [doseUid, addedUid] = this.dose.isSum ? this.dose.parts.map((p) => p.sopUid) : [this.choice?.id];
+    const name = `${[doseUid, addedUid].filter(Boolean).join('+')} ${setUid}`;
     const set = (evaluation) => {
       this.#evaluations.set(name, evaluation);
       this.#tell();
     };
     set({ status: 'asked' });
     try {
-      const prescription = this.prescribed;
-      const body = { rtdose_sop_instance_uid: doseUid, rtstruct_sop_instance_uid: setUid, goals, ...(prescription && { prescription }) };
+      const prescription = addedUid ? null : this.prescribed; // of a sum it is not known
+      const body = {
+        rtdose_sop_instance_uid: doseUid,
+        ...(addedUid && { added_rtdose_sop_instance_uid: addedUid }),
+        rtstruct_sop_instance_uid: setUid,
+        goals,
+        ...(prescription && { prescription }),
+      };
       const plan = await api().post('/evaluations', body, { signal });
       set({ status: 'made', planId: plan.id });
     } catch (e) {
@@ -402,15 +488,19 @@ export class Session extends EventTarget {
     this.#dose.abort();
     this.#dose = new AbortController();
     const { signal } = this.#dose;
-    const { choice, minus } = this;
+    const { choice } = this;
     const was = this.dose;
     if (was.status !== 'ready') this.dose = { status: 'loading' };
     this.#tell();
     try {
-      const [first, second] = await Promise.all([this.#source(choice, signal), minus ? this.#source(minus, signal) : null]);
+      const [first, asked] = await Promise.all([this.#source(choice, signal), this.other ? this.#source(this.other, signal) : null]);
       if (signal.aborted) return;
+      if (first.added && !this.other) [this.other, this.how] = [first.added, 'plus']; // what was evaluated is a sum
+      const second = asked ?? (this.other && (await this.#source(this.other, signal)));
+      if (signal.aborted) return;
+      const { how } = this;
       this.plan = first.plan ?? null;
-      this.minusPlan = second?.plan ?? null;
+      this.otherPlan = second?.plan ?? null;
       this.#showStructureSet(
         first.structureSetUid ?? this.structureSetUid ?? this.structureSets[0]?.sopUid ?? null,
         first.plan?.rtstruct_sha256,
@@ -418,12 +508,12 @@ export class Session extends EventTarget {
       const unready = [first, second].find((s) => s && !s.object);
       if (unready) {
         this.dose = RUNNING.has(unready.plan.state) ? { status: 'pending', plan: unready.plan } : endless(unready.plan);
-      } else if (was.status === 'ready' && was.key === key(first, second)) {
+      } else if (was.status === 'ready' && was.key === keyOf(first, second, how)) {
         this.dose = was;
       } else {
         this.dose = { status: 'loading', label: first.label };
         this.#tell();
-        this.dose = await this.#read(first, second, signal);
+        this.dose = await this.#read(first, second, how, signal);
       }
     } catch (e) {
       if (signal.aborted) return;
@@ -432,42 +522,10 @@ export class Session extends EventTarget {
     if (!signal.aborted) this.#tell();
   }
 
-  async #read(first, second, signal) {
+  async #read(first, second, how, signal) {
     const [a, b] = await Promise.all([fetchDose(first.object, { signal }), second && fetchDose(second.object, { signal })]);
-    if (b && a.frameUid !== b.frameUid) {
-      throw new RefusedDose(
-        'the two doses belong to different frames of reference: their points are not the same points of the patient',
-        'Choose two doses of one CT.',
-      );
-    }
-    const prescribed = first.plan?.prescription || b ? null : await this.#prescribed(a, signal);
-    const ready = { status: 'ready', key: key(first, second), frameUid: a.frameUid, summation: a.summation, prescribed };
-    if (!b) {
-      const quantity = QUANTITIES[a.type] ?? 'dose of an unknown type';
-      const isDifference = a.type === 'ERROR';
-      return {
-        ...ready,
-        grid: a.grid,
-        largestGy: a.grid.maxGy,
-        label: first.label,
-        isDifference,
-        type: a.type,
-        quantity,
-        legend: isDifference ? first.legend : null,
-      };
-    }
-    const { by, quantity } = alike(a, b);
-    const [one, other] = [divided(a.grid, by[0]), divided(b.grid, by[1])];
-    return {
-      ...ready,
-      grid: difference(one, other),
-      largestGy: Math.max(one.maxGy, other.maxGy),
-      label: `${first.label} − ${second.label}`,
-      isDifference: true,
-      type: a.type === b.type ? a.type : 'PHYSICAL',
-      quantity,
-      legend: `difference, Gy, ${quantity}`,
-    };
+    if (b) return together(how, [first, a], [second, b]);
+    return { ...single(first, a), prescribed: first.plan?.prescription ? null : await this.#prescribed(a, signal) };
   }
 
   /** What the RT Plan that a dose names prescribes; null where the dose is not of all of one plan that is stored here. */
@@ -516,7 +574,14 @@ export class Session extends EventTarget {
     const judged = plan.workflow_id === 'evaluation' && plan.inputs.find((i) => i.kind === 'rtdose');
     if (judged) {
       const found = (this.objects.items ?? []).find((o) => o.sopUid === judged.sop_instance_uid);
-      return { plan, object: found, label: found ? doseLabel(found) : planName(plan), structureSetUid: plan.rtstruct_sop_instance_uid };
+      const added = plan.inputs.find((i) => i.kind === 'added_rtdose');
+      return {
+        plan,
+        object: found,
+        label: found ? doseLabel(found) : planName(plan),
+        structureSetUid: plan.rtstruct_sop_instance_uid,
+        added: added ? { kind: 'dose', id: added.sop_instance_uid } : null,
+      };
     }
     const object = output && {
       studyUid: plan.study_instance_uid,
@@ -586,8 +651,6 @@ export class Session extends EventTarget {
   }
 }
 
-const QUANTITIES = { EFFECTIVE: 'RBE-weighted dose', PHYSICAL: 'physical dose', ERROR: 'difference of doses' };
-
 /** The least of 1, 2, 5 times a power of ten that is not below a value. */
 function roundAbove(value) {
   const power = 10 ** Math.floor(Math.log10(value));
@@ -595,7 +658,6 @@ function roundAbove(value) {
 }
 
 const same = (a, b) => a?.kind === b?.kind && a?.id === b?.id;
-const key = (a, b) => `${a.object.sopUid}-${b?.object.sopUid ?? ''}`;
 
 export const doseLabel = (object) => `${object.description || 'RT Dose'}${object.manufacturer ? ` (${object.manufacturer})` : ''}`;
 

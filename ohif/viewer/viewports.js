@@ -2,13 +2,15 @@
 
 import { along, dot, minus } from './grid.js';
 import { Overlay } from './overlay.js';
+import { isOther } from './protocol.js';
 import { Wash, fits } from './wash.js';
 
 /** Start; returns how to stop. */
 export function keepViewports(session, servicesManager) {
   const { cornerstone } = window;
   const { Events } = cornerstone.Enums;
-  const wash = new Wash(session);
+  const washes = [new Wash(session, () => session.dose), new Wash(session, () => session.dose.beside ?? {})];
+  const washOf = (viewport) => washes[Number(session.isBeside && isOther(viewport.id))];
   const overlays = new Map();
   let revision = 0;
   let waiting = false;
@@ -35,10 +37,13 @@ export function keepViewports(session, servicesManager) {
     }
     const { overlay } = overlays.get(viewport.id);
     overlay.patientPosition = patientPosition(viewport, servicesManager);
-    wash.sync(viewport).catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
-    if (!centered.has(viewport) && fits(viewport, session.dose)) {
+    washOf(viewport)
+      .sync(viewport)
+      .catch((e) => console.error('Radiarch: the dose could not be added to a viewport', e));
+    if (!centered.has(viewport) && fits(viewport, session.doseIn(viewport.id))) {
       centered.add(viewport);
-      if (session.center) goTo(viewport, session.center);
+      const place = session.place ?? session.center;
+      if (place) goTo(viewport, place);
     }
     overlay.draw(revision);
   };
@@ -47,8 +52,9 @@ export function keepViewports(session, servicesManager) {
     waiting = false;
     revision += 1;
     const present = viewports();
+    for (const wash of washes) wash.follow();
     for (const viewport of present) keep(viewport);
-    wash.restyle(present.filter(isFlat));
+    for (const viewport of present.filter(isFlat)) washOf(viewport).restyle([viewport]);
     for (const [id, { overlay, viewport }] of overlays) {
       if (present.includes(viewport)) continue;
       overlay.remove();
@@ -59,7 +65,7 @@ export function keepViewports(session, servicesManager) {
   const rendered = ({ detail }) => {
     const viewport = cornerstone.getRenderingEngine(detail.renderingEngineId)?.getViewport(detail.viewportId);
     if (!viewport) return;
-    if (wash.isSeen(viewport)) tellDrawn(viewport.id); // before the next line changes anything
+    if (washOf(viewport).isSeen(viewport)) tellDrawn(viewport.id); // before the next line changes anything
     keep(viewport);
   };
   const tellDrawn = (id) => {
@@ -89,8 +95,15 @@ export function keepViewports(session, servicesManager) {
     'go',
     ({ detail }) =>
       viewports()
-        .filter((v) => fits(v, session.dose))
+        .filter((v) => fits(v, session.doseIn(v.id)))
         .forEach((v) => goTo(v, detail)),
+    { signal },
+  );
+  session.addEventListener(
+    'point',
+    ({ detail: { world, viewportId } }) => {
+      for (const [id, { overlay }] of overlays) overlay.pointed(world, id === viewportId);
+    },
     { signal },
   );
   all();

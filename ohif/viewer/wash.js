@@ -7,21 +7,24 @@ let number = 0;
 
 export class Wash {
   #session;
+  #dose;
   /** @type {string | null} */
   #volumeId = null;
   #grid = null;
   #adding = new Set();
   #added = new Set();
 
-  constructor(session) {
+  /** @param dose gives the dose of the viewports that this one is for */
+  constructor(session, dose) {
     this.#session = session;
+    this.#dose = dose;
   }
 
   /** Make a viewport show what the session says; cheap when it does already. */
   async sync(viewport) {
     const { cornerstone } = window;
-    this.#follow();
-    const wanted = this.#volumeId !== null && this.#session.display.wash && fits(viewport, this.#session.dose);
+    this.follow();
+    const wanted = this.#volumeId !== null && this.#session.display.wash && fits(viewport, this.#dose());
     const present = viewport.getActors().find((entry) => entry.uid === ACTOR);
     if (present && (!wanted || present.referencedId !== this.#volumeId)) {
       viewport.removeActors([ACTOR]);
@@ -39,8 +42,8 @@ export class Wash {
       // the plane is a slab of 0.1 mm: composited, its opacity would follow that thickness; the maximum in it is the dose
       const blendMode = cornerstone.Enums.BlendModes.MAXIMUM_INTENSITY_BLEND;
       const actor = await cornerstone.createVolumeActor({ volumeId, blendMode }, viewport.element, viewport.id, true);
-      // meanwhile another dose may have been chosen, or the viewport been given other volumes
-      if (volumeId === this.#volumeId && viewport.getActors().length && !viewport.getActor(ACTOR)) {
+      // meanwhile another dose may have been chosen, or the viewport been given other volumes, or be gone
+      if (volumeId === this.#volumeId && isThere(viewport) && viewport.getActors().length && !viewport.getActor(ACTOR)) {
         this.#color(actor);
         addCut(viewport, { uid: ACTOR, actor, referencedId: volumeId });
         this.#added.add(viewport.id);
@@ -67,8 +70,8 @@ export class Wash {
   }
 
   /** The volume of the session's dose; that of the one before is given back. */
-  #follow() {
-    const grid = this.#session.dose.grid ?? null;
+  follow() {
+    const grid = this.#dose().grid ?? null;
     if (grid === this.#grid) return;
     const { cornerstone } = window;
     const old = this.#volumeId;
@@ -91,7 +94,7 @@ export class Wash {
           PixelRepresentation: 0,
           Modality: 'RTDOSE',
           PhotometricInterpretation: 'MONOCHROME2',
-          FrameOfReferenceUID: this.#session.dose.frameUid,
+          FrameOfReferenceUID: this.#dose().frameUid,
           ImageOrientationPatient: grid.axes.slice(0, 2).flat(),
           PixelSpacing: [grid.spacing[1], grid.spacing[0]],
           Columns: nx,
@@ -165,6 +168,8 @@ function addCut(viewport, entry) {
     throw new Error('the dose cannot be cut by the plane of this viewport; it is not drawn');
   }
 }
+
+const isThere = (viewport) => window.cornerstone.getRenderingEngines().some((engine) => engine.getViewport(viewport.id) === viewport);
 
 /** A viewport that cuts a volume of the dose's frame of reference. */
 export function fits(viewport, dose) {

@@ -232,7 +232,7 @@ def test_whose_a_dose_is_follows_from_records_and_not_from_names(viewer: Viewer,
     differences = {f"dose:{shown.uid(n)}" for n in ("difference", "difference 16", "difference 32")}
     assert by_label["Differences of doses"] == differences
     offered = viewer.browser.script(
-        "return [...given[0].querySelectorAll('option')].map((o) => o.value)", viewer.browser.find("#minus")
+        "return [...given[0].querySelectorAll('option')].map((o) => o.value)", viewer.browser.find("#other")
     )
     assert not differences & set(offered)
 
@@ -354,6 +354,7 @@ def test_the_comparison_shows_notes_and_says_what_is_compared(
     served.succeed(physical.id, scale=1 / 1.1, provenance={"rbe": 1})
     browser.open(f"{served.url}/radiarch/ui/#/compare/{first},{physical.id}")
     browser.wait_text("Differences of doses are of physical dose", "radiarch-compare")
+    browser.wait_text("A is RBE-weighted and B physical dose", "radiarch-dvh")
     browser.wait_text("±0.0", ".metrics")
     differences = browser.script(
         "return given[0].map((e) => e.textContent.trim())", browser.all("table.several td:last-child")

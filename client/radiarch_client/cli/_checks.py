@@ -48,16 +48,29 @@ def register(root: RadiarchGroup) -> None:
     @root.cmd("evaluate")
     @click.argument("rtdose", metavar="RTDOSE_UID")
     @click.option("--rtstruct", metavar="UID", help="Structure set; default: the one that the dose or its plan names.")
+    @click.option("--plus", metavar="UID", help="The RTDOSE of another plan: the sum of both is judged.")
     @click.option("--reference", metavar="UID", help="Another RTDOSE to compare with: gamma, differences.")
     @_common
     def evaluate(
-        cli: Cli, rtdose: str, rtstruct: str | None, reference: str | None, gamma: str | None, wait: bool, **given: Any
+        cli: Cli,
+        rtdose: str,
+        rtstruct: str | None,
+        plus: str | None,
+        reference: str | None,
+        gamma: str | None,
+        wait: bool,
+        **given: Any,
     ) -> int:
         """DVH, metrics and goals of an RTDOSE that is stored, of whatever system; nothing is planned."""
         asked = _asked(**given)
         criteria = read_gamma(gamma)
         made = cli.plans.create_evaluation(
-            rtdose, rtstruct, reference_rtdose_sop_instance_uid=reference, gamma=criteria, **asked
+            rtdose,
+            rtstruct,
+            added_rtdose_sop_instance_uid=plus,
+            reference_rtdose_sop_instance_uid=reference,
+            gamma=criteria,
+            **asked,
         )
         return follow_or_tell(cli, made, wait)
 

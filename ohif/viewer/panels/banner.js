@@ -2,7 +2,7 @@
 import { html } from '/radiarch/elements/core/dom.js';
 import { prescription, shortId, when } from '/radiarch/elements/core/format.js';
 import { NOTES_CSS, NoteList } from '/radiarch/elements/core/notes.js';
-import { State, sentence } from '/radiarch/elements/core/parts.js';
+import { Note, State, sentence } from '/radiarch/elements/core/parts.js';
 import { planName } from '/radiarch/elements/index.js';
 
 import { doseLabel, session } from '../session.js';
@@ -28,16 +28,18 @@ class Banner extends Panel {
   #open = new Set();
 
   view() {
-    const { choice, plan, dose, minus, minusPlan } = session;
+    const { choice, plan, dose, other, otherPlan, how } = session;
+    const [first, second] = how === 'beside' && other ? ['B', 'A'] : ['', how];
     this.toggleAttribute('empty', !choice);
     if (!choice) {
       this.#open.clear();
       return null;
     }
     return [
-      plan ? this.one(plan.id, this.heading(plan), notesOf(plan)) : this.one(choice.id, this.other(), extent()),
-      minus && minusPlan && this.one(`minus ${minusPlan.id}`, this.heading(minusPlan, 'minus'), notesOf(minusPlan)),
-      minus && dose.status === 'ready' && html`<div class="muted">${sentence(dose.legend)}</div>`,
+      plan ? this.one(plan.id, this.heading(plan, first), notesOf(plan)) : this.one(choice.id, this.other(), extent()),
+      other && otherPlan && this.one(`${how} ${otherPlan.id}`, this.heading(otherPlan, second), notesOf(otherPlan)),
+      other && dose.status === 'ready' && dose.legend && html`<div class="muted">${sentence(dose.legend)}</div>`,
+      other && dose.warning && html`<${Note} tone="warn">${dose.warning}<//>`,
     ];
   }
 
@@ -46,7 +48,7 @@ class Banner extends Panel {
     const object = session.objects.items?.find((o) => o.sopUid === session.choice?.id);
     const says = [
       session.plans.status === 'ready' && 'dose of another system',
-      !session.minus && (session.dose.legend ?? session.dose.quantity),
+      !session.other && (session.dose.legend ?? session.dose.quantity),
     ];
     return [
       html`<b>${object ? doseLabel(object) : 'Dose'}</b>`,

@@ -12,6 +12,7 @@ const time = (text) => new Date(text).toLocaleString(undefined, { dateStyle: 'sh
 const encode = (choice) => (choice ? `${choice.kind}:${choice.id}` : '');
 const decode = (text) => (text ? { kind: text.slice(0, text.indexOf(':')), id: text.slice(text.indexOf(':') + 1) } : null);
 
+const HOWS = { minus: 'Difference', plus: 'Sum', beside: 'Side by side' };
 const doseOption = (d) => html`<option value=${`dose:${d.sopUid}`}>${doseLabel(d)}</option>`;
 
 class Dose extends Panel {
@@ -82,10 +83,18 @@ class Dose extends Panel {
       ${
         session.choice &&
         !session.isStoredDifference &&
-        html`<label class="field">minus
-        <select id="minus" value=${encode(session.minus)} onChange=${(e) => session.subtract(decode(e.target.value))}>
+        html`<label class="field">With
+        <select id="other" value=${encode(session.other)} onChange=${(e) => session.combine(session.how, decode(e.target.value))}>
           <option value="">nothing (the dose itself)</option>${options}
         </select></label>`
+      }
+      ${
+        session.other &&
+        html`<div class="segmented" role="group" aria-label="What is shown of the two doses">
+        ${Object.entries(HOWS).map(
+          ([how, text]) => html`<button aria-pressed=${String(session.how === how)}
+          onClick=${() => session.combine(how, session.other)}>${text}</button>`,
+        )}</div>`
       }`;
   }
 
@@ -121,6 +130,9 @@ class Dose extends Panel {
         ${session.isocenter && html`<button class="button quiet accent" onClick=${() => session.goTo(session.center)}>isocenter</button>`}
         <button class="button quiet accent" onClick=${() => session.goTo(session.hottest)}>${dose.isDifference ? 'largest difference' : 'hottest point'}</button>
       </div>
+      <div class="row small"><button class="button" aria-pressed=${String(session.drawing)} onClick=${() => session.setDrawing(!session.drawing)}>${
+        session.drawing ? 'Draw the line on an image…' : session.profile ? 'Draw another profile' : 'Dose profile along a line'
+      }</button></div>
       ${
         stored
           ? html`<label class="field">Ends of the colors (± Gy)

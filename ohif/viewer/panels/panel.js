@@ -19,11 +19,17 @@ export class Panel extends RadiarchElement {
     this.repaint();
   }
 
+  /** The evaluation of the sum that is shown. */
+  get sum() {
+    return session.evaluationOf(...(session.dose.parts ?? []).map((p) => p.sopUid));
+  }
+
   /** The plans whose curves and goals belong to what is shown, that which is taken off first: B − A is what the images show. */
   get planIds() {
     if (session.isStoredDifference) return '';
     if (session.choice?.kind === 'dose') return session.evaluationOf(session.choice.id).planId ?? '';
-    const ids = [session.minus, session.choice].map((c) => (c?.kind === 'plan' ? c.id : null));
+    if (session.other && session.how === 'plus') return session.isEvaluatedSum ? (session.choice?.id ?? '') : (this.sum.planId ?? '');
+    const ids = [session.other, session.choice].map((c) => (c?.kind === 'plan' ? c.id : null));
     return ids[1] === null ? '' : ids.filter(Boolean).join(',');
   }
 }

@@ -27,8 +27,8 @@ function goalProblem() {
 
 function goalsOfEvaluation() {
   const problem = goalProblem();
-  const p = session.prescribed;
-  return html`<label class="field goals">Goals, one on each line ${p ? html`(of ${prescription(p)}, as its RT Plan says)` : '(in Gy: its prescription is not known)'}
+  const p = session.dose.isSum ? null : session.prescribed;
+  return html`<label class="field goals">Goals, one on each line ${p ? html`(of ${prescription(p)}, as its RT Plan says)` : `(in Gy: ${session.dose.isSum ? 'a sum has no prescription' : 'its prescription is not known'})`}
     <textarea rows="3" spellcheck=${false} value=${goalsText} placeholder="SpinalCord: Dmax ≤ 45 Gy" aria-invalid=${problem ? 'true' : null}
       onInput=${(e) => {
         goalsText = e.target.value;
@@ -44,6 +44,7 @@ function nothing(what) {
       <p>It says where one dose is above or below another one; it is not a dose that could be judged.</p>
       ${session.plan && html`<button class="button" onClick=${() => session.choose({ kind: 'plan', id: session.plan?.id ?? '' })}>Show the check that it is of</button>`}<//>`;
   }
+  if (session.other && session.how === 'plus') return ofSum(what);
   if (session.choice?.kind === 'dose') {
     const { status, error } = session.evaluationOf(session.choice.id);
     if (status === 'error')
@@ -57,13 +58,32 @@ function nothing(what) {
   return html`<${Empty} title="No plan is chosen">Choose one in the panel Dose or Runs, or ask for one in the panel Plan.<//>`;
 }
 
-function difference() {
-  if (!session.minus) return null;
-  const says =
-    session.minus.kind === 'plan'
-      ? 'Two plans are compared: the images show B − A.'
-      : 'The images show a difference; what is here is of the plan alone.';
-  return html`<${Note}>${says} <button class="button quiet accent" onClick=${() => session.subtract(null)}>${session.minus.kind === 'plan' ? 'Only B' : 'No difference'}</button><//>`;
+/** The service judges the sum as it does any dose: its curves are not made in the viewer. */
+function ofSum(what) {
+  const { dose } = session;
+  if (dose.status !== 'ready') return html`<${Empty} title=${`No ${what}`}>Why there is no sum stands in the panel Dose.<//>`;
+  const [one, other] = dose.parts;
+  const { status, error } = session.evaluationOf(one.sopUid, other.sopUid);
+  const ask = () => session.evaluate(goalLines());
+  if (status === 'error')
+    return html`<${Problem} error=${error} action=${html`<button class="button" onClick=${ask}>Try again</button>`} />`;
+  return html`<${Empty} title=${`No ${what} yet of this sum`}>
+    <p>${one.label} + ${other.label}: both doses are added by the service, and judged with the structure set that is shown.</p>
+    ${goalsOfEvaluation()}
+    <button class="button primary" disabled=${!session.structureSetUid || status === 'asked' || goalProblem() !== null} onClick=${ask}>${status === 'asked' ? 'Asking…' : 'Evaluate this sum'}</button><//>`;
+}
+
+const SHOWN = { minus: 'B − A', plus: 'their sum', beside: 'A and B beside each other' };
+
+/** What the images show of two doses, where curves and goals are of something else. */
+function together() {
+  const { other, how } = session;
+  if (!other) return null;
+  const curves = how === 'plus' ? 'Curves and goals are of the sum.' : other.kind === 'plan' ? '' : 'What is here is of the plan alone.';
+  const says = `${other.kind === 'plan' ? 'Two plans' : 'Two doses'}: the images show ${SHOWN[how]}. ${curves}`;
+  const others = Object.entries({ minus: 'Difference', beside: 'Side by side' }).filter(([name]) => name !== how);
+  return html`<${Note}>${says} ${others.map(([name, text]) => html`<button class="button quiet accent" onClick=${() => session.combine(name, other)}>${text}</button>`)}
+    <button class="button quiet accent" onClick=${() => session.combine('minus', null)}>Only ${how === 'plus' ? 'the first' : 'B'}</button><//>`;
 }
 
 const goals = (planIds) => html`<radiarch-goals theme="dark" plan-ids=${planIds}
@@ -78,7 +98,7 @@ class Dvh extends Panel {
     const hidden = [...session.hidden].map(encodeURIComponent).join(',');
     return [
       superseded(session.plan),
-      difference(),
+      together(),
       html`<radiarch-dvh theme="dark" plan-ids=${this.planIds} hidden-structures=${hidden}
         onradiarch-structure-visibility=${(e) => session.toggleStructure(e.detail.structure, e.detail.visible)}></radiarch-dvh>`,
       html`<section><h3>Goals</h3>${goals(this.planIds)}</section>`,
@@ -95,7 +115,7 @@ class Goals extends Panel {
     const verdict = this.planIds.includes(',')
       ? null
       : html`<radiarch-verdict theme="dark" if-any plan-id=${this.planIds}></radiarch-verdict>`;
-    return [superseded(session.plan), difference(), verdict, goals(this.planIds)];
+    return [superseded(session.plan), together(), verdict, goals(this.planIds)];
   }
 }
 

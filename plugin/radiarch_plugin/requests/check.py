@@ -75,6 +75,10 @@ class EvaluationRequest(_CheckRequest):
     """Judge a dose that is stored in Orthanc, of whatever system: DVH, metrics, goals."""
 
     rtdose_sop_instance_uid: Uid
+    added_rtdose_sop_instance_uid: Uid | None = Field(
+        default=None,
+        description="The dose of another whole plan, of the same Dose Type: the sum of both is judged (a plan sum).",
+    )
     reference_rtdose_sop_instance_uid: Uid | None = Field(
         default=None, description="Another dose to compare with: gamma, differences, a difference dose."
     )
@@ -120,6 +124,8 @@ def make_evaluation(
     parameters = parse_parameters("evaluation", given).model_dump(mode="json")
     dose = read_stored(orthanc, request.rtdose_sop_instance_uid, "rtdose")
     inputs = [JobInput(kind="rtdose", sop_instance_uid=dose.sop_instance_uid, sha256=dose.sha256)]
+    if request.added_rtdose_sop_instance_uid is not None:
+        inputs.append(_added(request, dose, request.added_rtdose_sop_instance_uid, orthanc))
     if request.reference_rtdose_sop_instance_uid is not None:
         reference = read_stored(orthanc, request.reference_rtdose_sop_instance_uid, "rtdose")
         check_together(dose, reference)
@@ -138,6 +144,22 @@ def make_evaluation(
         idempotency_key=idempotency_key,
         requested_by=requested_by,
     )
+
+
+def _added(request: EvaluationRequest, dose: ObjectFacts, uid: str, orthanc: OrthancClient) -> JobInput:
+    if uid == dose.sop_instance_uid:
+        raise InvalidRequestError(
+            f"rtdose_sop_instance_uid and added_rtdose_sop_instance_uid are one RTDOSE, {uid}: it would count double",
+            remedy="Name the doses of two plans.",
+        )
+    if request.reference_rtdose_sop_instance_uid is not None:
+        raise InvalidRequestError(
+            "a sum of two doses is not compared with a reference",
+            remedy="Leave out reference_rtdose_sop_instance_uid, or added_rtdose_sop_instance_uid.",
+        )
+    other = read_stored(orthanc, uid, "rtdose")
+    check_together(dose, other)
+    return JobInput(kind="added_rtdose", sop_instance_uid=other.sop_instance_uid, sha256=other.sha256)
 
 
 def make_recalculation(

@@ -139,6 +139,16 @@ def test_a_reference_is_an_input_too(api: Api, stored: Stored) -> None:
     assert plan["prescription"]["dose_gy"] == 60
 
 
+def test_an_added_dose_is_an_input_too(api: Api, stored: Stored) -> None:
+    uid, other = str(stored.dose.SOPInstanceUID), str(stored.other.SOPInstanceUID)
+    body = {"rtdose_sop_instance_uid": uid, "rtstruct_sop_instance_uid": stored.rtstruct_uid}
+    assert "double" in refused(api, "/evaluations", {**body, "added_rtdose_sop_instance_uid": uid})["message"]
+    both = {"added_rtdose_sop_instance_uid": other, "reference_rtdose_sop_instance_uid": other}
+    assert "not compared" in refused(api, "/evaluations", {**body, **both})["message"]
+    plan = api.post("/evaluations", {**body, "added_rtdose_sop_instance_uid": other}).json()
+    assert [(i["kind"], i["sop_instance_uid"]) for i in plan["inputs"]] == [("rtdose", uid), ("added_rtdose", other)]
+
+
 def test_a_plan_is_recalculated_beside_the_dose_that_names_it(api: Api, stored: Stored) -> None:
     uid = str(stored.plan.SOPInstanceUID)
     plan = api.post("/recalculations", {"rtplan_sop_instance_uid": uid}).json()

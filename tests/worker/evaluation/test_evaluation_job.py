@@ -58,8 +58,16 @@ Run = Callable[..., Ran]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    def run_with(rtdose: Dataset, reference: Dataset | None = None, study: PhantomStudy = STUDY, **kw: Any) -> Ran:
+    def run_with(
+        rtdose: Dataset,
+        reference: Dataset | None = None,
+        study: PhantomStudy = STUDY,
+        *,
+        plus: Dataset | None = None,
+        **kw: Any,
+    ) -> Ran:
         inputs = {"rtdose": rtdose} | ({} if reference is None else {"reference_rtdose": reference})
+        inputs |= {} if plus is None else {"added_rtdose": plus}
         values = {"goals": GOALS, "structures": REFS, **kw}
         return run_check(monkeypatch, tmp_path, study, "evaluation", inputs, **values)
 
@@ -181,6 +189,36 @@ def test_what_is_not_the_same_quantity_is_not_compared(
     assert ran.result.error.code is code
     assert not ran.result.retryable
     assert ran.stored == {}
+
+
+def test_the_sum_of_two_plans_is_judged_as_one_dose(run: Run) -> None:
+    """Adding a dose of another level is as scaling; so is another grid, but for what is linear between its points."""
+    level = {m.structure: m for m in run(dose()).result.metrics}
+    spacing = (1.5, 1.5, 1.5)
+    fine = hump(ORIGIN, spacing, (23, 43, 41)) * np.float32(0.5)
+    finer = rtdose(STUDY, fine, origin_mm=ORIGIN, spacing_mm=spacing, DoseType="EFFECTIVE")
+    for other in (dose(0.5), reread(finer)):
+        ran = run(dose(), plus=other)
+        assert ran.result.error is None, ran.result.error
+        assert any("sum of two doses" in n for n in ran.result.notes)
+        for found in ran.result.metrics:
+            for name in ("d_mean_gy", "d95_gy", "d2_gy"):
+                assert getattr(found, name) == pytest.approx(1.5 * getattr(level[found.structure], name), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"DoseType": "PHYSICAL"}, "they are not added"),
+        ({"DoseSummationType": "BEAM"}, "only doses of whole plans"),
+        ({"origin_mm": (-91.0, -32.5, -17.0)}, "outside of the grid"),
+    ],
+)
+def test_what_is_no_sum_of_two_plans_is_refused(run: Run, changes: dict[str, Any], says: str) -> None:
+    for rtdose_, plus in ((dose(), dose(**changes)), (dose(**changes), dose())):
+        error = run(rtdose_, plus=plus).result.error
+        assert error is not None
+        assert says in error.message
 
 
 def test_what_the_dose_is_of_is_said(run: Run) -> None:

@@ -1,4 +1,4 @@
-"""A stored dose judged: DVHs, metrics, goals; beside a reference dose where there is one."""
+"""A stored dose judged, or the sum of two: DVHs, metrics, goals; beside a reference dose where there is one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from radiarch_worker.dicom import Provenance
 from radiarch_worker.dicom.enum import DoseSummationTypeValues
 from radiarch_worker.evaluation import Evaluation, ReadDose
 from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level, find_targets
+from radiarch_worker.evaluation.plansum import added
 from radiarch_worker.evaluation.quantity import Settled, settle
 from radiarch_worker.evaluation.rtdose import SummationType
 from radiarch_worker.model import Dose, Machine, PlanResult
@@ -31,6 +32,8 @@ def evaluate(run: Run, parameters: EvaluationParameters) -> Computed:
     link.stage(Stage.EXPORTING, "judging the dose")
     with run.timed("evaluate"):
         doses = [run.read_dose("rtdose", "The RTDOSE")]
+        if "added_rtdose" in run.inputs:
+            doses = [added(doses[0], run.read_dose("added_rtdose", "The added RTDOSE"))]
         if "reference_rtdose" in run.inputs:
             doses.append(run.read_dose("reference_rtdose", "The reference RTDOSE"))
             _check_alike(*doses)

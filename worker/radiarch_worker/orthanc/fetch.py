@@ -23,7 +23,12 @@ MAX_IMAGES = 20_000
 _FIND_CHUNK = 500
 _LISTED = 10
 """UIDs in an error's details."""
-_INPUT_NAMES = {"rtplan": "RT plan", "rtdose": "RTDOSE", "reference_rtdose": "reference RTDOSE"}
+_INPUT_NAMES = {
+    "rtplan": "RT plan",
+    "rtdose": "RTDOSE",
+    "added_rtdose": "added RTDOSE",
+    "reference_rtdose": "reference RTDOSE",
+}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from pydicom.uid import CTImageStorage, RTStructureSetStorage
@@ -21,10 +22,11 @@ from radiarch_plugin.jobs.inputs import Inputs, InputWatch
 from radiarch_plugin.jobs.loop import Loop
 from radiarch_plugin.protocols.loaded import ProtocolSet
 from radiarch_plugin.requests.check import StoredObjects
-from radiarch_plugin.store import Ownership, Store
+from radiarch_plugin.store import NewArrival, Ownership, Store
 
 from .admission import consider, too_large, unread
 from .growth import GrowthWatch
+from .reading import LARGE_BYTES, Reading, ReadingThread
 from .second_checks import DOSE_WAIT_S, SecondChecks
 from .waiting import WaitingRoom
 
@@ -92,6 +94,7 @@ class Trigger(Loop):
         self._cursor: int | None = None
         self._saved: tuple[int, float] = (-1, 0.0)
         self._tries: tuple[int, int] = (-1, 0)
+        self._reading = ReadingThread(self.wake)
         self._room = WaitingRoom(store, orthanc, queued, monotonic)
         inputs = inputs or Inputs(store, orthanc, monotonic)
         self._watch = InputWatch(store, orthanc, inputs, queued, monotonic)
@@ -115,6 +118,7 @@ class Trigger(Loop):
     def turn(self) -> float:
         if not self._ownership.acquire():
             self._cursor = None  # the owner moves it
+            self._reading.forget()
             self._room.forget()
             self._checks.forget()
             self._growth.forget()
@@ -122,6 +126,7 @@ class Trigger(Loop):
         if self._cursor is None:
             self._cursor = self._where_we_were()
         began = self._monotonic()
+        self._take_read()
         stored = self._read_changes()
         soon = self._room.look(stored) | self._checks.look(stored) | self._watch.look() | self._growth.look()
         self._save(force=False)
@@ -133,6 +138,7 @@ class Trigger(Loop):
         super().stop(timeout_s)
         if self._cursor is not None:
             self._save(force=True)
+        self._reading.stop(timeout_s)
 
     # -- the change log -----------------------------------------------------------------------------------------
 
@@ -174,24 +180,43 @@ class Trigger(Loop):
     def _save(self, *, force: bool) -> None:
         """Keep the cursor; not at every turn: what is read twice is known already."""
         now = self._monotonic()
-        if self._cursor is None or self._cursor == self._saved[0]:
+        if self._cursor is None:
             return
-        if force or now - self._saved[1] > _SAVE_S:
-            self._store.journal.set_fact(CURSOR_FACT, self._cursor)
-            self._saved = (self._cursor, now)
+        cursor = self._reading.before(self._cursor)
+        if cursor != self._saved[0] and (force or now - self._saved[1] > _SAVE_S):
+            self._store.journal.set_fact(CURSOR_FACT, cursor)
+            self._saved = (cursor, now)
 
     # -- one instance -------------------------------------------------------------------------------------------
 
+    def _take_read(self) -> None:
+        """Admit the large structure sets that have been read."""
+        for reading in self._reading.finished():
+            try:
+                self._guarded(reading.orthanc_id, reading.seq, partial(self._admit_read, reading))
+            except ServiceError:
+                self._reading.again(reading)
+                raise
+            self._reading.forget(reading)
+            self._room.check_structure_sets = True  # it may have been deleted while it was read
+
     def _instance(self, orthanc_id: str, seq: int) -> None:
+        self._guarded(orthanc_id, seq, lambda: self._look_at(orthanc_id, seq))
+
+    def _look_at(self, orthanc_id: str, seq: int) -> None:
+        metadata = self._orthanc.instance_metadata(orthanc_id)
+        sop_class, calling_ae = metadata.get("SopClassUid", ""), metadata.get("RemoteAET") or None
+        if sop_class == RTStructureSetStorage:
+            self._rtstruct(orthanc_id, seq, calling_ae)
+        elif sop_class == CTImageStorage:
+            self._growth.stored(orthanc_id)
+        elif (kind := KIND_OF_CLASS.get(sop_class)) and (self._checks.wanted(kind) or self._dose_wanted(kind)):
+            self._plan_or_dose(orthanc_id, kind, calling_ae)
+
+    def _guarded(self, orthanc_id: str, seq: int, work: Callable[[], None]) -> None:
+        """Do what one instance asks for; what is wrong with it, or with us, becomes its record."""
         try:
-            metadata = self._orthanc.instance_metadata(orthanc_id)
-            sop_class, calling_ae = metadata.get("SopClassUid", ""), metadata.get("RemoteAET") or None
-            if sop_class == RTStructureSetStorage:
-                self._rtstruct(orthanc_id, calling_ae)
-            elif sop_class == CTImageStorage:
-                self._growth.stored(orthanc_id)
-            elif (kind := KIND_OF_CLASS.get(sop_class)) and (self._checks.wanted(kind) or self._dose_wanted(kind)):
-                self._plan_or_dose(orthanc_id, kind, calling_ae)
+            work()
         except NotFoundError:
             return  # deleted since
         except ServiceError as e:
@@ -211,22 +236,28 @@ class Trigger(Loop):
                 ),
             )
 
-    def _rtstruct(self, orthanc_id: str, calling_ae: str | None) -> None:
+    def _rtstruct(self, orthanc_id: str, seq: int, calling_ae: str | None) -> None:
         tags = self._orthanc.instance_tags(orthanc_id)
         uid = str(tags["MainDicomTags"].get("SOPInstanceUID", "")).strip(" \0")
         if self._store.plans.plan_of_output(uid) is not None:
             return  # a result of ours
         size = int(tags.get("FileSize", 0))
-        if size > MAX_BYTES:
-            new = unread(too_large(size), orthanc_id=orthanc_id, sop_instance_uid=uid, calling_ae=calling_ae)
+
+        def read() -> NewArrival:
+            if size > MAX_BYTES:
+                return unread(too_large(size), orthanc_id=orthanc_id, sop_instance_uid=uid, calling_ae=calling_ae)
+            data, protocols = self._orthanc.instance_file(orthanc_id), self._protocols()
+            return consider(data, protocols, orthanc_id=orthanc_id, sop_instance_uid=uid, calling_ae=calling_ae)
+
+        if size > LARGE_BYTES or self._reading.holds(orthanc_id):
+            self._reading.submit(Reading(seq, orthanc_id, read))
         else:
-            new = consider(
-                self._orthanc.instance_file(orthanc_id),
-                self._protocols(),
-                orthanc_id=orthanc_id,
-                sop_instance_uid=uid,
-                calling_ae=calling_ae,
-            )
+            self._admit(read())
+
+    def _admit_read(self, reading: Reading) -> None:
+        self._admit(reading.result())
+
+    def _admit(self, new: NewArrival) -> None:
         admission = self._store.arrivals.admit(new)
         self._room.refresh_now()
         if new.error is not None:

@@ -93,9 +93,9 @@ class World:
 
     def arrival(self, study: PhantomStudy) -> ArrivalView:
         ds = study.rtstruct
-        return self.store.arrivals.get(
-            str(ds.SOPInstanceUID), patient_id=ds.PatientID, study_instance_uid=ds.StudyInstanceUID
-        )
+        uid, owner = str(ds.SOPInstanceUID), {"patient_id": ds.PatientID, "study_instance_uid": ds.StudyInstanceUID}
+        # of what could not be read patient and study are not known
+        return self.store.arrivals.find(uid, **owner) or self.store.arrivals.get(uid, patient_id="")
 
     def plan(self, study: PhantomStudy) -> PlanView:
         plan_id = self.arrival(study).plan_id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -14,12 +15,15 @@ from radiarch_contract.errors import ErrorCode, ServiceError
 from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.states import ArrivalState, Origin, PlanState
 from radiarch_contract.uids import sop_instance_uid
+from radiarch_plugin.dicom.rtstruct import read_rtstruct
 from radiarch_plugin.intake import admission as arrivals
+from radiarch_plugin.intake import trigger as trigger_module
+from radiarch_plugin.intake.admission import consider
 from radiarch_plugin.intake.trigger import CURSOR_FACT, Trigger
 from radiarch_plugin.protocols.loaded import ProtocolSet
-from radiarch_plugin.store import Ownership
+from radiarch_plugin.store import NewArrival, Ownership
 
-from phantoms import PhantomStudy, box, faults
+from phantoms import PhantomStudy, box, faults, file_bytes
 from tests.plugin.store.arriving import PROTOCOL, World
 from tests.plugin.store.samples import new_plan, running, success
 from tests.system.processes import wait_for
@@ -368,6 +372,102 @@ def _image_references(rtstruct: Dataset) -> Iterator[Dataset]:
     for roi in rtstruct.ROIContourSequence:
         for contour in roi.ContourSequence:
             yield from contour.ContourImageSequence
+
+
+class TestLarge:
+    """Structure sets that take long to read."""
+
+    @pytest.fixture
+    def held(self, world: World, study: PhantomStudy, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+        """Every file is large, and the study's is not read before the event is set."""
+        monkeypatch.setattr(trigger_module, "LARGE_BYTES", 0)
+        go = threading.Event()
+
+        def slowly(*args: Any, **kwargs: Any) -> NewArrival:
+            if kwargs["sop_instance_uid"] == study.rtstruct.SOPInstanceUID:
+                assert go.wait(30)
+            return consider(*args, **kwargs)
+
+        monkeypatch.setattr(trigger_module, "consider", slowly)
+        yield go
+        go.set()
+        world.trigger.stop()
+
+    def settle(self, world: World, study: PhantomStudy) -> None:
+        def known() -> bool:
+            world.turn()
+            return world.store.arrivals.find(str(study.rtstruct.SOPInstanceUID)) is not None
+
+        wait_for(known, "it is read")
+
+    def test_what_comes_after_them_does_not_wait(
+        self, world: World, study: PhantomStudy, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = box(shape=(5, 8, 8), patient_id="OTHER")
+        world.send(*study.datasets)
+        world.turn()
+        monkeypatch.setattr(trigger_module, "LARGE_BYTES", 1 << 30)
+        world.send(*other.datasets)
+        world.turn()
+        assert world.plan(other).state is PlanState.QUEUED
+        assert world.store.arrivals.find(str(study.rtstruct.SOPInstanceUID)) is None
+        held.set()
+        self.settle(world, study)
+        assert world.plan(study).state is PlanState.QUEUED
+
+    def test_killed_meanwhile_they_are_read_again(
+        self, world: World, study: PhantomStudy, held: threading.Event
+    ) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        world.trigger._save(force=True)
+        killed = world.trigger
+        world.trigger = world.new_trigger()
+        held.set()
+        self.settle(world, study)
+        killed.stop()
+        assert [p.state for p in world.plans()] == [PlanState.QUEUED]
+
+    def test_contents_under_one_uid_keep_their_order(
+        self, world: World, study: PhantomStudy, held: threading.Event, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.send(*study.datasets)
+        world.turn()
+        monkeypatch.setattr(trigger_module, "LARGE_BYTES", 1 << 30)
+        changed = study.copy()
+        changed.rtstruct.StructureSetLabel = "CHANGED"
+        world.send(changed.rtstruct)
+        world.turn()
+        held.set()
+        self.settle(world, study)
+
+        def all_read() -> bool:
+            world.turn()
+            return not world.trigger._reading.holds(world.arrival(study).orthanc_id)
+
+        wait_for(all_read, "the second one is read too")
+        newest = read_rtstruct(file_bytes(changed.rtstruct)).sha256
+        assert world.arrival(study).sha256 == newest
+        assert [p.rtstruct_sha256 for p in world.plans() if p.superseded_at is None] == [newest]
+
+    def test_a_file_that_orthanc_cannot_give_is_asked_for_again(
+        self, world: World, study: PhantomStudy, held: threading.Event
+    ) -> None:
+        held.set()
+        world.orthanc.broken = {"file"}
+        world.send(*study.datasets)
+
+        def failed() -> bool:
+            try:
+                world.turn()
+            except ServiceError:
+                return True
+            return False
+
+        wait_for(failed, "it is seen that Orthanc does not give it")
+        world.orthanc.broken = set()
+        self.settle(world, study)
+        assert world.plan(study).state is PlanState.QUEUED
 
 
 class TestDeletion:

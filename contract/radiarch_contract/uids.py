@@ -29,13 +29,28 @@ def derive_uid(plan_id: str, kind: str) -> str:
 
 
 SOP_CLASS_UIDS: Mapping[OutputKind, str] = {
-    OutputKind.RTPLAN: "1.2.840.10008.5.1.4.1.1.481.8",  # RT Ion Plan Storage
     OutputKind.RTDOSE: "1.2.840.10008.5.1.4.1.1.481.2",
     OutputKind.DOSE_DIFFERENCE: "1.2.840.10008.5.1.4.1.1.481.2",
     OutputKind.REPORT: "1.2.840.10008.5.1.4.1.1.104.1",  # Encapsulated PDF Storage
     OutputKind.LET: "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map Storage
 }
-"""SOP Class of each kind of result (PS3.6 table A-1)."""
+"""SOP Class of each kind of result that is the same for all modalities (PS3.6 table A-1)."""
+PLAN_SOP_CLASS_UIDS: Mapping[str, str] = {
+    "proton": "1.2.840.10008.5.1.4.1.1.481.8",  # RT Ion Plan Storage
+    "photon": "1.2.840.10008.5.1.4.1.1.481.5",  # RT Plan Storage
+}
+"""SOP Class of a treatment plan by the modality that workflows have."""
+
+
+def sop_class_uid(kind: OutputKind, modality: str) -> str:
+    """SOP Class of a result of a workflow's modality.
+
+    Examples
+    --------
+    >>> sop_class_uid(OutputKind.RTPLAN, "proton")
+    '1.2.840.10008.5.1.4.1.1.481.8'
+    """
+    return PLAN_SOP_CLASS_UIDS[modality] if kind is OutputKind.RTPLAN else SOP_CLASS_UIDS[kind]
 
 
 def sop_instance_uid(plan_id: str, kind: str) -> str:

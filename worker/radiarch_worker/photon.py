@@ -106,6 +106,32 @@ class PhotonBeam(Beam):
         path: npt.NDArray[np.float64] = angles[0] + sign * np.concatenate([[0.0], np.cumsum(steps)])
         return path
 
+    def as_written(self) -> PhotonBeam:
+        """The beam as an RT Plan has it: positions to 0.01 mm, angles to 0.01 degrees, MU to 0.0001.
+
+        A plan's dose is to be computed from this.
+        """
+        points = tuple(
+            replace(
+                p,
+                gantry_deg=round(p.gantry_deg, 2) % 360.0,
+                cumulative_mu=round(p.cumulative_mu, 4),
+                leaves_mm=None if p.leaves_mm is None else np.round(p.leaves_mm, 2) + 0.0,
+                jaws_x_mm=_rounded(p.jaws_x_mm),
+                jaws_y_mm=_rounded(p.jaws_y_mm),
+            )
+            for p in self.control_points
+        )
+        x, y, z = (round(v, 2) for v in self.isocenter_mm)
+        return replace(
+            self,
+            gantry_deg=points[0].gantry_deg if points else round(self.gantry_deg, 2) % 360.0,
+            couch_deg=round(self.couch_deg, 2) % 360.0,
+            collimator_deg=round(self.collimator_deg, 2) % 360.0,
+            isocenter_mm=(x, y, z),
+            control_points=points,
+        )
+
     def between(self, index: int, share: float) -> ControlPoint:
         """The machine between control points ``index`` and ``index + 1``, after a share (0 to 1) of the MU there."""
         a, b = self.control_points[index], self.control_points[index + 1]
@@ -151,7 +177,7 @@ class Exposure:
 
 
 @dataclass(frozen=True)
-class PhotonMachine(Machine):
+class Linac(Machine):
     """What of a linear accelerator is written into a plan.
 
     Attributes
@@ -163,8 +189,6 @@ class PhotonMachine(Machine):
     source_axis_distance_mm: float
     leaf_boundaries_mm: tuple[float, ...]
     jaw_axes: tuple[str, ...] = ("X", "Y")
-    manufacturer: str = ""
-    model: str = ""
 
 
 def photon_beams(plan: PlanResult) -> tuple[PhotonBeam, ...]:
@@ -187,6 +211,10 @@ def _mean(a: LeafPositions | None, b: LeafPositions | None, share: float) -> Lea
 
 def _opening(a: Opening | None, b: Opening | None, share: float) -> Opening | None:
     return None if a is None or b is None else (a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1]))
+
+
+def _rounded(jaws: Opening | None) -> Opening | None:
+    return None if jaws is None else (round(jaws[0], 2) + 0.0, round(jaws[1], 2) + 0.0)
 
 
 def _travel_mm(a: ControlPoint, b: ControlPoint) -> float:

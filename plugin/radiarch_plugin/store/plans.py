@@ -12,7 +12,7 @@ from typing import Any
 from radiarch_contract.errors import ConflictError, ErrorCode, ErrorInfo
 from radiarch_contract.places import Place
 from radiarch_contract.states import ArrivalState, PlanState
-from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.uids import series_instance_uid, sop_class_uid, sop_instance_uid
 from radiarch_contract.workflows import get_workflow
 from sqlalchemy import Select, and_, func, or_, select, update
 from sqlalchemy.exc import IntegrityError
@@ -506,14 +506,15 @@ def insert_plan(
             inputs=dumps(list(new.inputs)) if new.inputs else None,
         )
     )
-    for kind in get_workflow(new.workflow_id).possible_outputs:
+    workflow = get_workflow(new.workflow_id)
+    for kind in workflow.possible_outputs:
         session.add(
             OutputRow(
                 sop_instance_uid=sop_instance_uid(plan_id, kind.value),
                 plan_seq=row.seq,
                 kind=kind.value,
                 series_instance_uid=series_instance_uid(plan_id, kind.value),
-                sop_class_uid=SOP_CLASS_UIDS[kind],
+                sop_class_uid=sop_class_uid(kind, workflow.modality),
             )
         )
     if new.image_uids or not new.complete:

@@ -24,7 +24,7 @@ from radiarch_contract.identity import dataset_sha256
 from radiarch_contract.job import AttemptStatus, JobResult, JobSpec, Output
 from radiarch_contract.states import OutputKind, Stage
 from radiarch_contract.transport import SESSION_HEADER, STORE_HEADER
-from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.uids import series_instance_uid, sop_class_uid, sop_instance_uid
 from radiarch_plugin.jobs.queue import JobQueue, connect
 from radiarch_plugin.jobs.results import Results
 from radiarch_plugin.orthanc.bridge import AsgiBridge, BridgeLimits
@@ -184,7 +184,7 @@ class World:
             outputs.append(
                 Output(
                     kind=kind,
-                    sop_class_uid=SOP_CLASS_UIDS[kind],
+                    sop_class_uid=sop_class_uid(kind, "proton"),
                     sop_instance_uid=sop_instance_uid(spec.plan_id, kind),
                     series_instance_uid=series_instance_uid(spec.plan_id, kind),
                     orthanc_id=answer.json()["ID"],
@@ -213,7 +213,7 @@ def result(plan_id: str, kind: OutputKind, study: PhantomStudy) -> Dataset:
     """An object with a result's identity; what it says does not matter here."""
     made = Dataset()
     made.file_meta = copy.deepcopy(study.rtstruct.file_meta)
-    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID(SOP_CLASS_UIDS[kind])
+    made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = UID(sop_class_uid(kind, "proton"))
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = UID(sop_instance_uid(plan_id, kind))
     made.SeriesInstanceUID = series_instance_uid(plan_id, kind)
     made.StudyInstanceUID, made.PatientID = study.rtstruct.StudyInstanceUID, study.rtstruct.PatientID

@@ -10,7 +10,7 @@ from radiarch_contract.errors import ErrorCode, ErrorInfo
 from radiarch_contract.job import AttemptStatus, DvhCurve, JobResult, Output
 from radiarch_contract.states import Origin, Stage
 from radiarch_contract.structures import StructureRef
-from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.uids import series_instance_uid, sop_class_uid, sop_instance_uid
 from radiarch_contract.workflows import Prescription, get_workflow
 from radiarch_plugin.store import NewArrival, NewPlan, ProgressUpdate
 
@@ -69,7 +69,7 @@ def outputs(plan_id: str) -> tuple[Output, ...]:
     return tuple(
         Output(
             kind=kind,
-            sop_class_uid=SOP_CLASS_UIDS[kind],
+            sop_class_uid=sop_class_uid(kind, "proton"),
             sop_instance_uid=sop_instance_uid(plan_id, kind.value),
             series_instance_uid=series_instance_uid(plan_id, kind.value),
             orthanc_id=f"{kind}-id",

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from radiarch_contract.job import JobResult, Output
 from radiarch_contract.pictures import ATTACHMENTS, Plane
 from radiarch_contract.states import OutputKind
-from radiarch_contract.uids import SOP_CLASS_UIDS, series_instance_uid, sop_instance_uid
+from radiarch_contract.uids import series_instance_uid, sop_class_uid, sop_instance_uid
 from radiarch_worker.dicom import encode, write_report, write_rtdose, write_rtplan
 from radiarch_worker.evaluation import Evaluation
 
@@ -38,7 +38,7 @@ def ended(api: Api, plan_id: str, *kinds: OutputKind) -> dict[OutputKind, str]:
     outputs = tuple(
         Output(
             kind=kind,
-            sop_class_uid=SOP_CLASS_UIDS[kind],
+            sop_class_uid=sop_class_uid(kind, "proton"),
             sop_instance_uid=sop_instance_uid(plan_id, kind),
             series_instance_uid=series_instance_uid(plan_id, kind),
             orthanc_id=orthanc_id,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 from pydicom.dataset import Dataset
 
-_IODS = ("RTIonPlan", "RTDose", "EncapsulatedPDF", "ParametricMap")
+_IODS = ("RTIonPlan", "RTPlan", "RTDose", "EncapsulatedPDF", "ParametricMap")
 
 
 def findings(dataset: Dataset, folder: Path) -> list[str]:

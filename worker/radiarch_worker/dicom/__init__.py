@@ -16,6 +16,7 @@ from radiarch_contract.states import OutputKind
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.ion import IonBeam, Let
 from radiarch_worker.model import Beam, FloatVolume, Grid, Patient, PlanResult
+from radiarch_worker.photon import PhotonBeam
 
 from .base import Provenance, invalid_result, result_uid
 from .dose import RTDose, RTDoseDifference, add_dvh
@@ -23,6 +24,8 @@ from .encapsulated_pdf import EncapsulatedPDF
 from .enum import DoseSummationTypeValues
 from .ion_plan import RTIonPlan
 from .let_map import LetMap
+from .photon_plan import RTPhotonPlan
+from .treatment_plan import TreatmentPlan
 
 __all__ = [
     "EXTRAS",
@@ -33,6 +36,8 @@ __all__ = [
     "RTDose",
     "RTDoseDifference",
     "RTIonPlan",
+    "RTPhotonPlan",
+    "TreatmentPlan",
     "add_dvh",
     "encode",
     "result_uid",
@@ -45,11 +50,11 @@ __all__ = [
 ]
 
 
-PLAN_OBJECTS: Mapping[type[Beam], type[RTIonPlan]] = {IonBeam: RTIonPlan}
+PLAN_OBJECTS: Mapping[type[Beam], type[TreatmentPlan]] = {IonBeam: RTIonPlan, PhotonBeam: RTPhotonPlan}
 """What a plan is written as, by the type of its beams; each modality registers its own."""
 
 
-def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> RTIonPlan:
+def write_rtplan(spec: JobSpec, patient: Patient, plan: PlanResult) -> TreatmentPlan:
     """The plan as the object of its modality, such as `RTIonPlan`."""
     if not plan.beams:
         raise invalid_result("the plan has no beams, expected at least one")
@@ -62,10 +67,10 @@ def write_rtdose(
     plan: PlanResult,
     evaluation: Evaluation | None,
     *,
-    rtplan_sop_instance_uid: str | None = None,
+    rtplan: tuple[str, str] | None = None,
 ) -> RTDose:
     """The plan's dose as an RT Dose, with the DVHs of an evaluation of it where one is given; see `RTDose`."""
-    dose = RTDose(spec, patient, plan, rtplan_sop_instance_uid=rtplan_sop_instance_uid)
+    dose = RTDose(spec, patient, plan, rtplan=rtplan)
     if evaluation is not None:
         add_dvh(dose, patient, evaluation)
     return dose

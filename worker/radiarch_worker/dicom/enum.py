@@ -93,12 +93,14 @@ class BeamTypeValues(StrEnum):
     """Beam Type (300A,00C4)."""
 
     STATIC = "STATIC"
+    DYNAMIC = "DYNAMIC"  # something but the meterset changes between control points
 
 
 class RadiationTypeValues(StrEnum):
     """Radiation Type (300A,00C6)."""
 
     PROTON = "PROTON"
+    PHOTON = "PHOTON"
 
 
 class ScanModeValues(StrEnum):
@@ -135,6 +137,23 @@ class RotationDirectionValues(StrEnum):
     """Gantry, collimator and support rotation directions."""
 
     NONE = "NONE"
+    CLOCKWISE = "CW"
+    COUNTER_CLOCKWISE = "CC"
+
+
+class RTBeamLimitingDeviceTypeValues(StrEnum):
+    """RT Beam Limiting Device Type (300A,00B8)."""
+
+    ASYMX = "ASYMX"
+    ASYMY = "ASYMY"
+    MLCX = "MLCX"
+
+
+class FluenceModeValues(StrEnum):
+    """Fluence Mode (3002,0051)."""
+
+    STANDARD = "STANDARD"
+    NON_STANDARD = "NON_STANDARD"
 
 
 class ConversionTypeValues(StrEnum):

@@ -164,7 +164,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
     notes = (*(reference.notes if reference else ()), *made.notes, *judged.notes)
     datasets: Datasets = {}
     with run.timed("write"):
-        datasets[OutputKind.RTDOSE] = run.write_dose(made, judged, rtplan_sop_instance_uid=plan.sop_instance_uid)
+        datasets[OutputKind.RTDOSE] = run.write_dose(made, judged, rtplan=(plan.sop_class_uid, plan.sop_instance_uid))
         run.add_extras(datasets, made)
     done = _Done(run, parameters, plan, computed, judged, _subject(run, plan), _description(run, computed))
     comparison: DoseComparison | None = None

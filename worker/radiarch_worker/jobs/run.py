@@ -72,11 +72,9 @@ class Run:
         """An optional result; None and a note where it cannot be made."""
         return attempted(what, make, self.here.link.log, self.notes)
 
-    def write_dose(
-        self, plan: PlanResult, judged: Evaluation, *, rtplan_sop_instance_uid: str | None = None
-    ) -> Dataset:
+    def write_dose(self, plan: PlanResult, judged: Evaluation, *, rtplan: tuple[str, str] | None = None) -> Dataset:
         """The dose as an RT Dose with its DVHs, or without them and a note."""
-        dose = dicom.write_rtdose(self.spec, self.patient, plan, None, rtplan_sop_instance_uid=rtplan_sop_instance_uid)
+        dose = dicom.write_rtdose(self.spec, self.patient, plan, None, rtplan=rtplan)
         self.optional("DVH Sequence in the RT Dose", lambda: dicom.add_dvh(dose, self.patient, judged))
         return dose
 

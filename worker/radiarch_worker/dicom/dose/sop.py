@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydicom.uid import RTDoseStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
-from radiarch_contract.uids import SOP_CLASS_UIDS
+from radiarch_contract.uids import sop_class_uid
+from radiarch_contract.workflows import get_workflow
 
 from radiarch_worker.dicom.base import ResultSOPClass, physics_lines, reference, result_uid
 from radiarch_worker.dicom.enum import DoseSummationTypeValues, DoseTypeValues, DoseUnitsValues
@@ -29,7 +30,7 @@ class RTDose(ResultSOPClass):
         patient: Patient,
         plan: PlanResult,
         *,
-        rtplan_sop_instance_uid: str | None = None,
+        rtplan: tuple[str, str] | None = None,
     ) -> None:
         """
         Parameters
@@ -40,8 +41,8 @@ class RTDose(ResultSOPClass):
             The CT and structures it was planned on.
         plan
             Its ``dose``: Gy, (Z, Y, X), patient LPS mm, total over all fractions.
-        rtplan_sop_instance_uid
-            Of the plan whose dose this is; None: the one that is a result of the same run.
+        rtplan
+            SOP Class and Instance UID of the plan whose dose this is; None: the result of the same run.
 
         Raises
         ------
@@ -62,7 +63,10 @@ class RTDose(ResultSOPClass):
         dose_type = DoseTypeValues.PHYSICAL if plan.dose.rbe == 1 else DoseTypeValues.EFFECTIVE
         self._add_grid(patient, plan)
         self._add_dose(plan, dose_type)
-        self._add_references(rtplan_sop_instance_uid or result_uid(spec, OutputKind.RTPLAN), patient)
+        if rtplan is None:
+            rtplan_class = sop_class_uid(OutputKind.RTPLAN, get_workflow(spec.workflow_id).modality)
+            rtplan = rtplan_class, result_uid(spec, OutputKind.RTPLAN)
+        self._add_references(rtplan, patient)
 
     def _add_grid(self, patient: Patient, plan: PlanResult) -> None:
         grid = plan.dose.grid
@@ -92,8 +96,8 @@ class RTDose(ResultSOPClass):
         self.PixelData = encoded.stored.astype("<u4").tobytes()
         self["PixelData"].VR = "OW"
 
-    def _add_references(self, rtplan_sop_instance_uid: str, patient: Patient) -> None:
-        self.ReferencedRTPlanSequence = [reference(SOP_CLASS_UIDS[OutputKind.RTPLAN], rtplan_sop_instance_uid)]
+    def _add_references(self, rtplan: tuple[str, str], patient: Patient) -> None:
+        self.ReferencedRTPlanSequence = [reference(*rtplan)]
         self.ReferencedStructureSetSequence = [
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid)
         ]

@@ -8,7 +8,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
-from radiarch_contract.uids import SOP_CLASS_UIDS
+from radiarch_contract.uids import sop_class_uid
+from radiarch_contract.workflows import get_workflow
 
 from radiarch_worker.dicom.base import ResultSOPClass, invalid_result, reference, result_uid
 from radiarch_worker.dicom.enum import (
@@ -73,8 +74,9 @@ class EncapsulatedPDF(ResultSOPClass):
         # Secondary Capture Equipment (C.8.6.1): a program
         self.ConversionType = ConversionTypeValues.WORKSTATION.value
         self._add_document(spec, pdf)
+        modality = get_workflow(spec.workflow_id).modality
         self.SourceInstanceSequence = [
-            *(reference(SOP_CLASS_UIDS[kind], result_uid(spec, kind)) for kind in reports_on),
+            *(reference(sop_class_uid(kind, modality), result_uid(spec, kind)) for kind in reports_on),
             reference(patient.rtstruct_sop_class_uid, patient.rtstruct_sop_instance_uid),
         ]
 

@@ -1,4 +1,4 @@
-"""Items of an RT Ion Plan: beams, control points, prescription, fractions; the object itself lives in `sop`."""
+"""Items of an RT Ion Plan: beams and control points; the object itself lives in `sop`."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ import numpy as np
 import numpy.typing as npt
 from pydicom.dataset import Dataset
 from pydicom.valuerep import DSfloat
-from radiarch_contract.job import JobSpec
 
-from radiarch_worker.dicom.base import dose_reference_uid, invalid_result, target_roi_number
+from radiarch_worker.dicom.base import invalid_result
 from radiarch_worker.dicom.enum import (
     BeamTypeValues,
-    DoseReferenceStructureTypeValues,
-    DoseReferenceTypeValues,
     ModulatedScanModeTypeValues,
     PatientSupportTypeValues,
     PrimaryDosimeterUnitValues,
@@ -26,14 +23,10 @@ from radiarch_worker.dicom.enum import (
     ScanModeValues,
     TreatmentDeliveryTypeValues,
 )
+from radiarch_worker.dicom.treatment_plan import PATIENT_SETUP_NUMBER
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
 from radiarch_worker.ion import IonBeam, IonMachine, Layer, RangeShifter
-from radiarch_worker.model import Patient
-from radiarch_worker.position import PatientPosition
 
-PATIENT_SETUP_NUMBER = 1
-DOSE_REFERENCE_NUMBER = 1
-FRACTION_GROUP_NUMBER = 1
 RANGE_SHIFTER_NUMBER = 1
 _TUNE_ID = "BDL"  # type 1C for scanned beams; the beam data library knows one tune an energy
 
@@ -220,56 +213,3 @@ def _add_fixed_geometry(point: Dataset, beam: IonBeam, machine: IonMachine) -> N
     point.TableTopRollRotationDirection = still
     point.IsocenterPosition = decimal_strings(beam.isocenter_mm)
     point.SnoutPosition = float(machine.snout_position_mm)
-
-
-def dose_reference_items(spec: JobSpec, patient: Patient) -> list[Dataset]:
-    """Items of the Dose Reference Sequence: what is prescribed to each target, total over all fractions."""
-    items = []
-    for index, target in enumerate(spec.prescribed.targets):
-        item = Dataset()
-        number = target_roi_number(spec, patient, target.target)
-        if number is None:
-            # Only POINT and VOLUME may name a ROI (PS3.3 C.8.8.10), and no ROI is a derived structure.
-            definition = spec.parameters["derived"][target.target]
-            item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.SITE.value
-            item.DoseReferenceDescription = text(f"{target.target}: {definition}", 64)
-        else:
-            item.ReferencedROINumber = number
-            item.DoseReferenceStructureType = DoseReferenceStructureTypeValues.VOLUME.value
-            item.DoseReferenceDescription = text(target.target, 64)
-        item.DoseReferenceNumber = DOSE_REFERENCE_NUMBER + index
-        item.DoseReferenceUID = dose_reference_uid(spec, index)
-        item.DoseReferenceType = DoseReferenceTypeValues.TARGET.value
-        item.TargetPrescriptionDose = decimal_string(target.dose_gy)
-        items.append(item)
-    return items
-
-
-def fraction_group_item(spec: JobSpec, beams: tuple[EncodedBeam, ...]) -> Dataset:
-    """Item of the Fraction Group Sequence, with the MU of one fraction."""
-    item = Dataset()
-    item.FractionGroupNumber = FRACTION_GROUP_NUMBER
-    item.NumberOfFractionsPlanned = spec.prescribed.fractions
-    item.NumberOfBeams = len(beams)
-    item.NumberOfBrachyApplicationSetups = 0
-    item.ReferencedBeamSequence = []
-    for encoded in beams:
-        beam = Dataset()
-        beam.BeamMeterset = encoded.meterset_mu
-        beam.ReferencedBeamNumber = encoded.beam.number
-        item.ReferencedBeamSequence.append(beam)
-    item.ReferencedDoseReferenceSequence = []
-    for index, target in enumerate(spec.prescribed.targets):
-        dose = Dataset()
-        dose.TargetPrescriptionDose = decimal_string(target.dose_gy)
-        dose.ReferencedDoseReferenceNumber = DOSE_REFERENCE_NUMBER + index
-        item.ReferencedDoseReferenceSequence.append(dose)
-    return item
-
-
-def patient_setup_item(patient_position: PatientPosition) -> Dataset:
-    """Item of the Patient Setup Sequence: the position of the CT."""
-    item = Dataset()
-    item.PatientPosition = patient_position.value
-    item.PatientSetupNumber = PATIENT_SETUP_NUMBER
-    return item

@@ -27,7 +27,7 @@ from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameter
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.optimization import MetricTerm, make_problem, optimize
 from radiarch_worker.patient import load_patient
-from radiarch_worker.planning.proton.impt import objective_terms
+from radiarch_worker.planning.objectives import objective_terms
 from radiarch_worker.planning.proton.steps import (
     Beamlets,
     ProtonJob,

@@ -20,7 +20,7 @@ from radiarch_contract.structures import Roi, resolve
 from radiarch_contract.workflows import ImptOptimizedParameters, parse_parameters
 from radiarch_worker.optimization import Problem, optimize
 from radiarch_worker.patient import load_patient
-from radiarch_worker.planning.proton.impt import objective_terms
+from radiarch_worker.planning.objectives import objective_terms
 from radiarch_worker.planning.proton.steps import ProtonJob, compute_beamlets, reach, set_up, uniform_start
 
 from tests.worker.engines.water import Recorder

@@ -21,7 +21,7 @@ from radiarch_worker.planning.geometry import sample_mask
 from radiarch_worker.planning.proton import layers as layers_module
 from radiarch_worker.planning.proton import placement as placement_module
 from radiarch_worker.planning.proton.layers import PlacementSettings, energy_range_mm
-from radiarch_worker.planning.proton.raytrace import target_parts
+from radiarch_worker.planning.raytrace import target_parts
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, Recorder, box_mask, patient, refs

@@ -12,7 +12,7 @@ from radiarch_worker.engines.mcsquare import load_calibration, load_machine, pre
 from radiarch_worker.model import Grid, Patient
 from radiarch_worker.planning.geometry import center_of_mass_mm, grow_mask, sample_mask, voxel_points_mm
 from radiarch_worker.planning.proton.placement import Placement, PlacementSettings, place_spots
-from radiarch_worker.planning.proton.raytrace import depth_to_points
+from radiarch_worker.planning.raytrace import depth_to_points
 from radiarch_worker.position import PatientPosition
 
 from tests.worker.engines.water import Box, box_mask, patient

@@ -70,7 +70,7 @@ def _load_compiled() -> None:
     from radiarch_worker.machines.photon_machine import GENERIC_LINAC, photon_machine
     from radiarch_worker.model import Grid
     from radiarch_worker.optimization.products import SpotProducts, column_norms, keep_rows
-    from radiarch_worker.planning.proton.raytrace import depth_to_points, target_parts
+    from radiarch_worker.planning.raytrace import depth_to_points, target_parts
 
     ones = np.ones(2, dtype=np.float32)
     both = np.ones(2, dtype=np.bool_)

@@ -1,7 +1,7 @@
 """Optimises spot weights to objectives on the reported dose; knows matrices and numbers, no engine and no patient."""
 
 from .objectives import DoseTerm, FallOffTerm, MetricTerm
-from .problem import Minimized, Problem, make_problem
+from .problem import Minimized, Problem, make_problem, penalties
 from .products import column_norms
 from .robust import RobustProblem, ScenarioProblem
 from .solve import Method, Solution, optimize
@@ -19,4 +19,5 @@ __all__ = [
     "column_norms",
     "make_problem",
     "optimize",
+    "penalties",
 ]

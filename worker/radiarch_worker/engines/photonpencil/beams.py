@@ -155,15 +155,16 @@ class PencilBeams:
         in_parts(look, len(dose), self.threads)
         return dose
 
-    def gradient(self, slope: npt.NDArray[np.floating[Any]]) -> Float32Array:
-        """(views, rows, columns) the transpose of `dose`, applied to (n,)."""
+    def gradient(self, slope: npt.NDArray[np.floating[Any]], views: Sequence[int] | None = None) -> Float32Array:
+        """(views, rows, columns) the transpose of `dose`, applied to (n,); 0 for views other than those asked for."""
         n, weights = self.grid.cells, self._weights
+        chosen = range(len(self.views)) if views is None else views
         found = np.zeros((len(self.views), n, n), dtype=np.float32)
         used = np.flatnonzero(slope)
         points, values = self._points[used], np.asarray(slope, dtype=np.float64)[used]
 
         def one(first: int, stop: int) -> None:
-            for i in range(first, stop):
+            for i in chosen[first:stop]:
                 maps = np.zeros((n, n, self.model.terms))
                 _spread(
                     *(points, self._frames[i], self._depths[i][used], weights[self._set_of[i]]),
@@ -171,7 +172,7 @@ class PencilBeams:
                 )
                 found[i] = self._collected(i, maps)
 
-        in_parts(one, len(self.views), self.threads, parts=max(1, len(self.views)))
+        in_parts(one, len(chosen), self.threads, parts=max(1, len(chosen)))
         return found
 
     def _convolved(self, view: int, fluence: npt.NDArray[np.floating[Any]]) -> Float32Array:

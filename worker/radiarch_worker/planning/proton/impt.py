@@ -6,14 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.objectives import Objective, ObjectiveMetric
+from radiarch_contract.objectives import ObjectiveMetric
 from radiarch_contract.workflows import ImptOptimizedParameters
 
-from radiarch_worker.model import BoolVolume, Grid, PlanResult
+from radiarch_worker.model import Grid, PlanResult
 from radiarch_worker.optimization import DoseTerm, FallOffTerm, MetricTerm
-from radiarch_worker.planning.geometry import distance_mm, sample_share
-from radiarch_worker.planning.structures import find_structure
+from radiarch_worker.planning.geometry import distance_mm
+from radiarch_worker.planning.objectives import objective_terms, require_objectives
 
 from .goal_tuning import GoalTuner
 from .steps import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, finish, set_up
@@ -21,8 +20,6 @@ from .steps import Beamlets, ProtonJob, Setup, compute_beamlets, find_meterset, 
 FALL_OFF_MM = 30.0
 """Dose outside the target falls from the prescription to `FALL_OFF_FRACTION` of it over this distance."""
 FALL_OFF_FRACTION = 0.4
-PARTLY = 0.2
-"""Share of a dose voxel that has to lie in a target."""
 _UNIFORM_WEIGHT = 100.0
 _FALL_OFF_WEIGHT = 30.0
 
@@ -47,26 +44,6 @@ def plan_optimized(job: ProtonJob) -> PlanResult:
     if tuning is not None:
         notes.append("There are no goals to tune to: the objectives stayed as written.")
     return _solve_and_finish(setup, beamlets, terms, notes)
-
-
-def require_objectives(setup: Setup, objectives: Sequence[Objective]) -> None:
-    """Refuse objectives of which none is left for this patient: there would be nothing to optimize.
-
-    Raises
-    ------
-    InputRefusedError
-        ``empty_structure``
-    """
-    masks, _ = _objective_masks(setup.job, objectives)
-    if any(setup.on(mask, setup.dose_grid).any() for mask in masks.values()):
-        return
-    names = ", ".join(dict.fromkeys(repr(o.structure) for o in objectives))
-    raise InputRefusedError(
-        f"none of the structures with objectives ({names}) is in this patient and holds a voxel centre of the dose "
-        f"grid, which has {' × '.join(f'{s:g}' for s in setup.dose_grid.spacing_mm)} mm",
-        remedy="Give an objective on the target, or ask for a finer scoring_spacing_mm.",
-        code=ErrorCode.EMPTY_STRUCTURE,
-    )
 
 
 def basic_terms(setup: Setup, beamlets: Beamlets) -> list[DoseTerm]:
@@ -95,60 +72,6 @@ def basic_terms(setup: Setup, beamlets: Beamlets) -> list[DoseTerm]:
     if outside.any():
         terms.append(FallOffTerm("fall-off", beamlets.rows(outside), limit_gy[outside], _FALL_OFF_WEIGHT))
     return terms
-
-
-def objective_terms(
-    setup: Setup, beamlets: Beamlets, objectives: Sequence[Objective]
-) -> tuple[list[DoseTerm], list[str]]:
-    """Penalties of objectives, and notes on those that were left out."""
-    masks, notes = _objective_masks(setup.job, objectives)
-    terms: list[DoseTerm] = []
-    for objective in objectives:
-        if objective.structure not in masks:
-            continue
-        rows = beamlets.rows(_voxels(setup, objective, masks[objective.structure]))
-        if not len(rows):
-            notes.append(
-                f"{objective.structure} holds no voxel centre of the dose grid: its objectives were left out; a finer "
-                "scoring_spacing_mm takes them in."
-            )
-            continue
-        terms.append(
-            MetricTerm(
-                objective.structure,
-                rows,
-                objective.metric,
-                objective.dose_gy,
-                objective.volume_percent,
-                objective.weight,
-            )
-        )
-    return terms, notes
-
-
-def _voxels(setup: Setup, objective: Objective, mask: BoolVolume) -> BoolVolume:
-    """The dose voxels that an objective looks at: those whose centre is in the structure.
-
-    For a target's least dose also those that are partly in it: its DVH is the structure's, and dose falls at its end.
-    """
-    grid = setup.dose_grid
-    inside = setup.on(mask, grid)
-    least = objective.metric in (ObjectiveMetric.DMIN, ObjectiveMetric.DVH_MIN)
-    if not least or objective.structure not in {t.target for t in setup.job.prescription.targets}:
-        return inside
-    return inside | (sample_share(mask, setup.job.patient.ct.grid, grid) >= PARTLY)
-
-
-def _objective_masks(job: ProtonJob, objectives: Sequence[Objective]) -> tuple[dict[str, BoolVolume], list[str]]:
-    masks: dict[str, BoolVolume] = {}
-    notes = []
-    for name in dict.fromkeys(o.structure for o in objectives):
-        structure = find_structure(job.patient, job.structures, name)
-        if structure is None or not structure.mask.any():
-            notes.append(f"The patient has no structure {name}: its objectives were left out.")
-        else:
-            masks[name] = structure.mask
-    return masks, notes
 
 
 def _sampled_distance(setup: Setup, distance: npt.NDArray[np.float32], grid: Grid) -> npt.NDArray[np.float32]:

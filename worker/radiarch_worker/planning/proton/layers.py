@@ -15,8 +15,7 @@ from radiarch_worker.engines import opentps
 from radiarch_worker.engines.mcsquare import PlannedLayer, ProtonMachine
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
 from radiarch_worker.planning.geometry import voxel_points_mm
-
-from .raytrace import FloatArray, TargetParts, target_parts
+from radiarch_worker.planning.raytrace import FloatArray, TargetParts, target_parts
 
 _EXTRA_LAYERS = 1
 """Layers before each part of the target along a ray and behind it: a Bragg peak at the very edge leaves it at 80 %."""

@@ -15,9 +15,9 @@ from radiarch_worker.engines.mcsquare import Calibration, EngineCt, PlannedBeam,
 from radiarch_worker.ion import RangeShifter
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
 from radiarch_worker.planning.geometry import grow_mask, sample_mask, voxel_points_mm
+from radiarch_worker.planning.raytrace import FloatArray, depth_to_points
 
 from .layers import BeamRays, PlacementSettings, beyond_layers_mm, energy_range_mm, place_layers, range_energy_mev
-from .raytrace import FloatArray, depth_to_points
 
 Extent = tuple[FloatArray, FloatArray]
 """Lower and upper corner (x, y, z), mm."""

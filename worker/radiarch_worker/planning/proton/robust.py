@@ -20,10 +20,10 @@ from radiarch_worker.evaluation import evaluate
 from radiarch_worker.evaluation.robustness import ScenarioEvaluation, bands, goal_bands, metric_bands
 from radiarch_worker.model import Dose, PlanResult
 from radiarch_worker.optimization import DoseTerm, RobustProblem, ScenarioProblem, make_problem
+from radiarch_worker.planning.objectives import objective_terms, require_objectives
 from radiarch_worker.position import PatientPosition
 from radiarch_worker.runtime.extras import attempted
 
-from .impt import objective_terms, require_objectives
 from .scenarios import NOMINAL, Scenario, select_scenarios
 from .steps import (
     Beamlets,

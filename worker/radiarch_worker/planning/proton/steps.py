@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +25,7 @@ from radiarch_worker.model import BoolVolume, Dose, Grid, Patient, PlanResult, R
 from radiarch_worker.optimization import DoseTerm, Minimized, Problem, Solution, column_norms, make_problem, optimize
 from radiarch_worker.patient.body import known_extent_mm
 from radiarch_worker.planning import normalize
+from radiarch_worker.planning.clock import Clock
 from radiarch_worker.planning.geometry import ScoringLattice, center_of_mass_mm, sample_mask
 from radiarch_worker.planning.preview import report_preview
 from radiarch_worker.planning.sharing import PartOfStage
@@ -60,28 +59,6 @@ class ProtonJob:
     threads: int
     cache: ArrayCache | None = None
     goals: tuple[str, ...] = ()
-
-
-@dataclass
-class Clock:
-    """Seconds of each stage, and of the engine over all of them; a stage that comes again adds to its seconds."""
-
-    timings_s: dict[str, float] = field(default_factory=dict)
-    started: float = field(default_factory=time.monotonic)
-    run: dict[str, Any] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        started = time.monotonic()
-        yield
-        self.timings_s[stage.value] = self.timings_s.get(stage.value, 0.0) + time.monotonic() - started
-
-    def reached(self, what: str) -> None:
-        """Seconds from the beginning of planning to ``what``."""
-        self.timings_s[what] = time.monotonic() - self.started
-
-    def engine(self, seconds: float) -> None:
-        self.timings_s["engine"] = self.timings_s.get("engine", 0.0) + seconds
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class SessionRest:
                     "ID": orthanc_id,
                     "ParentStudy": header.study_id,
                     "MainDicomTags": {"SeriesInstanceUID": header.series_instance_uid, "Modality": header.modality},
+                    "Instances": [
+                        f.header.orthanc_id for f in self._catalog.files() if f.header.series_id == orthanc_id
+                    ],
                 }
             if level == "studies" and header.study_id == orthanc_id:
                 return {

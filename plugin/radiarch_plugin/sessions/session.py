@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
+import queue
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydicom.uid import CTImageStorage
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import ConflictError, InvalidRequestError, NotFoundError, RadiarchError
 from radiarch_contract.job import JobSpec, SessionRef
 from radiarch_contract.states import PlanState
 from redis import Redis
 
-from radiarch_plugin.dicom.header import read_header
+from radiarch_plugin.dicom.header import Header, read_header
+from radiarch_plugin.intake.growth import LOOK_S, GrowthWatch
 from radiarch_plugin.intake.waiting import WaitingRoom
 from radiarch_plugin.jobs.queue import JobQueue
 from radiarch_plugin.jobs.reconcile import Reconciler
@@ -174,6 +178,8 @@ class Session:
         self.results = Results(self.store, self.orthanc, put=self._put_result)
         self._reconciler = Reconciler(self.store, SessionQueue(client, record), self._ownership, results=self.results)
         self._room = WaitingRoom(self.store, self.orthanc, lambda: None, time.monotonic)
+        self._growth = GrowthWatch(self.store, self.orthanc, lambda: None, time.monotonic)
+        self._arrived: queue.SimpleQueue[Header] = queue.SimpleQueue()
         self._turning = threading.Lock()
         self._awake = True
         self._closed = False
@@ -216,13 +222,16 @@ class Session:
         bounds = Bounds(files=self._settings.max_instances, total_bytes=self._settings.max_megabytes * MB)
         answer = Upload()
         first: RadiarchError | None = None
+        taken: list[Header] = []
         with self.catalog.adding() as batch:
             for number, found in unpack(body, bounds):
                 try:
                     if isinstance(found, InvalidRequestError):
                         raise found
-                    if batch.add(read_header(found), found):
+                    header = read_header(found)
+                    if batch.add(header, found):
                         answer.stored += 1
+                        taken.append(header)
                     else:
                         answer.unchanged += 1
                 except (InvalidRequestError, ConflictError) as e:
@@ -232,6 +241,8 @@ class Session:
                     answer.refused.append(Refusal(file=number, code=e.code, message=e.info.message))
         if first is not None and not answer.stored and not answer.unchanged:
             raise first
+        for header in taken:
+            self._arrived.put(header)
         self.wake()
         return answer
 
@@ -263,18 +274,31 @@ class Session:
             self._awake = False
             try:
                 self._room.refresh_now()
-                self._room.look(True)
+                soon = self._room.look(self._take_arrived()) | self._growth.look()
                 rest_s = self._reconciler.turn()
             except BaseException:
                 self._awake = True
                 self._reconciler.failed()
                 self._room.forget()
+                self._growth.forget()
                 raise
             counts = self.store.plans.counts()
             if counts[PlanState.QUEUED] or counts[PlanState.RUNNING] or self.store.attempts.ended_unclean():
                 self._awake = True
-                return rest_s
-            return None
+                return min(rest_s, LOOK_S) if soon else rest_s
+            self._awake |= soon
+            return LOOK_S if soon else None
+
+    def _take_arrived(self) -> bool:
+        """Have the series looked at of which images were uploaded; True where anything was."""
+        any_stored = False
+        with suppress(queue.Empty):
+            while True:
+                header = self._arrived.get_nowait()
+                any_stored = True
+                if header.sop_class_uid == CTImageStorage:
+                    self._growth.stored(header.orthanc_id)
+        return any_stored
 
     def attempts(self) -> dict[str, int]:
         """Of each plan that a worker may have been given, the number of its newest attempt."""

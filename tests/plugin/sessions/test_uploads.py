@@ -6,18 +6,23 @@ import copy
 import io
 import struct
 import zipfile
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydicom.uid import DeflatedExplicitVRLittleEndian, generate_uid
 from radiarch_contract import API_PREFIX
 from radiarch_contract.errors import InvalidRequestError, RadiarchError
+from radiarch_contract.images import wanted_images
+from radiarch_plugin.dicom import images
 from radiarch_plugin.dicom.header import read_header
 from radiarch_plugin.sessions import MAX_UPLOAD_BYTES, unpack
 from radiarch_plugin.settings import SessionSettings
 
-from phantoms import PhantomStudy, file_bytes
-from tests.plugin.sessions.conftest import World, left_in, new_study, zipped
+from phantoms import PhantomStudy, box, faults, file_bytes
+from tests.plugin.sessions.conftest import Owned, World, left_in, new_study, zipped
+from tests.plugin.store.samples import success
+from tests.system.processes import wait_for
 
 BOUNDS = unpack.Bounds(files=10, total_bytes=1_000_000, file_bytes=500_000)
 
@@ -247,3 +252,51 @@ def test_a_plan_waits_for_images_that_come_later(world: World, study: PhantomStu
     owned.upload(study.images[0])
     world.sessions.turn()
     assert owned.get(f"/plans/{plan_id}")["state"] == "queued"
+
+
+@pytest.fixture
+def some(monkeypatch: pytest.MonkeyPatch) -> PhantomStudy:
+    """A structure set that names only some images of its series; what follows them is waited for a little."""
+    monkeypatch.setattr(images, "SETTLE_S", 0.2)
+    return faults.naming_only_contoured(box(shape=(10, 12, 12)), "PTV")
+
+
+def turned(world: World, owned: Owned, plan_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The plan once the condition holds, as sessions' own thread gets there."""
+
+    def seen() -> dict[str, Any] | None:
+        world.sessions.turn()
+        plan: dict[str, Any] = owned.get(f"/plans/{plan_id}")
+        return plan if condition(plan) else None
+
+    return wait_for(seen, "the plan gets there", within_s=20)
+
+
+def test_images_that_come_after_those_that_are_named_are_planned_on_too(world: World, some: PhantomStudy) -> None:
+    owned = world.open()
+    owned.upload(some.rtstruct, *some.images)
+    plan_id = owned.plan(some)
+    assert owned.get(f"/plans/{plan_id}")["state"] == "waiting"  # more of the series may come
+    turned(world, owned, plan_id, lambda p: p["state"] == "queued")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_series_that_grows_ends_or_marks_its_plan(world: World, some: PhantomStudy, ended: bool) -> None:
+    """As outside of sessions: what has not ended is made again, what has is marked."""
+    owned = world.open()
+    named = wanted_images(some.rtstruct).images
+    owned.upload(some.rtstruct, *(i for i in some.images if i.SOPInstanceUID in named))
+    plan_id = owned.plan(some)
+    turned(world, owned, plan_id, lambda p: p["state"] == "queued")
+    session = world.sessions.find(owned.id, owned.secret)
+    if ended:
+        session.store.attempts.begin(plan_id)
+        session.store.attempts.succeed(success(plan_id, session.store.plans.get(plan_id).attempt))
+    owned.upload(*(i for i in some.images if i.SOPInstanceUID not in named))
+    old = turned(world, owned, plan_id, lambda p: p["superseded_at"] is not None)
+    if ended:
+        assert (old["state"], old["superseded_by"]) == ("succeeded", None)
+    else:
+        assert (old["state"], old["error"]["code"]) == ("cancelled", "input_changed")
+        turned(world, owned, old["superseded_by"], lambda p: p["state"] == "queued")
+    assert len(owned.get("/plans")["items"]) == (1 if ended else 2)

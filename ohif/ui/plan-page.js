@@ -17,6 +17,7 @@ import {
   when,
   words,
 } from '../elements/core/format.js';
+import { drawingOf } from '../elements/core/modalities.js';
 import { sorted } from '../elements/core/notes.js';
 import { learn, structureColor } from '../elements/core/palette.js';
 import { Bones, Problem, sentence } from '../elements/core/parts.js';
@@ -122,15 +123,13 @@ class PlanPage extends RadiarchElement {
 
   #beams(plan) {
     if (!plan.beams.length) return html`<p class="muted">None.</p>`;
-    const planned = 'spots' in plan.beams[0];
+    const columns = [...new Set(plan.beams.flatMap((b) => drawingOf(b).columns))];
+    const degrees = (value) => html`<td class="num">${fixed(value, value % 1 ? 1 : 0)}°</td>`;
     return html`<div class="scroll"><table><thead><tr><th scope="col">Beam</th><th scope="col" class="num">Gantry</th><th scope="col" class="num">Couch</th>
-      ${planned && html`<th scope="col" class="num">Layers</th><th scope="col" class="num">Spots</th><th scope="col" class="num">MeV</th><th scope="col" class="num">MU a fraction</th>`}</tr></thead>
+      ${columns.map(({ head }) => html`<th scope="col" class="num">${head}</th>`)}</tr></thead>
       <tbody>${plan.beams.map(
-        (
-          b,
-          i,
-        ) => html`<tr><td>${b.name ?? i + 1}</td><td class="num">${fixed(b.gantry_deg, b.gantry_deg % 1 ? 1 : 0)}°</td><td class="num">${fixed(b.couch_deg, b.couch_deg % 1 ? 1 : 0)}°</td>
-        ${planned && html`<td class="num">${b.layers}</td><td class="num">${b.spots.toLocaleString('en')}</td><td class="num">${fixed(b.energy_min_mev, 0)}–${fixed(b.energy_max_mev, 0)}</td><td class="num">${fixed(b.meterset_mu, 1)}</td>`}</tr>`,
+        (b, i) => html`<tr><td>${b.name ?? i + 1}</td>${degrees(b.gantry_deg)}${degrees(b.couch_deg)}
+        ${columns.map((c) => html`<td class="num">${drawingOf(b).columns.includes(c) ? c.cell(b) : '–'}</td>`)}</tr>`,
       )}</tbody></table></div>`;
   }
 

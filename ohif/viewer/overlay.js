@@ -1,5 +1,7 @@
 // What is drawn over each viewport: contours, isodose lines, beams, the profile's line, a legend, and the dose under the pointer.
 
+import { drawingOf } from '/radiarch/elements/core/modalities.js';
+
 import { towardsSource } from './beams.js';
 import { css, lineColors } from './colors.js';
 import { along, dot, length, minus } from './grid.js';
@@ -180,6 +182,7 @@ export class Overlay {
       if (!beam.isocenter_mm) continue;
       const direction = towardsSource(beam, position);
       if (!direction) continue;
+      drawingOf(beam).mark?.({ context, plane, towardsSource: direction }, beam);
       const iso = plane.to(beam.isocenter_mm);
       const end = plane.to(along(beam.isocenter_mm, direction, 2000));
       const [dx, dy] = [end[0] - iso[0], end[1] - iso[1]];

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page: light and dark, wide and narrow, with names of several scripts.
+"""axe-core finds nothing serious on any page and in no panel of the viewer, whatever theme, width and names.
 
 `RADIARCH_SCREENSHOTS` names a folder for a picture of each, to be looked at.
 """
@@ -13,12 +13,18 @@ from typing import Any
 import pytest
 from radiarch_contract.structures import StructureRef
 from radiarch_plugin.web.static_files import WEB_FOLDER
+from radiarch_plugin.web.viewer import PACKAGE
 
 from tests.client.conftest import Stored
 from tests.client.served import Served
 from tests.plugin.store.samples import new_plan
+from tests.system.processes import wait_for
 
-from .browsing import Browser
+from .browsing import SETTLE_S, Browser
+from .test_ohif import VIEWS, Viewer
+from .test_ohif_choice import Shown, address, opened, shown, viewer
+
+__all__ = ["address", "shown", "viewer"]
 
 AXE = WEB_FOLDER / "node_modules/axe-core/axe.min.js"
 SIZES = {"wide": (1366, 900), "narrow": (400, 900)}
@@ -26,7 +32,8 @@ RUN = """
 const done = given[given.length - 1];
 const where = (n) => `${n.target.flat().join(' ')}: ${n.failureSummary}`;
 const text = (v) => [v.id, v.help, ...v.nodes.slice(0, 4).map(where)].join(' | ');
-axe.run(document, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(
+const parts = given.length > 1 ? {include: given[0].map((e) => [e])} : document;
+axe.run(parts, {runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}).then(
   (found) => done(found.violations.filter((v) => ['serious', 'critical'].includes(v.impact)).map(text)),
   (e) => done([String(e)]));
 """
@@ -97,6 +104,27 @@ def test_no_page_has_a_serious_finding(
     finally:
         browser.script("localStorage.removeItem('radiarch-theme')")
         browser.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {**metrics, "width": 1366})
+    assert {k: v for k, v in found.items() if v} == {}
+
+
+@pytest.mark.skipif(not (WEB_FOLDER / PACKAGE / "dist/index.html").is_file(), reason="OHIF is not installed")
+def test_no_panel_of_the_viewer_has_a_serious_finding(viewer: Viewer, shown: Shown, address: str) -> None:
+    """Of ours, each one open once: with two plans, a profile, and notes."""
+    browser = viewer.browser
+    opened(viewer, address, plan=shown.plans[0])
+    viewer.session("session.combine('beside', {kind: 'plan', id: given[0]})", shown.plans[1])
+    viewer.wait(f"{VIEWS}.length === 4", "two plans are beside each other")
+    viewer.session("session.setProfile([[-20, 0, 0], [20, 0, 0]])")
+    browser.find("radiarch-viewer-profile canvas, canvas")
+    browser.driver.execute_script(AXE.read_text())  # type: ignore[no-untyped-call]
+    found = {}
+    for panel in ("dose", "runs", "dvh", "goals", "plan"):
+        browser.click(browser.find(f'[data-cy="{panel}-btn"]'))
+        browser.find(f"radiarch-viewer-{panel}")
+        wait_for(lambda: not browser.all(".bones"), "all has loaded", within_s=SETTLE_S, describe=browser.text)
+        _picture(browser, f"ohif-{panel}")
+        ours = [f"radiarch-viewer-{panel}", "radiarch-viewer-banner", "radiarch-viewer-profile"]
+        found[panel] = browser.driver.execute_async_script(f"const given = arguments;{RUN}", ours)
     assert {k: v for k, v in found.items() if v} == {}
 
 

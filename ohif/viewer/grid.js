@@ -225,8 +225,34 @@ export function addable(a, b) {
 /** `a` minus `b` on the grid of `a`; `b` counts as zero outside of its own grid. */
 export const difference = (a, b) => combined(a, b, -1);
 
-/** `a` plus `b` on the grid of `a`; `b` counts as zero outside of its own grid, and is not shown outside of that of `a`. */
-export const sum = (a, b) => combined(a, b, 1);
+const LOST_SHARE = 0.01;
+
+/**
+ * `a` plus `b` on the grid of `a`; `b` counts as zero outside of its own grid.
+ *
+ * @throws {RefusedDose} where the grid of `a` leaves out more than 1 % of the maximum of `b` (as the service does)
+ */
+export function sum(a, b) {
+  const lostGy = a.sameGridAs(b) ? 0 : largestOutside(b, a);
+  if (lostGy > LOST_SHARE * b.maxGy) {
+    throw new RefusedDose(
+      `up to ${lostGy.toFixed(1)} Gy of the second dose lie outside of the grid of the first: the sum would be too low there`,
+      'Choose the dose with the larger grid first.',
+    );
+  }
+  return combined(a, b, 1);
+}
+
+/** The largest value of a dose outside of the outermost points of another one. */
+function largestOutside(dose, grid) {
+  const [nx, ny, nz] = dose.dimensions;
+  let most = 0;
+  let o = 0;
+  for (let k = 0; k < nz; k++)
+    for (let j = 0; j < ny; j++)
+      for (let i = 0; i < nx; i++, o++) if (dose.values[o] > most && grid.at(dose.world([i, j, k])) === null) most = dose.values[o];
+  return most;
+}
 
 function combined(a, b, factor) {
   const values = new Float32Array(a.values.length);

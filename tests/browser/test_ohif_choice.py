@@ -51,7 +51,7 @@ def difference_field() -> npt.NDArray[np.float64]:
 
 
 def dose(study: PhantomStudy, values: npt.NDArray[Any], **changes: Any) -> Dataset:
-    return rtdose(study, values.astype(np.float32), origin_mm=ORIGIN_MM, spacing_mm=SPACING_MM, **changes)
+    return rtdose(study, values.astype(np.float32), **{"origin_mm": ORIGIN_MM, "spacing_mm": SPACING_MM, **changes})
 
 
 def signed(study: PhantomStudy, bits: int, **changes: Any) -> Dataset:
@@ -112,6 +112,7 @@ def shown(real: Service, served: Served, tmp_path_factory: pytest.TempPathFactor
         "physical": dose(study, field(), SeriesDescription="Physical"),
         "weighted": dose(study, field(1.1), SeriesDescription="Weighted", **weighted),
         "named like ours": dose(study, field(1.2), **named_like_ours, **weighted),
+        "moved": dose(study, field(), SeriesDescription="Moved", origin_mm=(-43.5, -34.5, -19.5), **weighted),
         "beam": dose(study, field(0.5), SeriesDescription="Beam", DoseSummationType="BEAM"),
         "negative": signed(study, 32, SeriesDescription="Negative"),
         "difference 32": signed(study, 32, SeriesDescription="Theirs"),

@@ -145,6 +145,7 @@ def test_two_plans_are_added(viewer: Viewer, shown: Shown, address: str) -> None
         ("first", "it would count double"),
         ("beam", "not doses of the same"),
         ("difference 32", "no dose"),
+        ("moved", "outside of the grid of the first"),
     ],
 )
 def test_what_is_no_sum_is_refused(viewer: Viewer, shown: Shown, address: str, name: str, says: str) -> None:

@@ -29,6 +29,7 @@ from .jobs.results import Results
 from .orthanc.bridge import AsgiBridge, BridgeLimits
 from .orthanc.client import HttpRest, InProcessRest, OrthancClient
 from .protocols.loaded import ProtocolSet, load_protocols
+from .record.index import StudyIndex
 from .services import Runtime, Services
 from .sessions import FOLDER_NAME, Sessions
 from .settings import InvalidSettingsError, Settings, usable_settings
@@ -103,6 +104,7 @@ class Plugin:
                 self._background.trigger.wake()
             elif change == kinds.DELETED:
                 self._background.trigger.deleted()
+                self._background.studies.deleted(resource)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -198,7 +200,8 @@ class Plugin:
 
         session_redis = connect(settings.redis_url)
         sessions = _sessions(settings, session_redis)
-        loops: list[Loop] = [reconciler, trigger, *([sessions] if sessions else [])]
+        studies = StudyIndex(store, orthanc, ownership)
+        loops: list[Loop] = [reconciler, trigger, studies, *([sessions] if sessions else [])]
 
         def wake() -> None:
             trigger.wake()
@@ -227,7 +230,7 @@ class Plugin:
             loop_redis.close()
             session_redis.close()
 
-        return _Background(services, trigger, reconciler, sessions, close)
+        return _Background(services, trigger, reconciler, studies, sessions, close)
 
 
 @dataclass(frozen=True)
@@ -237,17 +240,20 @@ class _Background:
     services: Services
     trigger: Trigger
     reconciler: Reconciler
+    studies: StudyIndex
     sessions: Sessions | None
     close: Callable[[], None]
 
     def start(self) -> None:
         self.reconciler.start()
         self.trigger.start()
+        self.studies.start()
         if self.sessions is not None:
             self.sessions.start()
 
     def stop(self) -> None:
         self.trigger.stop(STOP_S)
+        self.studies.stop(STOP_S)
         self.reconciler.stop(STOP_S)
         if self.sessions is not None:
             self.sessions.stop(STOP_S)

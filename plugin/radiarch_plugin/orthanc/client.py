@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import httpx
 from radiarch_contract.errors import ConflictError, ErrorCode, NotFoundError, ServiceError
@@ -329,6 +329,53 @@ class OrthancClient:
         series = _json(self._short.post("/tools/find", json.dumps(query).encode()))
         found = [(str(s.get("LastUpdate", "")), str(i)) for s in series for i in s["Instances"][:FIND_AT_ONCE]]
         return [orthanc_id for _, orthanc_id in sorted(found)]
+
+    def all_ids(self, level: Literal["studies", "series"]) -> set[str]:
+        """Orthanc's ids of all studies, or of all series."""
+        return set(map(str, _json(self._long.get(f"/{level}"))))
+
+    def study(self, orthanc_id: str) -> dict[str, Any]:
+        """Orthanc's main tags of a study and its patient. Raises `NotFoundError`."""
+        return _object(self._short.get(f"/studies/{_safe(orthanc_id)}"))
+
+    def study_series(self, orthanc_id: str) -> list[dict[str, Any]]:
+        """All series of one of Orthanc's studies, each with its main tags and instances. Raises `NotFoundError`."""
+        found: list[dict[str, Any]] = _json(self._long.get(f"/studies/{_safe(orthanc_id)}/series"))
+        return found
+
+    def study_of_series(self, series_id: str) -> str:
+        """Orthanc's id of a series' study. Raises `NotFoundError`."""
+        return str(_object(self._short.get(f"/series/{_safe(series_id)}/study"))["ID"])
+
+    def series(self, series_id: str) -> dict[str, Any]:
+        """Orthanc's main tags and instances of a series. Raises `NotFoundError`."""
+        return _object(self._long.get(f"/series/{_safe(series_id)}"))
+
+    def instances_of(self, series_instance_uids: Sequence[str]) -> list[dict[str, Any]]:
+        """All instances of series with these UIDs, by what Orthanc has indexed of them."""
+        found: list[dict[str, Any]] = []
+        uids = list(series_instance_uids)
+        for chunk in (uids[i : i + FIND_AT_ONCE] for i in range(0, len(uids), FIND_AT_ONCE)):
+            query = {
+                "Level": "Instance",
+                "Query": {"SeriesInstanceUID": "\\".join(chunk)},
+                "Expand": True,
+                "CaseSensitive": True,
+            }
+            found += _json(self._long.post("/tools/find", json.dumps(query).encode()))
+        return found
+
+    def picture(self, orthanc_id: str, size: int) -> bytes:
+        """An image as PNG, windowed as its file says, at most so many pixels wide and high. Raises `NotFoundError`."""
+        return self._long.get(f"/instances/{_safe(orthanc_id)}/rendered?width={size}&height={size}&smooth=1")
+
+    def simplified_tags(self, orthanc_id: str) -> dict[str, Any]:
+        """All data elements of an instance by keyword, sequences as lists; its file is read. Raises `NotFoundError`."""
+        return _object(self._long.get(f"/instances/{_safe(orthanc_id)}/simplified-tags"))
+
+    def statistics(self) -> dict[str, Any]:
+        """How much Orthanc stores, by its index."""
+        return _object(self._short.get("/statistics"))
 
     def remove(self, sop_instance_uids: Sequence[str]) -> None:
         """Delete the instances with these UIDs, where they are stored."""

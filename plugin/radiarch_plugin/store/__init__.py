@@ -2,6 +2,7 @@
 
 from .database import Database, Ownership, default_url, open_database
 from .store import Store
+from .studies import PatientView, StudyEvent, StudyFacts, StudyFilter, StudySeries, StudySort, StudyView
 from .views import (
     MAX_MISSING,
     ActivePlan,
@@ -59,6 +60,7 @@ __all__ = [
     "NewPlan",
     "OutputView",
     "Ownership",
+    "PatientView",
     "PlanBrief",
     "PlanFilter",
     "PlanInputs",
@@ -67,6 +69,12 @@ __all__ = [
     "PlanView",
     "ProgressUpdate",
     "Store",
+    "StudyEvent",
+    "StudyFacts",
+    "StudyFilter",
+    "StudySeries",
+    "StudySort",
+    "StudyView",
     "SupersededResults",
     "WaitingPlan",
     "default_url",

@@ -14,6 +14,7 @@ from .journal import Journal
 from .names import Names
 from .plans import Plans
 from .scales import MachineScales
+from .studies import Studies
 
 
 def utc_now() -> datetime:
@@ -39,6 +40,7 @@ class Store:
     changes : what happened since, for open pages
     attempts : the reconcile loop's own view
     scales : what checks have told of machines' meterset scales
+    studies : what Orthanc has, for lists and search
     names : patients' names that older versions did not keep
     """
 
@@ -50,4 +52,5 @@ class Store:
         self.changes = Changes(database)
         self.attempts = Attempts(database, now)
         self.scales = MachineScales(database, now)
+        self.studies = Studies(database)
         self.names = Names(database)

@@ -151,7 +151,7 @@ class OutputRow(Base):
     sop_instance_uid: Mapped[str] = mapped_column(primary_key=True)
     plan_seq: Mapped[int] = mapped_column(ForeignKey("plans.seq", ondelete="CASCADE"), index=True)
     kind: Mapped[str]
-    series_instance_uid: Mapped[str]
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
     sop_class_uid: Mapped[str | None]
     orthanc_id: Mapped[str | None]
 
@@ -275,6 +275,45 @@ class MachineScaleRow(Base):
     created_at: Mapped[datetime]
 
 
+class StudyRow(Base):
+    """A study in Orthanc, by what its index has of it; texts are '' where it has nothing. See `studies`."""
+
+    __tablename__ = "studies"
+    __table_args__ = (
+        Index("ix_studies_study_date", "study_date", "seq"),
+        Index("ix_studies_patient_id", "patient_id", "seq"),
+        Index("ix_studies_patient_name", "patient_name", "seq"),
+        Index("ix_studies_study_instance_uid", "study_instance_uid", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    orthanc_id: Mapped[str] = mapped_column(unique=True)
+    patient_id: Mapped[str]
+    patient_name: Mapped[str]
+    patient_birth_date: Mapped[str]
+    patient_sex: Mapped[str]
+    study_instance_uid: Mapped[str]
+    study_date: Mapped[str]  # YYYYMMDD, or ''
+    study_time: Mapped[str]
+    description: Mapped[str]
+    accession_number: Mapped[str]
+    modalities: Mapped[str]  # " CT RTSTRUCT ": each has a space on both sides
+    series_count: Mapped[int]
+    search: Mapped[str]
+
+
+class StudySeriesRow(Base):
+    """A series in Orthanc: by its id a study is known that has lost or got one."""
+
+    __tablename__ = "study_series"
+
+    orthanc_id: Mapped[str] = mapped_column(primary_key=True)
+    study_seq: Mapped[int] = mapped_column(ForeignKey("studies.seq", ondelete="CASCADE"), index=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    modality: Mapped[str]
+
+
 @event.listens_for(PlanRow, "before_insert")
 @event.listens_for(PlanRow, "before_update")
 def _plan_search(_mapper: Any, _connection: Any, row: PlanRow) -> None:
@@ -301,6 +340,14 @@ def _arrival_search(_mapper: Any, _connection: Any, row: ArrivalRow) -> None:
         row.protocol_id,
         row.calling_ae,
         row.patient_name,
+    )
+
+
+@event.listens_for(StudyRow, "before_insert")
+@event.listens_for(StudyRow, "before_update")
+def _study_search(_mapper: Any, _connection: Any, row: StudyRow) -> None:
+    row.search = searched(
+        row.patient_id, row.patient_name, row.description, row.accession_number, row.study_instance_uid
     )
 
 

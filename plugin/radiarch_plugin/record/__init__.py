@@ -1,0 +1,1 @@
+"""What Orthanc has, kept so that it is listed and searched at once."""

@@ -115,9 +115,9 @@ def _ranges(
     for name, (computed, _) in found.items():
         made = computed.plan
         beams, _ = beam_agreement(ion_beams(made), computed.beams_gy, made.dose.grid, reference, patient)
-        said.append(f"{', '.join(f'{b.range_mm:+.1f}' for b in beams)} mm with `{name}`")
+        said.append(f"{', '.join(f'{b.range_mm or 0.0:+.1f}' for b in beams)} mm with `{name}`")
         if name == GENERIC:
-            moved_mm = -sum(b.range_mm for b in beams) / len(beams)
+            moved_mm = -sum(b.range_mm or 0.0 for b in beams) / len(beams)
             percent = _gamma_when_moved(computed, moved_mm, patient, reference)
     text = f"{'; '.join(said)}; `{GENERIC}` with both beams moved back by {moved_mm:.1f} mm: {percent:.2f} % pass"
     what = (

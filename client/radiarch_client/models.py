@@ -191,6 +191,12 @@ class Beam(Model):
     spots: int | None = None
     energy_min_mev: float | None = None
     energy_max_mev: float | None = None
+    collimator_deg: float | None = None
+    gantry_stop_deg: float | None = None
+    rotation: str | None = None
+    energy_mv: float | None = None
+    fluence: str | None = None
+    control_points: int | None = None
     meterset_mu: float | None = None
 
 
@@ -315,11 +321,12 @@ class BeamAgreement(Model):
     number: int
     name: str = ""
     meterset_percent: float
-    range_mm: float
+    range_mm: float | None = None
     shift_x_mm: float
     shift_y_mm: float
+    shift_z_mm: float | None = None
     meterset_uncertainty_percent: float = 0.0
-    range_uncertainty_mm: float = 0.0
+    range_uncertainty_mm: float | None = None
     shift_uncertainty_mm: float = 0.0
 
 

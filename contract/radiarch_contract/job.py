@@ -169,10 +169,16 @@ class BeamResult(_Wire):
     gantry_deg: float
     couch_deg: float
     isocenter_mm: tuple[float, float, float]
-    layers: int
-    spots: int
-    energy_min_mev: float
-    energy_max_mev: float
+    layers: int | None = Field(default=None, description="Of scanned protons, as all up to energy_max_mev.")
+    spots: int | None = None
+    energy_min_mev: float | None = None
+    energy_max_mev: float | None = None
+    collimator_deg: float | None = Field(default=None, description="Of photons, as all up to control_points.")
+    gantry_stop_deg: float | None = Field(default=None, description="Where an arc ends; null: the gantry stands.")
+    rotation: Literal["clockwise", "counter_clockwise"] | None = None
+    energy_mv: float | None = None
+    fluence: Literal["flattened", "unflattened"] | None = None
+    control_points: int | None = None
     meterset_mu: float = Field(description="For one fraction.")
 
 
@@ -219,11 +225,15 @@ class BeamAgreement(_Wire):
     number: int
     name: str
     meterset_percent: float = Field(description="More of this beam.")
-    range_mm: float = Field(description="Farther along its direction.")
+    range_mm: float | None = Field(description="Farther along its direction; null: it has no range (photons).")
     shift_x_mm: float = Field(description="To the side, along x of the gantry's system.")
     shift_y_mm: float = Field(description="To the side, along y of the gantry's system.")
+    shift_z_mm: float | None = Field(
+        default=None,
+        description="Of an arc: towards the gantry's place at 0 degrees, whose system x and y are then of.",
+    )
     meterset_uncertainty_percent: float = Field(ge=0)
-    range_uncertainty_mm: float = Field(ge=0)
+    range_uncertainty_mm: float | None = Field(ge=0)
     shift_uncertainty_mm: float = Field(ge=0, description="The larger one of x and y.")
 
 

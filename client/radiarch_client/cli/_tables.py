@@ -230,8 +230,11 @@ def _beams(plan: Plan) -> Table:
         (
             b.number,
             b.name,
-            f"{b.gantry_deg:g}",
+            f"{b.gantry_deg:g}" + ("" if b.gantry_stop_deg is None else f" – {b.gantry_stop_deg:g}"),
             f"{b.couch_deg:g}",
+            None if b.collimator_deg is None else f"{b.collimator_deg:g}",
+            None if b.energy_mv is None else f"{b.energy_mv:g}" + (" FFF" if b.fluence == "unflattened" else ""),
+            b.control_points,
             b.layers,
             b.spots,
             None if b.energy_min_mev is None else f"{b.energy_min_mev:.1f}–{b.energy_max_mev or 0:.1f}",
@@ -239,8 +242,21 @@ def _beams(plan: Plan) -> Table:
         )
         for b in plan.beams
     )
-    columns = ("beam", "name", "gantry °", "couch °", "layers", "spots", "energy MeV", "MU/fraction")
-    return table(*columns, rows=rows, right=columns[2:])
+    columns = ("beam", "name", "gantry °", "couch °", "collimator °", "energy MV", "control points", "layers", "spots")
+    last = ("energy MeV", "MU/fraction")
+    return _filled((*columns, *last), rows, right=(*columns[2:], *last))
+
+
+def _filled(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str]) -> Table:
+    """A table of the columns in which some row has something: other modalities have others."""
+    found = [list(row) for row in rows]
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in found)]
+    names = [columns[i] for i in kept]
+    return table(*names, rows=([row[i] for i in kept] for row in found), right=[n for n in names if n in right])
+
+
+def _signed(value: float | None) -> str | None:
+    return None if value is None else f"{value:+.2f}"
 
 
 def _decision(approval: Approval | None) -> str | None:
@@ -303,11 +319,11 @@ def _comparison(found: DoseComparison) -> list[Any]:
     ]
     if found.beams:
         more = (
-            (b.name, f"{b.meterset_percent:+.2f}", f"{b.range_mm:+.2f}", f"{b.shift_x_mm:+.2f}", f"{b.shift_y_mm:+.2f}")
+            (b.name, *map(_signed, (b.meterset_percent, b.range_mm, b.shift_x_mm, b.shift_y_mm, b.shift_z_mm)))
             for b in found.beams
         )
-        columns = ("beam", "meterset %", "range mm", "x mm", "y mm")
-        parts += ["", "What the reference has more of each beam:", table(*columns, rows=more, right=columns[1:])]
+        columns = ("beam", "meterset %", "range mm", "x mm", "y mm", "z mm")
+        parts += ["", "What the reference has more of each beam:", _filled(columns, more, right=columns[1:])]
     if found.metrics:
         parts += ["", "Of the reference:", metrics(found.metrics)]
     return parts

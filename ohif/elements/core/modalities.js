@@ -28,11 +28,23 @@ export const drawingOf = (/** @type {any} */ beam) => DRAWINGS.find((d) => d.fit
 
 register({
   name: 'proton',
-  fits: (beam) => 'spots' in beam,
+  fits: (beam) => Number.isFinite(beam.spots),
   columns: [
     { head: 'Layers', cell: (b) => String(b.layers) },
     { head: 'Spots', cell: (b) => b.spots.toLocaleString('en') },
     { head: 'MeV', cell: (b) => `${fixed(b.energy_min_mev, 0)}–${fixed(b.energy_max_mev, 0)}` },
+    { head: 'MU a fraction', cell: (b) => fixed(b.meterset_mu, 1) },
+  ],
+});
+
+register({
+  name: 'photon',
+  fits: (beam) => Number.isFinite(beam.energy_mv),
+  columns: [
+    { head: 'Arc to', cell: (b) => (b.rotation ? `${b.rotation === 'clockwise' ? '↻' : '↺'} ${fixed(b.gantry_stop_deg, 1)}°` : '–') },
+    { head: 'Collimator', cell: (b) => `${fixed(b.collimator_deg, b.collimator_deg % 1 ? 1 : 0)}°` },
+    { head: 'MV', cell: (b) => `${b.energy_mv}${b.fluence === 'unflattened' ? ' FFF' : ''}` },
+    { head: 'Control points', cell: (b) => b.control_points.toLocaleString('en') },
     { head: 'MU a fraction', cell: (b) => fixed(b.meterset_mu, 1) },
   ],
 });

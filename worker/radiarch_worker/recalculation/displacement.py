@@ -2,15 +2,17 @@
 
 Gamma tolerates three millimetres and three percent everywhere, and so it tolerates errors of a beam as a whole. These
 move or scale all of the beam's dose alike, which many voxels show together: to first order the reference is the sum of
-the computed beams, each with a factor and a shift, and a least-squares fit of four numbers a beam finds them to a few
-tenths of a millimetre, where each voxel has 3 % of noise.
+the computed beams, each with a factor and a shift, and a least-squares fit of a few numbers a beam finds them to a few
+tenths of a millimetre, where each voxel has 3 % of noise. Along its direction a beam of photons has no edge: a shift
+there is as a factor, and is not fitted. An arc has no direction, and is shifted along the axes of gantry 0.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +23,8 @@ from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import body_on, known_on, resampled
 from radiarch_worker.ion import IonBeam
-from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient
+from radiarch_worker.model import Beam, BoolVolume, FloatVolume, Grid, Patient
+from radiarch_worker.photon import PhotonBeam, Rotation
 
 SMOOTHED_MM = 3.0
 """Standard deviation by which both doses are smoothed: noise shrinks, a factor or shift stays."""
@@ -34,17 +37,39 @@ SAME_DIRECTION_DEG = 10.0
 LEAST_POINTS = 200
 
 
+Along = Literal["range", "arc", "nothing"]
+"""What a shift along the axes' direction is: of the range, of an arc as one to the sides, or not to be seen."""
+
+
+def _of_photons(beam: PhotonBeam) -> tuple[float, Along]:
+    return (beam.gantry_deg, "nothing") if beam.rotation is Rotation.NONE else (0.0, "arc")
+
+
+_AXES: Mapping[type[Beam], Callable[[Any], tuple[float, Along]]] = {
+    IonBeam: lambda beam: (beam.gantry_deg, "range"),
+    PhotonBeam: _of_photons,
+}
+"""Gantry angle of the axes along which beams are shifted, and what the direction means, by the type of beam."""
+
+
 @dataclass(frozen=True)
 class _Group:
     """Beams of one direction, with the sum of their doses."""
 
-    beams: tuple[IonBeam, ...]
+    beams: tuple[Beam, ...]
     axes: BeamAxes
     dose_gy: FloatVolume
+    along: Along
+
+    @property
+    def directions(self) -> tuple[npt.NDArray[np.float64], ...]:
+        """In which it is shifted."""
+        sides = (self.axes.x, self.axes.y)
+        return sides if self.along == "nothing" else (*sides, self.axes.direction)
 
 
 def beam_agreement(
-    beams: Sequence[IonBeam],
+    beams: Sequence[Beam],
     beams_gy: Sequence[FloatVolume],
     grid: Grid,
     reference: ReadDose,
@@ -76,20 +101,23 @@ def beam_agreement(
     found = _least_squares(np.column_stack(columns), wanted[where], grid)
     if found is None:
         return (), "the beams' doses are too alike to be separated"
-    values, sigmas = (v.reshape(-1, 4) for v in found)
+    ends = np.cumsum([1 + len(g.directions) for g in groups])[:-1]
+    values, sigmas = (np.split(v, ends) for v in found)
     return tuple(_agreement(g, v, s) for g, v, s in zip(groups, values, sigmas, strict=True)), None
 
 
-def _grouped(beams: Sequence[IonBeam], beams_gy: Sequence[FloatVolume], patient: Patient) -> list[_Group]:
+def _grouped(beams: Sequence[Beam], beams_gy: Sequence[FloatVolume], patient: Patient) -> list[_Group]:
     groups: list[_Group] = []
     for beam, dose in zip(beams, beams_gy, strict=True):
-        axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, patient.ct.patient_position)
+        gantry_deg, along = _AXES[type(beam)](beam)
+        axes = BeamAxes.of(gantry_deg, beam.couch_deg, patient.ct.patient_position)
         for i, group in enumerate(groups):
-            if axes.direction @ group.axes.direction > math.cos(math.radians(SAME_DIRECTION_DEG)):
-                groups[i] = _Group((*group.beams, beam), group.axes, group.dose_gy + dose)
+            near = axes.direction @ group.axes.direction > math.cos(math.radians(SAME_DIRECTION_DEG))
+            if near and along == group.along:
+                groups[i] = _Group((*group.beams, beam), group.axes, group.dose_gy + dose, along)
                 break
         else:
-            groups.append(_Group((beam,), axes, dose))
+            groups.append(_Group((beam,), axes, dose, along))
     return groups
 
 
@@ -109,10 +137,10 @@ def _inner(patient: Patient, grid: Grid, reference: ReadDose) -> BoolVolume:
 def _columns(
     group: _Group, dose: npt.NDArray[np.float64], grid: Grid, where: BoolVolume
 ) -> list[npt.NDArray[np.float64]]:
-    """What a factor, and a millimetre along the beam's direction, x and y, would add at the points."""
+    """What a factor, and a millimetre in each of the group's directions, would add at the points."""
     gradient = np.gradient(dose, *(grid.spacing_mm[a] for a in (2, 1, 0)))
     xyz = np.stack([gradient[2][where], gradient[1][where], gradient[0][where]], axis=-1)
-    return [dose[where], *(-(xyz @ axis) for axis in (group.axes.direction, group.axes.x, group.axes.y))]
+    return [dose[where], *(-(xyz @ axis) for axis in group.directions)]
 
 
 def _least_squares(
@@ -138,22 +166,25 @@ def _agreement(group: _Group, values: npt.NDArray[np.float64], sigmas: npt.NDArr
     # Fitted are a factor and its products with the shifts: f D(p - s) is f D - f s D' to first order. A beam of which
     # hardly anything is there fails by its factor, and has no position that could be measured.
     there = max(factor, 0.5)
-    along, x, y = (float(v) / there for v in values[1:])
-    sigma_mm = sigmas[1:] / there
+    x, y, *rest = (float(v) / there for v in values[1:])
+    sigma_x, sigma_y, *sigma_rest = (float(s) / there for s in sigmas[1:])
+    ranges = group.along == "range"
+    sides = (sigma_x, sigma_y) if ranges else (sigma_x, sigma_y, *sigma_rest)
     return BeamAgreement(
         number=group.beams[0].number,
         name=_name(group.beams),
         meterset_percent=100 * (factor - 1),
-        range_mm=along,
+        range_mm=rest[0] if ranges else None,
         shift_x_mm=x,
         shift_y_mm=y,
+        shift_z_mm=-rest[0] if group.along == "arc" else None,
         meterset_uncertainty_percent=100 * float(sigmas[0]),
-        range_uncertainty_mm=float(sigma_mm[0]),
-        shift_uncertainty_mm=float(max(sigma_mm[1:])),
+        range_uncertainty_mm=sigma_rest[0] if ranges else None,
+        shift_uncertainty_mm=max(sides),
     )
 
 
-def _name(beams: Sequence[IonBeam]) -> str:
+def _name(beams: Sequence[Beam]) -> str:
     if len(beams) == 1:
         return f"beam {beams[0].number} ({beams[0].name})"
     return f"beams {', '.join(str(b.number) for b in beams)}"

@@ -56,13 +56,15 @@ def beam_criteria(found: Sequence[BeamAgreement], why_not: str | None, levels: A
         return [Criterion.unjudged("beams", "Meterset, range and place of each beam", why_not)]
     criteria = []
     for beam in found:
-        shift = max(beam.shift_x_mm, beam.shift_y_mm, key=abs)
+        shift = max(beam.shift_x_mm, beam.shift_y_mm, beam.shift_z_mm or 0.0, key=abs)
         for id_, title, value, sigma, unit, limits in (
             ("beam.meterset", "Meterset", beam.meterset_percent, beam.meterset_uncertainty_percent, "%",
              levels.beam_meterset_percent),
             ("beam.range", "Range", beam.range_mm, beam.range_uncertainty_mm, "mm", levels.beam_range_mm),
             ("beam.shift", "Place to the side", shift, beam.shift_uncertainty_mm, "mm", levels.beam_shift_mm),
         ):  # fmt: skip
+            if value is None or sigma is None:
+                continue
             whole = f"{title} of {beam.name} in the reference, more than computed"
             if sigma > limits.look and limits.judge(value) is Outcome.PASS:
                 why = f"it is {value:+.2f} {unit}, but uncertain to {sigma:.2f} {unit}"

@@ -131,16 +131,21 @@ def _beams(flow: Flow, found: DoseComparison) -> None:
     if not found.beams:
         return
     flow.paragraphs(["What the reference has more of each beam than was computed, fitted:"])
-    flow.table(
-        [Column("Beam", 50), *(Column(n, 30, "right") for n in ("Meterset %", "Range mm", "Shift x mm", "Shift y mm"))],
+    names = ("Meterset %", "Range mm", "Shift x mm", "Shift y mm", "Shift z mm")
+    rows = [
         [
-            [
-                b.name,
-                f"{b.meterset_percent:+.2f} ± {b.meterset_uncertainty_percent:.2f}",
-                f"{b.range_mm:+.2f} ± {b.range_uncertainty_mm:.2f}",
-                f"{b.shift_x_mm:+.2f} ± {b.shift_uncertainty_mm:.2f}",
-                f"{b.shift_y_mm:+.2f} ± {b.shift_uncertainty_mm:.2f}",
-            ]
-            for b in found.beams
-        ],
+            _with_sigma(b.meterset_percent, b.meterset_uncertainty_percent),
+            _with_sigma(b.range_mm, b.range_uncertainty_mm),
+            *(_with_sigma(shift, b.shift_uncertainty_mm) for shift in (b.shift_x_mm, b.shift_y_mm, b.shift_z_mm)),
+        ]
+        for b in found.beams
+    ]
+    kept = [i for i in range(len(names)) if any(row[i] for row in rows)]
+    flow.table(
+        [Column("Beam", 50), *(Column(names[i], 120 / len(kept), "right") for i in kept)],
+        [[b.name, *(row[i] for i in kept)] for b, row in zip(found.beams, rows, strict=True)],
     )
+
+
+def _with_sigma(value: float | None, sigma: float | None) -> str:
+    return "" if value is None or sigma is None else f"{value:+.2f} ± {sigma:.2f}"

@@ -22,9 +22,10 @@ from radiarch_worker.dicom.base import flatten
 from radiarch_worker.evaluation import Evaluation
 from radiarch_worker.ion import IonBeam
 from radiarch_worker.model import Beam, Patient, PlanResult
+from radiarch_worker.photon import PhotonBeam
 from radiarch_worker.position import PatientPosition
 
-from . import fonts, ion_beams
+from . import fonts, ion_beams, photon_beams
 from .figures import dvh_figure, isodose_key, plane_figure, structure_key, swatch
 from .flow import BOTTOM_MM, LEFT_MM, RIGHT_MM, WIDTH_MM, Cell, Column, Flow
 from .page import FAINT, PAGE_HEIGHT_MM, Pages
@@ -210,6 +211,7 @@ def _value(value: float | None, unit: str) -> str:
 
 BEAM_TABLES: Mapping[type[Beam], tuple[Sequence[Column], Callable[[Any, PatientPosition], list[str]]]] = {
     IonBeam: (ion_beams.COLUMNS, ion_beams.row),
+    PhotonBeam: (photon_beams.COLUMNS, photon_beams.row),
 }
 """Columns, and a beam's row, by the type of beam; each modality registers its own."""
 

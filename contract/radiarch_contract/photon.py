@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from .objectives import Objective
-from .parameters import GoalTuning, PlanningParameters
+from .parameters import PlanningParameters
 from .strict import Asked
 
 Angle = Annotated[float, Field(ge=0, lt=360, allow_inf_nan=False)]
@@ -135,24 +135,12 @@ class OptimizedPhotonParameters(PhotonParameters):
     """What planning with optimised apertures has in common."""
 
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
-    tune_to_goals: bool | GoalTuning = Field(
-        default=False,
-        description="Whether weights and doses of the objectives are tuned until the goals are met, in the order of "
-        "their priority; true: within the default limits.",
-    )
     correction_rounds: int = Field(
         default=1,
         ge=0,
         le=5,
         description="How often the optimiser's pencil beams are corrected by the collapsed cone of the apertures.",
     )
-
-    @property
-    def tuning(self) -> GoalTuning | None:
-        """The limits of tuning; None where objectives stay as they are."""
-        if isinstance(self.tune_to_goals, GoalTuning):
-            return self.tune_to_goals
-        return GoalTuning() if self.tune_to_goals else None
 
     @model_validator(mode="after")
     def _nominal_objectives(self) -> Self:

@@ -136,7 +136,7 @@ def problem(angles: list[float], threads: int = 1) -> tuple[ApertureProblem, lis
         MetricTerm("PTV", rows[: len(target)], ObjectiveMetric.DUNIFORM, 2.0, None, 100.0),
         MetricTerm("OAR", rows[len(target) :], ObjectiveMetric.DMEAN_MAX, 0.0, None, 5.0),
     )
-    unit = 0.01 / dose_of_one_mu(whole, beams)
+    unit = 0.01 / dose_of_one_mu(whole, MACHINE.energies[0], beams)
     return ApertureProblem(beams, whole, unit, terms, np.zeros(len(points), dtype=np.float32)), outlines
 
 

@@ -11,6 +11,7 @@ import scipy.optimize
 from radiarch_contract.errors import EngineError, ErrorCode
 
 from radiarch_worker.engines.photonpencil import BeamView, PencilBeams
+from radiarch_worker.machines.photon_machine import PhotonEnergy
 from radiarch_worker.optimization import DoseTerm, penalties
 
 from .leaves import Aperture, Head
@@ -148,14 +149,14 @@ def with_mu(shapes: Sequence[Shape], mu: FloatArray) -> list[Shape]:
     return [replace(s, mu=float(m)) for s, m in zip(shapes, mu, strict=True)]
 
 
-def dose_of_one_mu(head: Head, beams: PencilBeams) -> float:
+def dose_of_one_mu(head: Head, energy: PhotonEnergy, beams: PencilBeams) -> float:
     """What pencil beams give for one unit of fluence in the machine's calibration condition, g⁻¹.
 
     Parameters
     ----------
     beams : any of the machine, for its model and cells
     """
-    condition = head.machine.energies[0].calibration
+    condition = energy.calibration
     axis = np.array([0.0, 0.0, 1.0])
     source = -head.machine.source_axis_distance_mm * axis
     point = source + (condition.ssd_mm + condition.depth_mm) * axis

@@ -12,7 +12,7 @@ from radiarch_plugin.store import PlanBrief
 from radiarch_plugin.web.answers import EventAnswer, EventsAnswer, JobAnswer, LogAnswer, Page
 
 from .ids import PlanId, whole_id
-from .plans import plan_filter
+from .plans import plan_page
 from .queries import PlanQuery
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -24,10 +24,7 @@ Position = Annotated[int, Query(ge=0, le=_BIGGEST)]
 @router.get("")
 def list_jobs(services: ServicesDep, query: Annotated[PlanQuery, Query()]) -> Page[JobAnswer]:
     """Jobs, newest first unless ``sort`` says otherwise; filters are those of plans."""
-    page = services.store.plans.page(
-        plan_filter(query, services), sort=query.sort, cursor=query.cursor, limit=query.limit
-    )
-    return Page(items=tuple(map(_answer, page.items)), next=page.next)
+    return plan_page(services, query, _answer)
 
 
 @router.get("/{job_id}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel
 from radiarch_contract.curves_csv import curves_csv
 from radiarch_contract.errors import ConflictError, RadiarchError
 from radiarch_contract.goals import Goal, GoalResult
@@ -108,10 +110,7 @@ def approve(plan_id: PlanId, request: ApprovalRequest, services: ServicesDep, re
 @router.get("")
 def list_plans(services: ServicesDep, query: Annotated[PlanQuery, Query()]) -> Page[PlanSummary]:
     """Plans that fit every filter, newest first unless ``sort`` says otherwise."""
-    page = services.store.plans.page(
-        plan_filter(query, services), sort=query.sort, cursor=query.cursor, limit=query.limit
-    )
-    return Page(items=tuple(map(summary, page.items)), next=page.next)
+    return plan_page(services, query, summary)
 
 
 @router.get("/{plan_id}")
@@ -164,7 +163,17 @@ def trace(plan_id: PlanId, services: ServicesDep) -> TraceAnswer:
     return TraceAnswer(plan_id=plan_id, iterations=services.store.plans.curves(plan_id).solver_trace)
 
 
-def plan_filter(query: PlanQuery, services: Services) -> PlanFilter:
+A = TypeVar("A", bound=BaseModel)
+
+
+def plan_page(services: Services, query: PlanQuery, answer: Callable[[PlanBrief], A]) -> Page[A]:
+    """One page of what fits a query, each as ``answer`` shows it."""
+    where = _filter(query, services)
+    page = services.store.plans.page(where, sort=query.sort, cursor=query.cursor, limit=query.limit)
+    return Page(items=tuple(map(answer, page.items)), next=page.next)
+
+
+def _filter(query: PlanQuery, services: Services) -> PlanFilter:
     """The store's filter. Raises `ConflictError` where a shortened id of a parent is ambiguous."""
     return PlanFilter(
         states=query.state,

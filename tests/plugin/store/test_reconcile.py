@@ -821,3 +821,21 @@ def test_workers_are_listed_and_foreign_keys_left_out(queue: JobQueue, redis_ser
 
 def _until(condition: Any) -> Any:
     return wait_for(condition, "the loop tells its problem", within_s=20)
+
+
+def test_a_job_in_the_queue_of_an_older_version_is_queued_again(world: World) -> None:
+    """Until 0.2 the queue had no version in its name; its workers get nothing to run from it any more."""
+    plan = world.plan()
+    world.turn()
+    job_id = world.rq.pop_job_id()
+    assert job_id == transport.job_id(plan.id, 1)
+    old = Queue("radiarch", connection=world.server.client, serializer=JSONSerializer)
+    old.push_job_id(job_id)
+    world.server.client.hset(Job.key_for(job_id), "origin", "radiarch")
+    world.loop = world.new_loop()
+    world.idle(LOST)
+    world.idle(1)
+    assert world.listed() == [transport.job_id(plan.id, 2)]
+    assert world.store.plans.get(plan.id).state is PlanState.QUEUED
+    fence = world.server.client.get(transport.fence_key(plan.id))
+    assert fence == b"2", "a worker of the older version that takes the old job ends at once"

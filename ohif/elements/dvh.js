@@ -36,6 +36,7 @@ class Dvh extends PlanList {
     .u-wrap, .uplot { font: inherit; }
     .one { table-layout: fixed; } .one .num { width: 44px; padding-left: 2px; padding-right: 4px; } .one .at { width: 58px; }
     .one .toggle { max-width: 100%; } .one td:first-child { overflow: hidden; }
+    .one .clip { white-space: normal; overflow-wrap: anywhere; }
     sub { font-size: 10px; }
   `;
   /** @type {uPlot | null} */

@@ -32,7 +32,7 @@ class PlanForm extends RadiarchElement {
     .field.wide { flex: 1 1 260px; max-width: 420px; } .field.wide select { width: 100%; }
     fieldset { border: 1px solid var(--line); border-radius: 6px; padding: 8px 10px; margin: 0; min-width: 0; display: grid; gap: 8px; flex: 1 1 100%; justify-items: start; } fieldset > * { max-width: 100%; }
     legend { padding: 0 4px; font-size: 12px; color: var(--text-2); }
-    .line { display: grid; gap: 6px; align-items: start; grid-template-columns: minmax(110px, 1.4fr) minmax(104px, 1fr) 84px 76px 84px 132px; }
+    .line { display: grid; gap: 6px; align-items: start; grid-template-columns: minmax(110px, 1.2fr) minmax(128px, 1.2fr) 76px 68px 68px 126px; }
     .line.head { font-size: 12px; color: var(--text-2); align-items: end; }
     .line > * { min-width: 0; } .line select, .line input { width: 100% !important; }
     .line > .wrong { grid-column: 1 / -1; }

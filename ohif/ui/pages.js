@@ -86,7 +86,7 @@ const ARRIVALS = {
 
 class ArrivalsPage extends Page {
   static css = `${PAGE_CSS}
-    td.why { width: 42%; } .remedy { color: var(--text-2); font-size: 12px; }
+    td.why { width: 42%; min-width: 300px; } .remedy { color: var(--text-2); font-size: 12px; }
     input[type="search"] { width: min(320px, 100%); }
     .who { max-width: 16em; }
   `;

@@ -1,9 +1,11 @@
 // Two doses together: their difference, their sum, or both beside each other. Pure; what is chosen is the session's.
+import { shortId } from '/radiarch/elements/core/format.js';
+
 import { RefusedDose, addable, alike, difference, divided, sum } from './grid.js';
 
 /**
  * @typedef {'minus' | 'plus' | 'beside'} How
- * @typedef {{object: any, label: string, legend?: string}} Source where a dose comes from
+ * @typedef {{object: any, label: string, legend?: string, plan?: any}} Source where a dose comes from
  */
 
 const QUANTITIES = { EFFECTIVE: 'RBE-weighted dose', PHYSICAL: 'physical dose', ERROR: 'difference of doses' };
@@ -38,7 +40,8 @@ export function single(source, dose) {
  * @param {How} how
  * @throws {RefusedDose} where they do not belong together, or are not one quantity
  */
-export function together(how, [first, a], [second, b]) {
+export function together(how, [one, a], [two, b]) {
+  const [first, second] = one.label === two.label ? [withId(one), withId(two)] : [one, two];
   if (a.frameUid !== b.frameUid) {
     throw new RefusedDose(
       'the two doses belong to different frames of reference: their points are not the same points of the patient',
@@ -50,11 +53,11 @@ export function together(how, [first, a], [second, b]) {
   if (how === 'beside') return { ...common, beside: parts[1], warning: besides(a, b) };
   if (how === 'plus') return { ...common, ...added(first, second, a, b) };
   const { by, quantity } = alike(a, b);
-  const [one, other] = [divided(a.grid, by[0]), divided(b.grid, by[1])];
+  const [minuend, subtrahend] = [divided(a.grid, by[0]), divided(b.grid, by[1])];
   return {
     ...common,
-    grid: difference(one, other),
-    largestGy: Math.max(one.maxGy, other.maxGy),
+    grid: difference(minuend, subtrahend),
+    largestGy: Math.max(minuend.maxGy, subtrahend.maxGy),
     label: `${first.label} − ${second.label}`,
     isDifference: true,
     type: a.type === b.type ? a.type : 'PHYSICAL',
@@ -63,6 +66,9 @@ export function together(how, [first, a], [second, b]) {
     parts: a.type === b.type ? parts : [], // as they are stored their Gy are not the same
   };
 }
+
+/** Of two plans with one name, which is which. */
+const withId = (source) => ({ ...source, label: source.plan ? `${source.label} ${shortId(source.plan.id)}` : source.label });
 
 function added(first, second, a, b) {
   if (first.object.sopUid === second.object.sopUid) {

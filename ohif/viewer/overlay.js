@@ -237,11 +237,11 @@ export class Overlay {
       line('Dose not drawn: it belongs to another frame of reference than these images', '#ffb86b', 600);
     } else if (shown) {
       line(letter + dose.label, null, 600);
-      if (dose.legend) line(dose.legend);
+      const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
+      if (dose.legend) line(roomy || !dose.isSum ? dose.legend : `sum of two plans, Gy, ${dose.quantity}`);
       if (session.isBeside) line(dose.quantity);
       if (plan && plan.workflow_id !== 'evaluation') line('UNAPPROVED', '#ffd9a8');
       if (plan?.superseded_at) line('Superseded', '#ffb86b', 600);
-      const roomy = this.#canvas.clientWidth > 420 && this.#canvas.clientHeight > 560; // once is enough: on the large plane
       if (roomy && session.display.lines) {
         const reference = session.reference;
         for (const [gy, color] of lineColors(session)) {

@@ -19,6 +19,7 @@ class Banner extends Panel {
   static css = `
     :host { display: block; background: var(--surface); border-bottom: 1px solid var(--line); max-height: 45vh; overflow: auto; }
     :host([empty]) { display: none; }
+    @media (max-height: 800px) { :host { max-height: 22vh; } }
     .root { display: grid; gap: 4px; padding: 5px 10px; }
     .what { display: flex; flex-wrap: wrap; gap: 2px 10px; align-items: center; min-width: 0; }
     .what b { overflow-wrap: anywhere; }
@@ -35,9 +36,10 @@ class Banner extends Panel {
       this.#open.clear();
       return null;
     }
+    const chosen = plan ? this.one(plan.id, this.heading(plan, first), notesOf(plan)) : this.one(choice.id, this.other(), extent());
+    const beside = other && otherPlan && this.one(`${how} ${otherPlan.id}`, this.heading(otherPlan, second), notesOf(otherPlan));
     return [
-      plan ? this.one(plan.id, this.heading(plan, first), notesOf(plan)) : this.one(choice.id, this.other(), extent()),
-      other && otherPlan && this.one(`${how} ${otherPlan.id}`, this.heading(otherPlan, second), notesOf(otherPlan)),
+      ...(how === 'beside' ? [beside, chosen] : [chosen, beside]),
       other && dose.status === 'ready' && dose.legend && html`<div class="muted">${sentence(dose.legend)}</div>`,
       other && dose.warning && html`<${Note} tone="warn">${dose.warning}<//>`,
     ];

@@ -23,6 +23,7 @@ class Dose extends Panel {
     ul { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); }
     .swatch { width: 12px; height: 12px; border-radius: 3px; flex: none; }
     li label { padding: 1px 0; }
+    .tight button { padding: 4px 6px; font-size: 12px; white-space: nowrap; }
   `;
 
   view() {
@@ -90,7 +91,7 @@ class Dose extends Panel {
       }
       ${
         session.other &&
-        html`<div class="segmented" role="group" aria-label="What is shown of the two doses">
+        html`<div class="segmented tight" role="group" aria-label="What is shown of the two doses">
         ${Object.entries(HOWS).map(
           ([how, text]) => html`<button aria-pressed=${String(session.how === how)}
           onClick=${() => session.combine(how, session.other)}>${text}</button>`,

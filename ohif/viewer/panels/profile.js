@@ -22,20 +22,23 @@ function linesOf(dose) {
   if (dose.status !== 'ready') return [];
   if (!dose.parts?.length) return [dose];
   const [chosen, other] = dose.parts;
-  const letters = session.isBeside ? ['B · ', 'A · '] : ['', ''];
-  const both = [chosen, other].map((d, i) => ({ ...d, label: `${letters[i]}${d.label}` }));
+  // as in the DVH: the other one is A
+  const letters = dose.isSum ? ['', ''] : ['A · ', 'B · '];
+  const both = [other, chosen].map((d, i) => ({ ...d, label: `${letters[i]}${d.label}` }));
   return session.isBeside ? both : [...both, dose];
 }
 
 class Profile extends Panel {
   static css = `
-    :host { display: block; background: var(--surface); border-top: 1px solid var(--line); }
+    :host { display: block; background: var(--surface); border-top: 1px solid var(--line); max-height: 34vh; overflow: auto; }
     :host([empty]) { display: none; }
     .root { padding: 5px 10px; }
     .top { display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: center; }
     .top label { display: inline-flex; gap: 5px; align-items: center; font-size: 12px; color: var(--text-2); }
     .top input { width: 12em; color: var(--text); font: inherit; }
     .chart { height: 150px; min-width: 0; }
+    @media (max-height: 800px) { .chart { height: 100px; } }
+    .key span > * { margin-left: 4px; }
     .key { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 12px; }
     .line { display: inline-block; width: 22px; height: 0; border-top: 2px solid; vertical-align: middle; margin-right: 5px; }
     .u-legend { display: none; }
@@ -148,7 +151,7 @@ class Profile extends Panel {
     return new uPlot(
       {
         width: Math.max(place.clientWidth, 200),
-        height: 150,
+        height: place.clientHeight,
         padding: [6, 12, 0, 0],
         scales: { x: { time: false } },
         legend: { show: false },
@@ -176,7 +179,7 @@ class Profile extends Panel {
 
   #resize() {
     const place = this.place.querySelector('.chart');
-    if (place && this.#chart && place.clientWidth > 50) this.#chart.setSize({ width: place.clientWidth, height: 150 });
+    if (place && this.#chart && place.clientWidth > 50) this.#chart.setSize({ width: place.clientWidth, height: place.clientHeight });
   }
 }
 

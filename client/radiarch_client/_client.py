@@ -10,6 +10,7 @@ import httpx
 from . import _operations as ops
 from . import _orthanc as orthanc_ops
 from . import _sessions as sessions
+from . import _studies as studies
 from ._config import Connection, Settings, load_settings
 from ._drivers import AsyncDriver, Retry, SyncDriver
 from ._methods import Async, Sync, awaitable, awaitable_pages, blocking, blocking_pages
@@ -140,6 +141,11 @@ class Radiarch(SyncPlans):
     get_protocol = blocking(ops.get_protocol)
     list_arrivals = blocking_pages(ops.arrivals_page)
     list_workers = blocking(ops.list_workers)
+    list_studies = blocking_pages(studies.studies_page)
+    get_study = blocking(studies.get_study)
+    list_patients = blocking_pages(studies.patients_page)
+    get_patient = blocking(studies.get_patient)
+    get_series = blocking(studies.get_series)
 
 
 class AsyncRadiarch(AsyncPlans):
@@ -187,3 +193,8 @@ class AsyncRadiarch(AsyncPlans):
     get_protocol = awaitable(ops.get_protocol)
     list_arrivals = awaitable_pages(ops.arrivals_page)
     list_workers = awaitable(ops.list_workers)
+    list_studies = awaitable_pages(studies.studies_page)
+    get_study = awaitable(studies.get_study)
+    list_patients = awaitable_pages(studies.patients_page)
+    get_patient = awaitable(studies.get_patient)
+    get_series = awaitable(studies.get_series)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,12 @@ from radiarch_contract.errors import ErrorCode, InvalidRequestError, RadiarchErr
 
 from . import _dicom
 from ._answers import as_json, checked, fetch, parsed
+from ._archive import Archive
 from ._effects import Flow, Notify, Request, http, parallel, run
 from ._rest import PLAIN, TRANSFER_TIMEOUT_S, segment
 from .models import Failure, OrthancResource, OrthancSystem, Page, SendReport, SentFile
 
+Progress = Callable[[SentFile], Awaitable[None] | None] | None
 Level = Literal["Patient", "Study", "Series", "Instance"]
 _FOLDER: Mapping[str, str] = {
     "Patient": "patients",
@@ -152,13 +155,16 @@ def send_folder(
     parallel_uploads: int = 4,
     progress: Callable[[SentFile], Awaitable[None] | None] | None = None,
 ) -> Flow[SendReport]:
-    """Store every DICOM file below a folder (or one file) over REST, several at once.
+    """Store every DICOM file below a folder (or one file, or all in a zip) over REST, several at once.
 
     What is stored already stays as it is. Files that are not DICOM are listed as skipped; a file that
     fails does not stop the others: look at the report's ``ok``.
     """
-    paths, skipped = yield from run(lambda: _dicom.dicom_files(Path(folder)))
-    results = yield from parallel([_send_file(p, progress) for p in paths], parallel_uploads)
+    path = Path(folder)
+    if path.is_file() and path.suffix.lower() == ".zip":
+        return (yield from _send_zip(path, parallel_uploads, progress))
+    paths, skipped = yield from run(lambda: _dicom.dicom_files(path))
+    results = yield from parallel([_send_file(str(p), p.read_bytes, progress) for p in paths], parallel_uploads)
     return SendReport(files=tuple(results), skipped=tuple(str(p) for p in skipped))
 
 
@@ -184,13 +190,23 @@ def send_folder_dicom(
     )
 
 
-def _send_file(path: Path, progress: Callable[[SentFile], Awaitable[None] | None] | None) -> Flow[SentFile]:
+def _send_zip(path: Path, parallel_uploads: int, progress: Progress) -> Flow[SendReport]:
+    archive = yield from run(lambda: Archive(path))
+    with archive:
+        flows = [
+            _send_file(f"{path}/{m.filename}", functools.partial(archive.read, m), progress) for m in archive.dicom
+        ]
+        results = yield from parallel(flows, parallel_uploads)
+    return SendReport(files=tuple(results), skipped=tuple(archive.other))
+
+
+def _send_file(name: str, read: Callable[[], bytes], progress: Progress) -> Flow[SentFile]:
     try:
-        data = yield from run(path.read_bytes)
-        sent = yield from _store(str(path), data)
+        data = yield from run(read)
+        sent = yield from _store(name, data)
     except (OSError, RadiarchError) as e:
         info = e.info.model_dump(mode="json") if isinstance(e, RadiarchError) else _unreadable(e)
-        sent = SentFile(path=str(path), status="failed", error=Failure.model_validate(info))
+        sent = SentFile(path=name, status="failed", error=Failure.model_validate(info))
     if progress is not None:
         yield Notify(progress, sent)
     return sent

@@ -544,6 +544,105 @@ class Arrival(Model):
     updated_at: datetime | None = None
 
 
+class Study(Model):
+    """A study, by Orthanc's index; dates are YYYY-MM-DD."""
+
+    study_instance_uid: str
+    orthanc_id: str
+    patient_id: str
+    patient_name: str | None = None
+    patient_birth_date: str | None = None
+    patient_sex: str | None = None
+    study_date: str | None = None
+    description: str = ""
+    accession_number: str = ""
+    modalities: tuple[str, ...] = ()
+    series_count: int = 0
+    has_structures: bool = False
+    has_plan: bool = False
+    has_dose: bool = False
+
+
+class Patient(Model):
+    """All that is stored under one Patient ID; more than one name is worth a look."""
+
+    patient_id: str
+    patient_name: str | None = None
+    names: int = 1
+    studies: int
+    first_study_date: str | None = None
+    last_study_date: str | None = None
+
+
+class StoredObject(Model):
+    """A structure set, plan or dose; ``plan_id`` is of our plan whose result it is."""
+
+    kind: str
+    sop_instance_uid: str
+    orthanc_id: str
+    series_instance_uid: str
+    series_description: str = ""
+    plan_id: str | None = None
+
+
+class Series(Model):
+    """A series, by Orthanc's index."""
+
+    series_instance_uid: str
+    orthanc_id: str
+    modality: str = ""
+    description: str = ""
+    number: str = ""
+    series_date: str | None = None
+    instance_count: int = 0
+    stored_at: datetime | None = None
+
+
+class TimelineItem(Model):
+    """Something that happened: stored, a plan's state, or a decision about a plan."""
+
+    at: datetime
+    kind: str
+    text: str = ""
+    series_instance_uid: str | None = None
+    plan_id: str | None = None
+    state: str | None = None
+    decision: str | None = None
+    by: str | None = None
+
+
+class StudyDetail(Study):
+    """A study with all that is in it, and what happened to it."""
+
+    series: tuple[Series, ...] = ()
+    objects: tuple[StoredObject, ...] = ()
+    timeline: tuple[TimelineItem, ...] = ()
+
+
+class PatientDetail(Patient):
+    """A patient's studies, and what happened to their plans."""
+
+    all_names: tuple[str, ...] = ()
+    study_list: tuple[Study, ...] = ()
+    timeline: tuple[TimelineItem, ...] = ()
+
+
+class SeriesInstance(Model):
+    """An instance of a series."""
+
+    sop_instance_uid: str
+    orthanc_id: str
+    number: str = ""
+
+
+class SeriesDetail(Series):
+    """A series with its instances."""
+
+    study_instance_uid: str
+    patient_id: str
+    instances: tuple[SeriesInstance, ...] = ()
+
+
 class Worker(Model):
     """A worker and its last sign of life."""
 

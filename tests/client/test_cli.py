@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,9 @@ from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
 from radiarch_contract.curves_csv import COLUMNS
 from radiarch_contract.errors import ConflictError
+from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
+from radiarch_plugin.record.index import StudyIndex
+from radiarch_plugin.store import Ownership
 
 from phantoms import PhantomStudy
 
@@ -364,6 +368,36 @@ def test_send_and_find(radiarch: Command, stored: Stored, served: Served, tmp_pa
         "items"
     ]
     assert [i["MainDicomTags"]["Modality"] for i in items] == ["RTSTRUCT"]
+
+
+def test_a_zip_is_sent_file_by_file(radiarch: Command, stored: Stored, tmp_path: Path) -> None:
+    files = sorted(p for p in stored.folder.rglob("*") if p.is_file())
+    with zipfile.ZipFile(tmp_path / "study.ZIP", "w", zipfile.ZIP_DEFLATED) as archive:
+        for n, path in enumerate(files):
+            archive.write(path, f"../{n}")  # names are not followed
+        archive.writestr("readme.txt", "not DICOM")
+        archive.writestr("broken.dcm", b"\0" * 128 + b"DICM" + b"\1\2\3")
+    sent = radiarch("send", str(tmp_path / "study.ZIP"), "--json")
+    assert sent.code == Exit.PROBLEMS
+    assert sorted(f["status"] for f in sent.json["files"]) == ["already_stored"] * len(files) + ["refused"]
+    assert [Path(s).name for s in sent.json["skipped"]] == ["readme.txt"]
+    (tmp_path / "none.zip").write_bytes(b"PK\5\6 no")
+    assert radiarch("send", str(tmp_path / "none.zip")).code == Exit.REFUSED
+
+
+def test_studies_are_listed_and_shown(radiarch: Command, client: Radiarch, stored: Stored, served: Served) -> None:
+    rest, owner = HttpRest(served.orthanc_url), Ownership(served.store.database)
+    StudyIndex(served.store, OrthancClient(rest), owner).turn()
+    owner.release()
+    rest.close()
+    assert stored.study_uid in radiarch("studies", "-q", "client", "--structures", "--modality", "CT").out
+    assert radiarch("studies", "-q", "client", "--no-structures", "--json").json == {"items": []}
+    shown = radiarch("studies", stored.study_uid, "--json").json
+    assert [o["kind"] for o in shown["objects"]] == ["rtstruct"]
+    assert "RTSTRUCT" in radiarch("studies", stored.study_uid).out
+    assert radiarch("studies", "1.2.3").code == Exit.NOT_FOUND
+    patient = client.get_patient(shown["patient_id"])
+    assert [s.study_instance_uid for s in patient.study_list] == [stored.study_uid]
 
 
 def test_the_doctor_finds_nothing_wrong(radiarch: Command, served: Served) -> None:

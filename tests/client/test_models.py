@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from radiarch_client import models
 from radiarch_contract.job import RunResult
 from radiarch_contract.run import RunRequest, RunState, RunSubject
-from radiarch_plugin.web import answers
+from radiarch_plugin.web import answers, record_answers
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,11 @@ from radiarch_plugin.web import answers
         (models.Plan, answers.PlanAnswer),
         (models.Job, answers.JobAnswer),
         (models.Arrival, answers.ArrivalAnswer),
+        (models.StudyDetail, record_answers.StudyDetail),
+        (models.PatientDetail, record_answers.PatientDetail),
+        (models.SeriesDetail, record_answers.SeriesDetail),
+        (models.StoredObject, record_answers.ObjectAnswer),
+        (models.TimelineItem, record_answers.TimelineItem),
     ],
 )
 def test_the_sdk_drops_and_invents_no_field(model: type[BaseModel], answer: type[BaseModel]) -> None:

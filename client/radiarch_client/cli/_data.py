@@ -1,4 +1,4 @@
-"""Commands about DICOM in Orthanc: send and find."""
+"""Commands about DICOM in Orthanc: send, find, studies."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any
 import click
 from rich.progress import MofNCompleteColumn, Progress, TextColumn
 
-from radiarch_client.models import OrthancResource, SendReport, SentFile
+from radiarch_client.models import OrthancResource, SendReport, SentFile, StudyDetail
 
 from ._base import Cli, Exit, RadiarchGroup, count, table
+from ._tables import moment
 
 _LEVELS = {"patients": "Patient", "studies": "Study", "series": "Series", "instances": "Instance"}
 _SHOWN = {
@@ -43,7 +44,7 @@ def register(root: RadiarchGroup) -> None:
         calling_aet: str,
         jobs: int,
     ) -> int:
-        """Store every DICOM file below FOLDER in Orthanc; an RTSTRUCT that a protocol fits is then planned.
+        """Store every DICOM file below FOLDER (or in a zip) in Orthanc; an RTSTRUCT that a protocol fits is planned.
 
         Exit code 9 when a file could not be stored.
         """
@@ -85,6 +86,51 @@ def register(root: RadiarchGroup) -> None:
             cli.emit({"items": found})
         else:
             cli.show(_resources(name, found))
+
+
+def register_studies(root: RadiarchGroup) -> None:
+    """Add the command about studies."""
+
+    @root.cmd("studies")
+    @click.argument("study_uid", required=False)
+    @click.option("-q", "--query", "q", metavar="WORDS", help="In the patient's id or name, description, UID.")
+    @click.option("--patient", "patient_id", metavar="ID", help="Patient ID.")
+    @click.option("--from", "date_from", metavar="DATE", help="Study Date on that day or later: 2026-11-30.")
+    @click.option("--to", "date_to", metavar="DATE", help="Study Date on that day or earlier.")
+    @click.option("--modality", metavar="CODE", help="One of its series has it, such as CT.")
+    @click.option("--structures/--no-structures", default=None, help="With, or without, a structure set.")
+    @click.option("--plan/--no-plan", default=None, help="With, or without, a plan of any system.")
+    @click.option("-n", "--limit", default=50, type=click.IntRange(0), show_default=True, help="0: all.")
+    def studies(cli: Cli, study_uid: str | None, limit: int, **filters: Any) -> None:
+        """Studies in Orthanc, newest first; with STUDY_UID, what is in that one and what happened to it."""
+        if study_uid is not None:
+            one = cli.client.get_study(study_uid, patient_id=filters["patient_id"])
+            if cli.as_json:
+                cli.emit(one)
+            else:
+                cli.show(*_study(one))
+            return
+        found = list(islice(cli.client.list_studies(**filters), limit or None))
+        if cli.as_json:
+            cli.emit({"items": found})
+            return
+        rows = (
+            (s.study_date, s.patient_id, s.patient_name, s.description, " ".join(s.modalities), s.study_instance_uid)
+            for s in found
+        )
+        columns = ("date", "patient", "name", "description", "modalities", "study")
+        cli.show(table(*columns, rows=rows, whole=("study",)))
+
+
+def _study(study: StudyDetail) -> tuple[Any, ...]:
+    series = ((s.number, s.modality, s.description, s.instance_count, s.series_instance_uid) for s in study.series)
+    objects = ((o.kind, o.series_description, o.plan_id, o.sop_instance_uid) for o in study.objects)
+    line = ((moment(t.at), t.kind, t.decision or t.state, t.by, t.text, t.plan_id) for t in study.timeline)
+    return (
+        table("number", "modality", "series", "instances", "UID", rows=series, whole=("UID",)),
+        table("kind", "series", "plan", "SOP Instance UID", rows=objects, whole=("plan", "SOP Instance UID")),
+        table("at", "what", "state", "by", "of", "plan", rows=line, whole=("plan",)),
+    )
 
 
 def _dicom_address(cli: Cli, host: str | None, port: int | None) -> tuple[str, int]:

@@ -35,6 +35,7 @@ _checks.register(root)
 _session.register(root)
 _service.register(root)
 _data.register(root)
+_data.register_studies(root)
 _doctor.register(root)
 
 

@@ -129,3 +129,13 @@ def test_leaves_let_through_what_the_machine_says() -> None:
     other = {(y + 5.0, y + 10.0): (-40.0, 40.0) for y in np.arange(-60.0, 60.0, 10.0)}
     parts = fluence_map(MACHINE, ENERGY, leaves(comb), at, at) + fluence_map(MACHINE, ENERGY, leaves(other), at, at)
     assert 0.85 < parts[70, 50:90].mean() / shape[70, 50:90].mean() < 0.98
+
+
+def test_leaves_that_stand_behind_the_jaws_change_nothing() -> None:
+    at = np.linspace(-40.0, 40.0, 9)
+    jaws = square(100.0)
+    wide = Aperture(np.stack([np.full(PAIRS, -190.0), np.full(PAIRS, 190.0)]), jaws.jaws_x_mm, jaws.jaws_y_mm)
+    near = Aperture(np.stack([np.full(PAIRS, -52.0), np.full(PAIRS, 52.0)]), jaws.jaws_x_mm, jaws.jaws_y_mm)
+    alone = fluence_map(MACHINE, ENERGY, jaws, at, at)
+    for behind in (wide, near):
+        np.testing.assert_allclose(fluence_map(MACHINE, ENERGY, behind, at, at), alone, rtol=2e-3)

@@ -91,14 +91,30 @@ def fluence_map(
     radius = np.hypot(x_mm[None, :], y_mm[:, None])
     table = np.asarray(energy.off_axis)
     direct = transmitted(machine, aperture, x_mm, y_mm, blur) * np.interp(radius, table[:, 0], table[:, 1])
-    # a point of the plane sees the source behind the opening through the aperture, which is projected from its plane
-    plane_mm = machine.mlc.distance_mm if aperture.leaves_mm is not None else nearest
+    jaws = Aperture(None, aperture.jaws_x_mm, aperture.jaws_y_mm)
+    scattered = _from_behind(machine, energy, jaws, x_mm, y_mm, nearest)
+    if aperture.leaves_mm is not None:
+        # what leaves and jaws leave of the wide source to a point mostly lies one in the other: the smaller counts
+        leaves = Aperture(aperture.leaves_mm)
+        scattered = np.minimum(scattered, _from_behind(machine, energy, leaves, x_mm, y_mm, machine.mlc.distance_mm))
+    total: FloatArray = (1 - extra.share) * direct + extra.share * scattered
+    return total
+
+
+def _from_behind(
+    machine: PhotonMachineFile,
+    energy: PhotonEnergy,
+    aperture: Aperture,
+    x_mm: FloatArray,
+    y_mm: FloatArray,
+    plane_mm: float,
+) -> FloatArray:
+    """Share of the source behind the opening that points see through an aperture, which is projected from its plane."""
+    extra, axis_mm = energy.extra_focal, machine.source_axis_distance_mm
     reach = axis_mm - extra.distance_mm
     seen = (plane_mm - extra.distance_mm) / reach * axis_mm / plane_mm
     wide = extra.sigma_mm * (axis_mm - plane_mm) / reach * axis_mm / plane_mm
-    scattered = transmitted(machine, aperture, seen * x_mm, seen * y_mm, Blur((wide, wide), (wide, wide)))
-    total: FloatArray = (1 - extra.share) * direct + extra.share * scattered
-    return total
+    return transmitted(machine, aperture, seen * x_mm, seen * y_mm, Blur((wide, wide), (wide, wide)))
 
 
 def transmitted(

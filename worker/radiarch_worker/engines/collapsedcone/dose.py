@@ -99,8 +99,8 @@ def relative_dose(
             if crop is None:
                 continue
             released = Released.nothing(tuple(c.stop - c.start for c in crop))
-            for field in group:
-                _release_field(released, density, grid, field, machine, energy, tables, crop, pool)
+            for alike in _alike(group):
+                _release_fields(released, density, grid, alike, machine, energy, tables, crop, pool)
             mean = np.sum([f.direction * f.mu for f in group], axis=0)
             sweep = Sweep.about(shape, mean / np.linalg.norm(mean))
             inside = np.ascontiguousarray(density[crop])
@@ -111,25 +111,45 @@ def relative_dose(
     return total
 
 
-def _release_field(
+def _alike(fields: Sequence[Field]) -> list[list[Field]]:
+    """Successive fields from one place, as of step and shoot: only their fluences differ."""
+    found: list[list[Field]] = []
+    for field in fields:
+        if found and found[-1][0].isocenter_mm == field.isocenter_mm and _same_axes(found[-1][0], field):
+            found[-1].append(field)
+        else:
+            found.append([field])
+    return found
+
+
+def _same_axes(a: Field, b: Field) -> bool:
+    return all(np.array_equal(u, v) for u, v in ((a.direction, b.direction), (a.x, b.x), (a.y, b.y)))
+
+
+def _release_fields(
     released: Released,
     density: Volume,
     grid: Grid,
-    field: Field,
+    fields: Sequence[Field],
     machine: PhotonMachineFile,
     energy: PhotonEnergy,
     tables: npt.NDArray[np.float32],
     crop: Crop,
     pool: ThreadPoolExecutor,
 ) -> None:
-    source = np.asarray(field.isocenter_mm) - machine.source_axis_distance_mm * field.direction
-    view = View(source, field.direction, field.x, field.y, machine.source_axis_distance_mm)
-    (x0, x1), (y0, y1) = _limited(field.aperture.box(machine))
+    """Add what fields from one place release."""
+    first = fields[0]
+    source = np.asarray(first.isocenter_mm) - machine.source_axis_distance_mm * first.direction
+    view = View(source, first.direction, first.x, first.y, machine.source_axis_distance_mm)
+    boxes = np.array([_limited(field.aperture.box(machine)) for field in fields])
+    (x0, y0), (x1, y1) = boxes[:, :, 0].min(axis=0), boxes[:, :, 1].max(axis=0)
     lattice = Lattice.over((x0 - MARGIN_MM, x1 + MARGIN_MM), (y0 - MARGIN_MM, y1 + MARGIN_MM), _MAP_MM)
     x, y = lattice.axis_mm(0), lattice.axis_mm(1)
     voxel = float(np.prod(grid.spacing_mm)) ** (1 / 3)
-    fluence = field.mu * fluence_map(machine, energy, field.aperture, x, y, voxel)
-    bare = field.mu * _electrons(energy, (x0, x1), (y0, y1), x, y)
+    fluence, bare = np.zeros(lattice.shape), np.zeros(lattice.shape)
+    for field, box in zip(fields, boxes, strict=True):
+        fluence += field.mu * fluence_map(machine, energy, field.aperture, x, y, voxel)
+        bare += field.mu * _electrons(energy, box[0], box[1], x, y)
     release(
         released,
         density,
@@ -145,9 +165,7 @@ def _release_field(
     )
 
 
-def _electrons(
-    energy: PhotonEnergy, x: tuple[float, float], y: tuple[float, float], x_mm: FloatArray, y_mm: FloatArray
-) -> FloatArray:
+def _electrons(energy: PhotonEnergy, x: FloatArray, y: FloatArray, x_mm: FloatArray, y_mm: FloatArray) -> FloatArray:
     """Contamination of the rectangle that is open: broad, so that leaves within it are not told apart."""
     from scipy.special import ndtr
 

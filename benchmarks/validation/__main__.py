@@ -14,7 +14,7 @@ from pathlib import Path
 
 from radiarch_contract.workflows import WORKFLOWS
 
-from . import calibrations, clinical, dvh, goal_tuning, let, readback, robust, solver, tg119, water
+from . import calibrations, clinical, dvh, goal_tuning, let, photons, readback, robust, solver, tg119, water
 from .section import Section, store, stored
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -36,6 +36,11 @@ def sections(cases: Path) -> dict[str, Callable[[], Section]]:
         "calibration-ranges": calibrations.ranges,
         "tissues": calibrations.tissues,
         "let": let.let_in_water,
+        "photon-depth-dose": photons.depth_doses,
+        "photon-output": photons.output_factors,
+        "photon-profiles": photons.profiles,
+        "photon-angles": photons.angles,
+        "photon-oblique": photons.oblique,
         "analytic-dvh": dvh.analytic_dvhs,
         "clinical-dvh": lambda: dvh.clinical_dvhs(cases / "prostate"),
         "clinical-plan": lambda: clinical.recomputed(cases / "prostate"),

@@ -66,7 +66,7 @@ def test_a_command_line_is_one(words: list[str], tmp_path: Path, monkeypatch: py
 
 def test_every_command_is_told() -> None:
     names = list(root.commands)
-    for group in ("protocols", "session"):
+    for group in ("protocols", "session", "machine"):
         names += [f"{group} {n}" for n in root.commands[group].commands]  # type: ignore[attr-defined]
         names.remove(group)
     assert [n for n in names if f"`{n} " not in PAGE and f"`{n}`" not in PAGE] == []

@@ -8,7 +8,7 @@ import sys
 import click
 from radiarch_contract import __version__
 
-from . import _checks, _data, _doctor, _dvh, _plans, _service, _session
+from . import _checks, _data, _doctor, _dvh, _machine, _plans, _service, _session
 from ._base import Exit, RadiarchGroup, connection_options, run
 
 _CODES = ", ".join(f"{int(e)} {e.name.lower().replace('_', ' ')}" for e in Exit)
@@ -36,6 +36,7 @@ _session.register(root)
 _service.register(root)
 _data.register(root)
 _data.register_studies(root)
+_machine.register(root)
 _doctor.register(root)
 
 

@@ -99,19 +99,16 @@ def _two_exponentials(radii_cm: FloatArray, stays: FloatArray) -> tuple[tuple[fl
     cumulative = np.cumsum(stays)
     weight = 1 / (cumulative + 0.05 * cumulative[-1])
     target = weight * cumulative
-    best: tuple[float, FloatArray, float, float] | None = None
     slopes = np.geomspace(0.02, 4.0, 90)
-    terms = {float(a): weight * (1 - np.exp(-a * radii_cm)) for a in slopes}
-    for n, far in enumerate(map(float, slopes)):
-        for near in map(float, slopes[n + 2 :]):
-            both = np.stack([terms[far], terms[near]], axis=1)
-            energy, *_ = np.linalg.lstsq(both, target, rcond=None)
-            if energy[0] <= 0 or energy[0] * far + energy[1] * near < 0:
-                continue
-            error = float(((both @ energy - target) ** 2).sum())
-            if best is None or error < best[0]:
-                best = error, energy, far, near
-    if best is None:  # nothing is scattered there
+    terms = weight[:, None] * (1 - np.exp(-radii_cm[:, None] * slopes))
+    products, onto = terms.T @ terms, terms.T @ target
+    far, near = np.triu_indices(len(slopes), 2)
+    determinant = products[far, far] * products[near, near] - products[far, near] ** 2
+    first = (onto[far] * products[near, near] - onto[near] * products[far, near]) / determinant
+    second = (onto[near] * products[far, far] - onto[far] * products[far, near]) / determinant
+    allowed = (first > 0) & (first * slopes[far] + second * slopes[near] >= 0)
+    if not allowed.any() or not cumulative[-1] > 0:  # nothing is scattered there
         return (0.0, 1.0), (0.0, 1.0)
-    _, energy, far, near = best
-    return (float(energy[0]), far), (float(energy[1]), near)
+    gain = np.where(allowed, first * onto[far] + second * onto[near], -np.inf)
+    best = int(np.argmax(gain))
+    return (float(first[best]), float(slopes[far[best]])), (float(second[best]), float(slopes[near[best]]))

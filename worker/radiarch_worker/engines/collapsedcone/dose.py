@@ -25,8 +25,10 @@ FloatArray = npt.NDArray[np.float64]
 Volume = npt.NDArray[np.float32]
 Crop = tuple[slice, slice, slice]
 
-MARGIN_MM = 60.0
+MARGIN_MM = 120.0
 """Beyond what is open at the isocenter plane: dose is computed there, and neglected farther away."""
+_WATER_MM = 60.0
+"""Water beside a field where depth doses are computed in it."""
 _MAP_MM = 1.0
 _THIN_G_CM3 = 0.02
 
@@ -283,7 +285,7 @@ def water_dose(
     """Dose in a box of water for one unit of energy fluence; the beam comes along -Z and enters it at z = 0."""
     (x0, x1), (y0, y1) = _limited(aperture.box(machine))
     scale = (ssd_mm + depth_mm) / machine.source_axis_distance_mm
-    half = max(abs(v) for v in (x0, x1, y0, y1)) * scale + MARGIN_MM
+    half = max(abs(v) for v in (x0, x1, y0, y1)) * scale + _WATER_MM
     n = 2 * math.ceil(half / spacing_mm) + 1
     nz = math.ceil(depth_mm / spacing_mm)
     origin = (-(n // 2) * spacing_mm, -(n // 2) * spacing_mm, -(nz - 0.5) * spacing_mm)

@@ -18,7 +18,7 @@ const CHART_CSS = packageSheet(new URL('../vendor/uPlot.min.css', import.meta.ur
 class Dvh extends PlanList {
   static looks = ['hidden-structures', 'relative'];
   static css = `
-    .frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(190px, 290px); gap: 8px 18px; align-items: start; }
+    .frame { display: grid; grid-template-columns: minmax(0, 1fr) minmax(190px, 330px); gap: 8px 18px; align-items: start; }
     .root.narrow .frame { grid-template-columns: minmax(0, 1fr); }
     .tools { grid-column: 1 / -1; }
     .said { padding-bottom: 8px; }

@@ -23,6 +23,7 @@ class Dose extends Panel {
     ul { list-style: none; margin: 0; padding: 0; display: grid; grid-template-columns: minmax(0, 1fr); }
     .swatch { width: 12px; height: 12px; border-radius: 3px; flex: none; }
     li label { padding: 1px 0; }
+    .tight { justify-self: start; }
     .tight button { padding: 4px 6px; font-size: 12px; white-space: nowrap; }
   `;
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 from radiarch_plugin.web.viewer import PACKAGE, WEB_FOLDER
 
+from tests.client.served import Served
 from tests.system.processes import wait_for
 
 from .test_ohif import SHOWN_S, VIEWS, Viewer
@@ -127,7 +128,8 @@ def test_the_dose_along_a_line_that_is_drawn(viewer: Viewer, shown: Shown, addre
     assert values[-1] == pytest.approx(expected(ends[1], 0.9), abs=2e-3)
 
 
-def test_two_plans_are_added(viewer: Viewer, shown: Shown, address: str) -> None:
+def test_two_plans_are_added(viewer: Viewer, served: Served, shown: Shown, address: str) -> None:
+    """The sum is evaluated by the service; who opens that evaluation sees the sum that it is of."""
     opened(viewer, address, plan=shown.plans[0])
     combined(viewer, shown, "plus", plan(shown, 1))
     world = np.array(ORIGIN_MM) + 3.0 * np.array([7, 6, 5])
@@ -135,7 +137,21 @@ def test_two_plans_are_added(viewer: Viewer, shown: Shown, address: str) -> None
     assert there == pytest.approx(expected(world, 2.0), abs=1e-3)
     assert viewer.session("session.reference") == {"gy": 120, "name": "both prescriptions added"}
     viewer.browser.wait_text("sum of two plans, Gy, RBE-weighted dose, computed in the viewer", ".radiarch-legend")
-    viewer.browser.wait_text("Evaluate this sum", "radiarch-viewer-dvh")
+    viewer.browser.click(viewer.browser.button("Evaluate this sum"))
+    expression = "session.evaluationOf(...session.dose.parts.map((p) => p.sopUid)).planId ?? null"
+    evaluation = wait_for(lambda: viewer.session(expression), "an evaluation is made", within_s=SHOWN_S)
+    inputs = served.store.plans.get(evaluation).inputs
+    doses = [("rtdose", shown.uid("first")), ("added_rtdose", shown.uid("second"))]
+    assert [(i.kind, i.sop_instance_uid) for i in inputs] == doses
+    viewer.session("session.choose(null)")
+    viewer.session("session.choose({kind: 'plan', id: given[0]})", evaluation)
+    viewer.wait_status("ready")
+    assert viewer.session("session.dose.isSum")
+    wait_for(
+        lambda: viewer.browser.find("radiarch-dvh").get_attribute("plan-ids") == evaluation,
+        "its curves are there", within_s=SHOWN_S,
+    )  # fmt: skip
+    served.store.plans.cancel(evaluation)
 
 
 @pytest.mark.parametrize(

@@ -462,11 +462,52 @@ def insert_plan(
     supersedes: str | None = None,
 ) -> PlanRow:
     """Add a plan with its documents, its results' UIDs and what it waits for."""
-    plan_id = uuid.uuid4().hex
-    state = PlanState.QUEUED if new.complete else PlanState.WAITING
-    row = PlanRow(
-        id=plan_id,
-        state=state.value,
+    row = _plan_row(new, now, request_sha256, supersedes)
+    session.add(row)
+    session.flush()
+    session.add(
+        PlanDocumentRow(
+            plan_seq=row.seq,
+            request=dumps(new.request),
+            prescription=dumps(new.prescription),
+            parameters=dumps(new.parameters),
+            structures=dumps(list(new.structures)),
+            missing_structures=dumps(list(new.missing_structures)),
+            goals=dumps(list(new.goals)),
+            inputs=dumps(list(new.inputs)) if new.inputs else None,
+        )
+    )
+    workflow = get_workflow(new.workflow_id)
+    for kind in workflow.possible_outputs:
+        session.add(
+            OutputRow(
+                sop_instance_uid=sop_instance_uid(row.id, kind.value),
+                plan_seq=row.seq,
+                kind=kind.value,
+                series_instance_uid=series_instance_uid(row.id, kind.value),
+                sop_class_uid=sop_class_uid(kind, workflow.modality),
+            )
+        )
+    if new.image_uids or not new.complete:
+        images = dumps(list(new.image_uids))
+        missing = None if new.complete else missing_text(new.image_uids)
+        session.add(
+            WaitRow(
+                plan_seq=row.seq,
+                image_uids=images,
+                image_study_uid=clean(new.image_study_uid, 64),
+                image_series_uid=clean(new.image_series_uid, 64),
+                missing_uids=missing,
+            )
+        )
+    add_event(session, row, now, EventKind.STATE, state=row.state)
+    return row
+
+
+def _plan_row(new: NewPlan, now: datetime, request_sha256: str | None, supersedes: str | None) -> PlanRow:
+    return PlanRow(
+        id=uuid.uuid4().hex,
+        state=(PlanState.QUEUED if new.complete else PlanState.WAITING).value,
         origin=new.origin.value,
         requested_by=None if new.requested_by is None else clean(new.requested_by),
         workflow_id=new.workflow_id,
@@ -492,45 +533,6 @@ def insert_plan(
         updated_at=now,
         queued_at=now if new.complete else None,
     )
-    session.add(row)
-    session.flush()
-    session.add(
-        PlanDocumentRow(
-            plan_seq=row.seq,
-            request=dumps(new.request),
-            prescription=dumps(new.prescription),
-            parameters=dumps(new.parameters),
-            structures=dumps(list(new.structures)),
-            missing_structures=dumps(list(new.missing_structures)),
-            goals=dumps(list(new.goals)),
-            inputs=dumps(list(new.inputs)) if new.inputs else None,
-        )
-    )
-    workflow = get_workflow(new.workflow_id)
-    for kind in workflow.possible_outputs:
-        session.add(
-            OutputRow(
-                sop_instance_uid=sop_instance_uid(plan_id, kind.value),
-                plan_seq=row.seq,
-                kind=kind.value,
-                series_instance_uid=series_instance_uid(plan_id, kind.value),
-                sop_class_uid=sop_class_uid(kind, workflow.modality),
-            )
-        )
-    if new.image_uids or not new.complete:
-        images = dumps(list(new.image_uids))
-        missing = None if new.complete else missing_text(new.image_uids)
-        session.add(
-            WaitRow(
-                plan_seq=row.seq,
-                image_uids=images,
-                image_study_uid=clean(new.image_study_uid, 64),
-                image_series_uid=clean(new.image_series_uid, 64),
-                missing_uids=missing,
-            )
-        )
-    add_event(session, row, now, EventKind.STATE, state=state.value)
-    return row
 
 
 def _views(session: Session, rows: Sequence[PlanRow]) -> list[PlanView]:

@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient, Reporter, Structure
 
-from .gamma import MAX_SEARCHED, gamma_index
+from .gamma import MAX_SEARCHED, GammaValues, gamma_index
 from .result import Evaluation
 from .rtdose import ReadDose
 
@@ -112,15 +112,7 @@ def compare(
             *(reference_gy, reference, [above & inside, *wanted.values()], dose_gy, grid),
             *(criteria, normalization_gy, folder, reporter),
         )
-        gamma = GammaResult(
-            criteria=criteria,
-            passed_percent=whole.passed_percent,
-            points=whole.points,
-            mean=whole.mean,
-            max=whole.max,
-            max_searched=MAX_SEARCHED,
-            reference_max_gy=normalization_gy,
-        )
+        gamma = _gamma_result(whole, criteria, normalization_gy)
         regions = tuple(
             GammaRegion(region=region, structure=name, **asdict(found))
             for (region, name), found in zip(wanted, parts, strict=True)
@@ -172,6 +164,18 @@ def as_comparison(
         metrics=judged.metrics,
         goals=judged.goals,
         dvh=judged.dvh,
+    )
+
+
+def _gamma_result(whole: GammaValues, criteria: GammaCriteria, normalization_gy: float) -> GammaResult:
+    return GammaResult(
+        criteria=criteria,
+        passed_percent=whole.passed_percent,
+        points=whole.points,
+        mean=whole.mean,
+        max=whole.max,
+        max_searched=MAX_SEARCHED,
+        reference_max_gy=normalization_gy,
     )
 
 

@@ -60,6 +60,19 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
             remedy="Draw the patient's outline (BODY) on this CT.",
             code=ErrorCode.NO_BODY,
         )
+    notes = (*calibration.notes, *_refuse_hu(ct, body, calibration), "CT outside BODY is counted as air.")
+    start, stop = _index_range(ct.grid, body, cover)
+    shape = (stop[2] - start[2], stop[1] - start[1], stop[0] - start[0])
+    hu = np.full(shape, AIR_HU, dtype=np.float32)
+    source, target = _overlap(start, stop, ct.grid.shape)
+    hu[target] = np.where(body.mask[source], _reached(ct, source, calibration), AIR_HU)
+    origin = tuple(o + s * d for o, s, d in zip(ct.grid.origin_mm, start, ct.grid.spacing_mm, strict=True))
+    grid = Grid((origin[0], origin[1], origin[2]), ct.grid.spacing_mm, shape)
+    return EngineCt(hu, grid, ct.patient_position, notes)
+
+
+def _refuse_hu(ct: CtVolume, body: Structure, calibration: Calibration) -> tuple[str, ...]:
+    """Refuse HU inside BODY that the calibration is not for; a note where few voxels are beyond its end."""
     inside = ct.hu[body.mask]
     if ct.has_metals:
         inside = inside[inside < METAL_HU]
@@ -74,33 +87,23 @@ def prepare_ct(ct: CtVolume, body: Structure, calibration: Calibration, *, cover
             code=ErrorCode.HU_OUT_OF_CALIBRATION,
             calibration=calibration.name,
         )
-    notes = list(calibration.notes)
     clipped = int(np.count_nonzero(inside > calibration.hu_max))
-    if clipped:
-        volume_cc = clipped * ct.grid.voxel_cc
-        if volume_cc > CLIPPED_MAX_CC:
-            raise InputRefusedError(
-                f"{volume_cc:.1f} cm³ of {body.name!r} have more than {calibration.hu_max:.0f} HU (up to {high:.0f}), "
-                f"where the calibration {calibration.name} ends",
-                remedy="Override the density of implants in the CT, or use a calibration that covers them.",
-                code=ErrorCode.HU_OUT_OF_CALIBRATION,
-                volume_cc=volume_cc,
-                hu_max=high,
-            )
-        notes.append(
-            f"{volume_cc:.2f} cm³ of the patient have more than {calibration.hu_max:.0f} HU (up to {high:.0f}): "
-            f"counted with the density at {calibration.hu_max:.0f} HU, the end of calibration {calibration.name}."
+    if not clipped:
+        return ()
+    volume_cc = clipped * ct.grid.voxel_cc
+    if volume_cc > CLIPPED_MAX_CC:
+        raise InputRefusedError(
+            f"{volume_cc:.1f} cm³ of {body.name!r} have more than {calibration.hu_max:.0f} HU (up to {high:.0f}), "
+            f"where the calibration {calibration.name} ends",
+            remedy="Override the density of implants in the CT, or use a calibration that covers them.",
+            code=ErrorCode.HU_OUT_OF_CALIBRATION,
+            volume_cc=volume_cc,
+            hu_max=high,
         )
-    notes.append("CT outside BODY is counted as air.")
-
-    start, stop = _index_range(ct.grid, body, cover)
-    shape = (stop[2] - start[2], stop[1] - start[1], stop[0] - start[0])
-    hu = np.full(shape, AIR_HU, dtype=np.float32)
-    source, target = _overlap(start, stop, ct.grid.shape)
-    hu[target] = np.where(body.mask[source], _reached(ct, source, calibration), AIR_HU)
-    origin = tuple(o + s * d for o, s, d in zip(ct.grid.origin_mm, start, ct.grid.spacing_mm, strict=True))
-    grid = Grid((origin[0], origin[1], origin[2]), ct.grid.spacing_mm, shape)
-    return EngineCt(hu, grid, ct.patient_position, tuple(notes))
+    return (
+        f"{volume_cc:.2f} cm³ of the patient have more than {calibration.hu_max:.0f} HU (up to {high:.0f}): "
+        f"counted with the density at {calibration.hu_max:.0f} HU, the end of calibration {calibration.name}.",
+    )
 
 
 def _reached(ct: CtVolume, source: tuple[slice, ...], calibration: Calibration) -> FloatVolume:

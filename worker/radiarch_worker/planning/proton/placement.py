@@ -76,39 +76,15 @@ def place_spots(
     core = sample_mask(target, source, ct.grid)
     grown = grow_mask(core, ct.grid.spacing_mm, settings.target_margin_mm) & inside | core
     points = _Points(rsp, inside, core, ct.grid, known_mm or _extent_mm(source))
-    planned, notes = [], []
+    planned: list[PlannedBeam] = []
+    notes: list[str] = []
     within_energies, covered = (np.zeros(len(points.mm), dtype=bool) for _ in range(2))
     for number, beam in enumerate(beams, start=1):
-        axes = BeamAxes.of(beam.gantry_deg, beam.couch_deg, ct.patient_position)
-        rays = BeamRays(axes, isocenter_mm, (machine.smx_mm, machine.smy_mm))
-        spots_mm, depth_mm = points.seen(rays, number, beam)
-        shifter = _range_shifter(beam, number, depth_mm, machine)
-        added_mm = 0.0
-        if shifter is not None:
-            added_mm = machine.range_shifters[shifter]
-            notes.append(f"Beam {number} has the range shifter {shifter} ({added_mm:g} mm of water).")
-        layers = place_layers(rsp, grown, ct.grid, rays, settings, machine, added_mm)
-        if not layers:
-            raise InputRefusedError(
-                f"beam {number} has no spot within the energies of machine {machine.name} "
-                f"({machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV)",
-                remedy="Choose another angle, another machine, or range_shifter: auto.",
-                code=ErrorCode.TARGET_OUT_OF_RANGE,
-            )
-        energies = range_energy_mev(depth_mm + added_mm)
-        possible = (energies >= machine.energy_min_mev) & (energies <= machine.energy_max_mev)
-        beyond_mm = beyond_layers_mm(layers, spots_mm, depth_mm + added_mm, settings.spot_spacing_mm)
-        within_energies |= possible
-        covered |= possible & (beyond_mm <= settings.layer_spacing_mm)
-        well = possible & (beyond_mm <= _SAID_MM)
-        if not well.all():
-            notes.append(_unreached(number, well, possible, depth_mm, added_mm, layers, machine, shifter))
-        name = beam.name or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
-        placed = None
-        if shifter is not None:
-            surface_mm = _surface_mm(inside, ct.grid, rays, layers)
-            placed = RangeShifter(shifter, added_mm, _shifter_distance_mm(surface_mm, number, machine))
-        planned.append(PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name, placed))
+        placed = _place_beam(number, beam, rsp, grown, points, ct, isocenter_mm, settings, machine)
+        planned.append(placed.beam)
+        notes += placed.notes
+        within_energies |= placed.possible
+        covered |= placed.covered
     missed, without_energy = 1 - float(covered.mean()), 1 - float(within_energies.mean())
     if without_energy > _UNREACHED_MAX or missed > _BESIDE_MAX:
         raise InputRefusedError(
@@ -118,6 +94,63 @@ def place_spots(
             missed_percent=100 * missed,
         )
     return Placement(SpotPlan(tuple(planned)), tuple(notes))
+
+
+@dataclass(frozen=True)
+class _PlacedBeam:
+    """One beam with its spots; of the points that are checked, (n,), which it reaches."""
+
+    beam: PlannedBeam
+    possible: BoolVolume
+    covered: BoolVolume
+    notes: tuple[str, ...]
+
+
+def _place_beam(
+    number: int,
+    beam: Beam,
+    rsp: FloatVolume,
+    grown: BoolVolume,
+    points: _Points,
+    ct: EngineCt,
+    isocenter_mm: Vector3,
+    settings: PlacementSettings,
+    machine: ProtonMachine,
+) -> _PlacedBeam:
+    """Range shifter, layers and spots of one beam, numbered from 1."""
+    rays = BeamRays(
+        BeamAxes.of(beam.gantry_deg, beam.couch_deg, ct.patient_position),
+        isocenter_mm,
+        (machine.smx_mm, machine.smy_mm),
+    )
+    spots_mm, depth_mm = points.seen(rays, number, beam)
+    notes: list[str] = []
+    shifter = _range_shifter(beam, number, depth_mm, machine)
+    added_mm = 0.0
+    if shifter is not None:
+        added_mm = machine.range_shifters[shifter]
+        notes.append(f"Beam {number} has the range shifter {shifter} ({added_mm:g} mm of water).")
+    layers = place_layers(rsp, grown, ct.grid, rays, settings, machine, added_mm)
+    if not layers:
+        raise InputRefusedError(
+            f"beam {number} has no spot within the energies of machine {machine.name} "
+            f"({machine.energy_min_mev:g} to {machine.energy_max_mev:g} MeV)",
+            remedy="Choose another angle, another machine, or range_shifter: auto.",
+            code=ErrorCode.TARGET_OUT_OF_RANGE,
+        )
+    energies = range_energy_mev(depth_mm + added_mm)
+    possible = (energies >= machine.energy_min_mev) & (energies <= machine.energy_max_mev)
+    beyond_mm = beyond_layers_mm(layers, spots_mm, depth_mm + added_mm, settings.spot_spacing_mm)
+    well = possible & (beyond_mm <= _SAID_MM)
+    if not well.all():
+        notes.append(_unreached(number, well, possible, depth_mm, added_mm, layers, machine, shifter))
+    placed = None
+    if shifter is not None:
+        surface_mm = _surface_mm(points.body, ct.grid, rays, layers)
+        placed = RangeShifter(shifter, added_mm, _shifter_distance_mm(surface_mm, number, machine))
+    name = beam.name or f"G{beam.gantry_deg:g}C{beam.couch_deg:g}"[:16]
+    planned = PlannedBeam(beam.gantry_deg, beam.couch_deg, isocenter_mm, layers, name, placed)
+    return _PlacedBeam(planned, possible, possible & (beyond_mm <= settings.layer_spacing_mm), tuple(notes))
 
 
 def _unreached(
@@ -192,13 +225,13 @@ class _Points:
     def __init__(self, rsp: FloatVolume, body: BoolVolume, target: BoolVolume, grid: Grid, known_mm: Extent) -> None:
         points = voxel_points_mm(target, grid)
         self.mm = points[:: max(1, len(points) // _POINTS_CHECKED)]
-        self._rsp, self._body, self._grid, self._known_mm = rsp, body, grid, known_mm
+        self._rsp, self.body, self._grid, self._known_mm = rsp, body, grid, known_mm
 
     def seen(self, rays: BeamRays, number: int, beam: Beam) -> tuple[FloatArray, FloatArray]:
         """(n, 2) where the points' rays cross the isocenter's plane, and (n,) their water-equivalent depths."""
         spots_mm = rays.spots_of(self.mm)
         depth, unscanned = depth_to_points(
-            self._rsp, self._body, self._grid, self._known_mm, self.mm, rays.directions(spots_mm)
+            self._rsp, self.body, self._grid, self._known_mm, self.mm, rays.directions(spots_mm)
         )
         if unscanned.any():
             raise InputRefusedError(

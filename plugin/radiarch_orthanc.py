@@ -91,6 +91,7 @@ class Gate:
 
     def __init__(self) -> None:
         from radiarch_plugin.auth import filter as request_filter
+        from radiarch_plugin.auth.signin import REMEDY, SignIn
 
         self._filter = request_filter
         self._log = request_filter.RefusalLog(orthanc.LogWarning)
@@ -101,12 +102,18 @@ class Gate:
                 f"Radiarch.KnownHosts: {e}. Only the loopback interface's names are known until it is mended."
             )
             self._known = request_filter.KnownHosts()
+        self._sign_in = SignIn.read_or_closed(CONFIGURATION)
+        if self._sign_in.problem:
+            orthanc.LogError(f"no HTTP request is answered: {self._sign_in.problem}. {REMEDY}")
+
+    def _refusal(self, asked: Any) -> Any:
+        return self._filter.refusal(asked, self._known) or self._sign_in.refusal(asked)
 
     def allows(self, uri: str, **request: Any) -> bool:
         """Orthanc's filter callback."""
         try:
             asked = self._filter.HttpRequest(self._filter.METHODS.get(request["method"], ""), uri, request["headers"])
-            refused = self._filter.refusal(asked, self._known)
+            refused = self._refusal(asked)
             if refused is None:
                 return True
             self._log.tell(asked, request.get("ip", ""), refused)
@@ -119,11 +126,11 @@ class Gate:
         """A REST callback of ours, behind the same question."""
 
         def guarded(output: Any, uri: str, **request: Any) -> None:
-            refused = self._filter.refusal(
-                self._filter.HttpRequest(request["method"], uri, request["headers"]), self._known
-            )
+            refused = self._refusal(self._filter.HttpRequest(request["method"], uri, request["headers"]))
             if refused is None:
                 callback(output, uri, **request)
+            elif refused.reason is self._filter.RefusedFor.CLOSED:
+                answer_error(output, 503, "not_ready", refused.message, refused.remedy)
             else:
                 answer_error(output, 403, "forbidden", refused.message, refused.remedy)
 

@@ -101,6 +101,7 @@ class Info(Model):
     orthanc: OrthancInfo | None = None
     disk: Disk | None = None
     known_hosts: tuple[str, ...] = ()
+    sign_in: str = "none"
 
 
 class Workflow(Model):

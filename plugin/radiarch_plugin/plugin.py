@@ -19,6 +19,7 @@ from redis.retry import Retry
 from sqlalchemy.exc import DBAPIError
 
 from .auth.filter import InvalidKnownHostsError, KnownHosts
+from .auth.signin import SignIn, authenticates
 from .intake.names import fill_names
 from .intake.trigger import Trigger
 from .jobs.inputs import Inputs
@@ -35,7 +36,6 @@ from .sessions import FOLDER_NAME, Sessions
 from .settings import InvalidSettingsError, Settings, usable_settings
 from .store import Ownership, Store, default_url, open_database
 from .web.app import create_app
-from .web.requester import authenticates
 from .web.routes import result_store
 from .web.routes.sessions import LARGER_REQUESTS
 
@@ -63,6 +63,7 @@ class Plugin:
         self.runtime = Runtime()
         self.runtime.authenticates = authenticates(configuration)
         self.runtime.known_hosts = known_hosts(configuration)
+        self.runtime.sign_in = SignIn.read_or_closed(configuration).mode
         self.settings: Settings | None = None
         try:
             self.settings, self.runtime.settings_problems = usable_settings(configuration, checkout=checkout)

@@ -14,6 +14,7 @@ from radiarch_contract.job import WorkerStatus
 from redis.exceptions import RedisError
 from sqlalchemy.exc import DBAPIError
 
+from .auth.signin import Mode
 from .jobs.outages import queue_outage
 from .jobs.queue import JobQueue
 from .jobs.results import Results
@@ -81,6 +82,8 @@ class Runtime:
         """Whether Orthanc knows its users: only then a user's name in a request is one."""
         self.known_hosts: tuple[str, ...] = ()
         """By which names Orthanc may be asked, see `auth.filter`."""
+        self.sign_in = Mode.NONE
+        """How people and programs sign in."""
         self.storage: Path | None = None
         """Orthanc's storage folder."""
         self.problems: tuple[ErrorInfo, ...] = (

@@ -14,6 +14,8 @@ from radiarch_contract.near import nearest
 from radiarch_contract.strict import Strict
 
 from .auth.filter import KnownHosts
+from .auth.roles import Role
+from .auth.signin import Mode
 
 SECTION = "Radiarch"
 NO_PROTOCOLS = "ProtocolsFolder is wrong, no folder of protocols is read"
@@ -56,6 +58,15 @@ class SessionSettings(Strict):
         return self
 
 
+class AuthSettings(Strict):
+    """Section ``Radiarch.Auth``; `auth.signin` decides by it, and closes everything where it is wrong."""
+
+    model_config = ConfigDict(alias_generator=to_pascal, populate_by_name=True)
+
+    mode: Mode = Mode.NONE
+    roles: dict[str, Role] = Field(default={}, description="By user's name, of RegisteredUsers.")
+
+
 class Settings(Strict):
     """Settings with their defaults; in the file the names are written like ``RedisUrl``.
 
@@ -80,6 +91,7 @@ class Settings(Strict):
     superseded: Literal["keep", "remove"] = Field(
         default="keep", description="What becomes of the stored results of plans whose structure set has changed."
     )
+    auth: AuthSettings = AuthSettings()
     known_hosts: tuple[str, ...] = Field(
         default=(), description="Names by which this server is asked, besides those of the loopback interface."
     )

@@ -30,7 +30,7 @@ _HEALTH_TIMEOUT_S = 5.0
 def orthanc_configuration(env: Mapping[str, str]) -> dict[str, Any]:
     """Orthanc's configuration; reachable from other containers, so never without a password."""
     user = _required(env, "RADIARCH_ORTHANC_USER")
-    extra: dict[str, Any] = _postgresql(env)
+    extra: dict[str, Any] = merge(_postgresql(env), _sign_in(env, user))
     if more := env.get("RADIARCH_ORTHANC_CONFIG"):
         extra = merge(extra, read_json(Path(more)))
     settings = OrthancSettings(
@@ -51,6 +51,13 @@ def orthanc_configuration(env: Mapping[str, str]) -> dict[str, Any]:
     if env.get("RADIARCH_POSTGRES_HOST"):
         whole["Plugins"] = [*whole["Plugins"], str(PLUGINS_FOLDER / "libOrthancPostgreSQLIndex.so")]
     return whole
+
+
+def _sign_in(env: Mapping[str, str], user: str) -> dict[str, Any]:
+    """With roles, the account of the containers is a worker's; the plugin checks the mode."""
+    if not (mode := env.get("RADIARCH_AUTH_MODE")):
+        return {}
+    return {"Radiarch": {"Auth": {"Mode": mode, "Roles": {user: "worker"} if mode == "basic" else {}}}}
 
 
 def _postgresql(env: Mapping[str, str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -13,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from radiarch_plugin.auth.filter import HttpRequest, KnownHosts, refusal
+from radiarch_plugin.auth.signin import SignIn
 
 from scripts._service import container
 from scripts._service.errors import ScriptError
@@ -121,6 +123,22 @@ def test_a_container_of_orthanc_asks_for_its_password(env: dict[str, str]) -> No
     assert made["AuthenticationEnabled"] is True
     assert made["RegisteredUsers"] == {"radiarch": "p@ss:/ORTHANC ü%"}
     assert "PostgreSQL" not in made
+
+
+def test_with_roles_the_containers_account_is_a_workers(env: dict[str, str], tmp_path: Path) -> None:
+    """And nobody is let in before the site has named people of its own."""
+    env["RADIARCH_AUTH_MODE"] = "basic"
+    assert "no admin" in SignIn.read_or_closed(container.orthanc_configuration(env)).problem
+    people = {"RegisteredUsers": {"ada": "x"}, "Radiarch": {"Auth": {"Roles": {"ada": "admin"}}}}
+    more = tmp_path / "people.json"
+    more.write_text(json.dumps(people), encoding="utf-8")
+    env["RADIARCH_ORTHANC_CONFIG"] = str(more)
+    made = SignIn.read(container.orthanc_configuration(env))
+    assert made.roles == {"radiarch": "worker", "ada": "admin"}
+    assert (
+        SignIn.read(container.orthanc_configuration({**env, "RADIARCH_AUTH_MODE": "", "RADIARCH_ORTHANC_CONFIG": ""}))
+        == SignIn()
+    )
 
 
 def test_orthanc_answers_the_workers_of_the_compose_file(env: dict[str, str]) -> None:

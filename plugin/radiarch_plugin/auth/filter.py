@@ -197,13 +197,15 @@ class RefusedFor(StrEnum):
     OTHER_PAGE = "other_page"
     UNKNOWN_PAGE = "unknown_page"
     NAVIGATION = "navigation"
+    ROLE = "role"
+    CLOSED = "closed"
 
 
 @dataclass(frozen=True)
 class Refusal:
     """Why a request is refused, and what to do where it should not be.
 
-    ``culprit`` is the host or origin that it is about, as the client has sent it.
+    ``culprit`` is the host, origin or user that it is about, as the client has sent it.
     """
 
     reason: RefusedFor

@@ -25,6 +25,7 @@ from radiarch_contract.structures import Roi, StructureRef
 from radiarch_contract.verdict import Outcome
 from radiarch_contract.workflows import Beam
 
+from radiarch_plugin.auth.signin import Mode
 from radiarch_plugin.store import MAX_MISSING, Approval, Brief, OutputView, SupersededResults
 
 T = TypeVar("T")
@@ -102,6 +103,7 @@ class InfoAnswer(View):
     known_hosts: tuple[str, ...] = Field(
         default=(), description="By which hosts and origins the service may be asked; requests by others are refused."
     )
+    sign_in: Mode = Field(default=Mode.NONE, description="basic: Orthanc's users, each with a role; none: no roles.")
 
 
 class WorkflowAnswer(View):

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from radiarch_contract.errors import ErrorCode
 from radiarch_contract.job import JobResult
-from radiarch_plugin.web.requester import authenticates, user_of
+from radiarch_plugin.auth.signin import authenticates
+from radiarch_plugin.web.requester import user_of
 
 from phantoms import PhantomStudy
 from tests.plugin.web.conftest import Api

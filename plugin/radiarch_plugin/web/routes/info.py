@@ -63,6 +63,7 @@ def info(runtime: RuntimeDep) -> InfoAnswer:
         orthanc=orthanc,
         disk=_disk(runtime.storage),
         known_hosts=runtime.known_hosts,
+        sign_in=runtime.sign_in,
     )
 
 

@@ -22,7 +22,7 @@ def draw(fit: Fit, title: str, path: Path) -> None:
     figure.suptitle(title)
     grid = figure.add_gridspec(rows, columns)
     for n, comparison in enumerate(fit.comparisons):
-        part = grid[n // columns, n % columns].subgridspec(2, 1, height_ratios=(3, 1), hspace=0.05)
+        part = grid[n // columns, n % columns].subgridspec(2, 1, height_ratios=(3, 1), hspace=0.0)
         upper = figure.add_subplot(part[0])
         lower = figure.add_subplot(part[1], sharex=upper)
         upper.tick_params(labelbottom=False)

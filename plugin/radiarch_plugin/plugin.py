@@ -173,7 +173,7 @@ class Plugin:
         redis = connect_redis(settings.redis_url)
         loop_redis = connect(settings.redis_url)
         token = self._orthanc.GenerateRestApiAuthorizationToken()
-        # Orthanc's certificate is for its name in the network; on this machine nobody is in between
+        # Orthanc's certificate is for its name in the network; the loopback interface needs none
         own = settings.orthanc_url.startswith("https://127.0.0.1")
         rest = HttpRest(settings.orthanc_url, authorization=lambda: token, verify=not own)
         orthanc = OrthancClient(InProcessRest(self._orthanc), rest)
@@ -276,7 +276,7 @@ def _sessions(settings: Settings, client: Redis) -> Sessions | None:
 
 
 def known_hosts(configuration: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the request filter goes by: the loopback names alone where the setting is wrong; `settings` tells of it."""
+    """What the request filter goes by: the loopback names alone where the setting is wrong (`settings` reports it)."""
     try:
         return KnownHosts.read(configuration).names
     except InvalidKnownHostsError:

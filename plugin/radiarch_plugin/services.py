@@ -62,7 +62,7 @@ class Services:
         try:
             known = self.store.attempts.current([w.plan_id for w in found if w.plan_id])
         except DBAPIError:
-            known = {}  # the workers are there all the same; whose plans they run cannot be told now
+            known = {}  # the workers are there all the same; which plans they run is not known now
         return [w if w.plan_id in known else w.model_copy(update={"plan_id": None}) for w in found]
 
 

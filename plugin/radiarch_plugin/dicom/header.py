@@ -72,7 +72,7 @@ def read_header(data: bytes) -> Header:
         return _header(data)
     except RadiarchError:
         raise
-    # A hostile file can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    # A hostile file can raise nearly anything from pydicom; its text may quote values: only its type is named.
     except Exception as e:
         raise _refused(f"reading it as DICOM failed with {type(e).__name__}") from e
 

@@ -86,7 +86,7 @@ def read_object(data: bytes, kind: Kind, *, calling_ae: str | None = None) -> Ob
         if e.code is ErrorCode.UNREADABLE_RTSTRUCT:
             raise _unreadable(kind, "its deflated data set is too large") from None
         raise
-    # A hostile file can raise nearly anything from pydicom; its text may quote values, so only the kind is told.
+    # A hostile file can raise nearly anything from pydicom; its text may quote values: only its type is named.
     except Exception as e:
         raise _unreadable(kind, f"reading it as DICOM failed with {type(e).__name__}") from e
 

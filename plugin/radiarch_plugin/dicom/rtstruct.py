@@ -33,7 +33,7 @@ pydicom_config.settings.reading_validation_mode = pydicom_config.IGNORE
 class RtstructFacts:
     """What matching, the trigger and a plan's record need of one RTSTRUCT.
 
-    ``images`` are those that it is drawn on, empty where ``problem`` says why they cannot be told.
+    ``images`` are those that it is drawn on, empty where ``problem`` says why they are not known.
     ``sha256`` is `radiarch_contract.identity.dataset_sha256`.
     ``calling_ae`` is not in the object: Orthanc's metadata has it (None where it came by REST).
     ``patient_name`` is as DICOM has it (``Family^Given``), '' where it is empty, None where it cannot be decoded.
@@ -81,7 +81,7 @@ def read_rtstruct(data: bytes, *, calling_ae: str | None = None) -> RtstructFact
     except InputRefusedError:
         raise
     # A hostile file can raise nearly anything from pydicom (struct.error, KeyError, RecursionError, ...). Its text may
-    # quote values, so only the kind is told.
+    # quote values, so only the exception's type is named.
     except Exception as e:
         raise _unreadable(f"reading it as DICOM failed with {type(e).__name__}") from e
 
@@ -193,7 +193,7 @@ def patient_name(ds: Dataset) -> str | None:
 
 
 def _images(ds: Dataset) -> tuple[WantedImages, InputRefusedError | None]:
-    """The images, or why they cannot be told: the rest of the structure set is known all the same."""
+    """The images, or why they are not known: the rest of the structure set is known all the same."""
     try:
         return wanted_images(ds), None
     except InputRefusedError as e:

@@ -73,7 +73,7 @@ def plan_for(facts: RtstructFacts, protocols: ProtocolSet) -> NewPlan | ErrorInf
 
 
 def planned_by(found: Matched, facts: RtstructFacts) -> NewPlan:
-    """What a protocol asks for on a structure set, nobody having been asked."""
+    """What a protocol asks for on a structure set that arrived."""
     protocol = found.protocol
     parameters = parse_parameters(protocol.workflow, protocol.parameters())
     return NewPlan(

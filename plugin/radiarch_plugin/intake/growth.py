@@ -1,4 +1,4 @@
-"""Plans whose CT series has more images now than when they were queued: made anew, or marked, never left in silence.
+"""Plans whose CT series has more images now than when they were queued: made anew, or marked.
 
 A structure set may name only some images of its series (`images`), so that a plan may begin before the last of them has
 come. What came after that is seen in Orthanc's change log, which loses nothing.
@@ -58,7 +58,7 @@ class GrowthWatch:
         self._arrived.add(orthanc_id)
 
     def forget(self) -> None:
-        """Begin anew: what came while nobody looked is found by the plans that have not ended."""
+        """Begin anew: what came meanwhile is found by the plans that have not ended."""
         self._touched = None
 
     def _series(self) -> set[str]:

@@ -300,7 +300,7 @@ class SecondChecks:
         return now - self._since.get(_content(arrival), now)
 
     def _check_age(self, arrival: ArrivalView) -> None:
-        """Nobody waits for ever."""
+        """Give up what has waited for too long."""
         if self._waited_s(arrival) > GIVE_UP.total_seconds():
             error = InputRefusedError(
                 f"what it is to be checked with ({arrival.waits_for or 'its structure set'} and its images) has not "

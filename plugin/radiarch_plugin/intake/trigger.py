@@ -102,7 +102,7 @@ class Trigger(Loop):
         self._checks = SecondChecks(store, orthanc, protocols, queued, monotonic, dose_wait_s=dose_wait_s)
 
     def deleted(self) -> None:
-        """Something was deleted from Orthanc: look now whether a plan waits or runs in vain. For callbacks."""
+        """Something was deleted from Orthanc: check whether a plan has lost its inputs. For callbacks."""
         self._room.check_structure_sets = True
         self.look_at_inputs()
 

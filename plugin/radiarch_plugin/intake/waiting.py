@@ -27,11 +27,11 @@ COUNT_S = 1.0
 COUNT_SLOWEST_S = 2.0
 """How often at least where nothing of a plan comes, for each ten plans that wait."""
 RECHECK_S = 60.0
-"""How often everything is looked at though nothing was told: images may have been deleted."""
+"""How often everything is checked without an event: images may have been deleted."""
 REFRESH_S = 0.5
 """How soon a plan that another thread or another Orthanc made is waited for."""
 BUDGET_S = 0.3
-"""For counting, in one look: whoever is complete must not wait for it."""
+"""For counting, in one look: complete plans must not wait for it."""
 TRUST_S = 10.0
 """An image seen longer ago is looked for once more before a plan is queued."""
 SETTLING_S = 0.5

@@ -72,7 +72,7 @@ OF_INPUTS = frozenset({ErrorCode.INPUT_CHANGED, ErrorCode.MISSING_INSTANCES})
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be done; ``error`` None with RETRY means that nobody had begun the attempt."""
+    """What is to be done; ``error`` is None for a RETRY of an attempt that no worker had begun."""
 
     kind: Kind
     status: AttemptStatus | None = None
@@ -167,7 +167,7 @@ def _judge(plan: ActivePlan, result: JobResult) -> Decision:
             return Decision(Kind.SUCCEED, result=result)
         return Decision(Kind.FAIL, result=result, error=wrong)
     if error.code is ErrorCode.CANCELLED:
-        # Nobody has cancelled it, else it would not be asked about: Redis came back with an old fence
+        # It was not cancelled, or it would not be looked at: Redis came back with an old fence
         return _failed(plan, error, result, 0.0)
     if not result.retryable:
         return Decision(Kind.FAIL, result=result, error=error)

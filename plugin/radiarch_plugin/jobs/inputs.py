@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 GRACE_S = 1.0
 """What is gone for so long was deleted; what is overwritten may be away for a moment."""
 RUNNING_S = 10.0
-"""Between two looks at running plans though nothing was told: another Orthanc on the same database may delete too."""
+"""Between two checks of running plans without an event: another Orthanc on the same database may delete too."""
 QUEUED_S = 60.0
 """The same for those that wait for a worker; images are looked for when one begins."""
 MAX_TOLD = 20

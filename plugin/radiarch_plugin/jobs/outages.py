@@ -1,4 +1,4 @@
-"""What is told of a database or a Redis that does not answer; everything else that goes wrong is told where it does."""
+"""The error for a database or a Redis that does not answer; other errors are described where they occur."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def queue_outage(error: RedisError) -> ServiceError:
 
 
 def database_outage(error: DBAPIError) -> ServiceError:
-    """``not_ready``; of the driver's error only the kind is told, as its text quotes what was to be written."""
+    """``not_ready``; of the driver's error only the type is named: its text quotes what was to be written."""
     return ServiceError(
         f"the database does not answer as it should ({type(error.orig).__name__})",
         remedy="See that it runs and that its disk is not full; nothing is lost meanwhile.",

@@ -130,7 +130,7 @@ class JobQueue:
                 Job.fetch(ref.job_id, connection=self._client, serializer=JSONSerializer).delete()
             except (NoSuchJobError, InvalidJobOperation):
                 pass
-            except (ValueError, TypeError, KeyError):  # RQ's record is not one; nobody will run it
+            except (ValueError, TypeError, KeyError):  # RQ's record is broken: no worker will run it
                 self._client.delete(Job.key_for(ref.job_id))
         return removed > 0
 
@@ -205,7 +205,7 @@ class JobQueue:
             p.execute()
 
     def move_wrong_types(self) -> list[str]:
-        """Put keys aside that somebody gave another type, ours and RQ's; their names."""
+        """Rename keys, ours and RQ's, that hold another type than they should; returns their names."""
         return move_wrong_types(self._client)
 
     def forget_log(self, ref: AttemptRef) -> None:
@@ -225,7 +225,7 @@ def _worker(data: bytes | str) -> WorkerStatus | None:
 
 
 def _absent_if_wrong_type(answer: Any) -> Any:
-    """A key of another type, which somebody else must have written, counts as not there."""
+    """A key of another type, which another program has written, counts as absent."""
     if isinstance(answer, redis.ResponseError) and is_wrong_type(answer):
         return None
     if isinstance(answer, Exception):

@@ -243,7 +243,7 @@ class Reconciler(Loop):
             self._store.journal.append_log(ref.plan_id, ref.attempt, positions[ref], lines)
 
     def _drain(self, ref: AttemptRef, position: LogPosition) -> None:
-        """All that an attempt has written, before its end is told."""
+        """All log lines that an attempt has written, read before its end is recorded."""
         for _ in range(_MAX_DRAIN):
             lines = self._queue.log_lines({ref: position.taken})[ref]
             if not lines:
@@ -284,7 +284,7 @@ class Reconciler(Loop):
     def _shut_out(self, plan: EndedPlan) -> None:
         self._queue.set_fence(plan.id, None)
         if self._queue.withdraw(AttemptRef(plan.id, plan.attempt)):
-            self._store.attempts.stopped(plan.id)  # nobody had begun it
+            self._store.attempts.stopped(plan.id)  # no worker had begun it
         self._shut.add(plan.id)
 
     def _supersede(self) -> None:

@@ -139,7 +139,7 @@ class Results:
                 if remove:
                     self._orthanc.delete_instance(orthanc_id)
                     continue
-                with suppress(NotFoundError):  # deleted by somebody
+                with suppress(NotFoundError):  # deleted by a user
                     self._orthanc.mark(
                         orthanc_id, SUPERSEDED_METADATA, plan.superseded_by or "superseded", SUPERSEDED_LABEL
                     )

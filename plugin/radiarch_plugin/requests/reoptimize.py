@@ -126,7 +126,7 @@ def _joined(before: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
 
 
 def _same_calibration(parent: PlanView, joined: dict[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """With the CT calibration by name that the parent was made with, where nobody asks for another.
+    """With the CT calibration by name that the parent was made with, where no other is asked for.
 
     The site may have added one for the scanner meanwhile: other objectives must not come with other physics.
     """

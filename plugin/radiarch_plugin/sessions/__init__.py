@@ -1,4 +1,4 @@
-"""Sessions: DICOM that is uploaded for planning once, seen by nobody else, and gone after its time to live.
+"""Sessions: DICOM that is uploaded for planning once, private to its owner, and gone after its time to live.
 
 Each session is a folder with a database of its own. Isolation is by construction: what lists, counts, searches or
 serves plans in Orthanc's name reads another database.

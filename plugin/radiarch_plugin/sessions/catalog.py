@@ -76,7 +76,7 @@ class Budget:
 
 
 class Catalog:
-    """Safe in any thread. Reading waits for nobody; one batch is added at a time."""
+    """Safe in any thread. Reading does not wait; one batch is added at a time."""
 
     def __init__(self, database: Database, folder: Path, settings: SessionSettings, budget: Budget) -> None:
         self._database = database

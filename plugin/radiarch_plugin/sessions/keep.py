@@ -285,7 +285,7 @@ def _set_ids(target: Store, objects: Sequence[KeptObject]) -> None:
 
 
 def _undo(done: _Done, whole: Services) -> None:
-    """As it was before; where Orthanc is away, what it had taken stays and is told by its own lists."""
+    """As it was before; where Orthanc does not answer, what it has stored already stays there."""
     try:
         whole.orthanc.remove(done.stored)
     except RadiarchError as e:

@@ -163,7 +163,7 @@ class Sessions(Loop):
         self.wake()
 
     def end(self, session: Session) -> None:
-        """End it: nobody sees it any more, its files are deleted, its plans are stopped soon after."""
+        """End it: it is no longer found, its files are deleted, its plans are stopped soon after."""
         with self._guard:
             if self._live.pop(session.record.id, None) is None:
                 return

@@ -86,7 +86,7 @@ class Record(BaseModel):
 
     @classmethod
     def load(cls, folder: Path) -> Record | None:
-        """None where there is none that can be read: such a session cannot be used by anybody."""
+        """None where there is none that can be read: such a session cannot be used."""
         try:
             return cls.model_validate_json((folder / RECORD).read_text("utf-8"))
         except (OSError, ValueError, ValidationError):
@@ -209,7 +209,7 @@ class Session:
     def upload(self, body: bytes) -> Upload:
         """Take a DICOM file or an archive of such.
 
-        Files that cannot be read, or that are here with another content, are told and left out; where a bound is
+        Files that cannot be read, or that are here with another content, are reported and left out; where a bound is
         passed nothing of the request is taken.
 
         Raises

@@ -250,7 +250,7 @@ class Attempts:
                     add_event(session, row, now, EventKind.STOPPED, after_s=after_s)
 
     def finish_cleanup(self, plan_ids: Sequence[str]) -> None:
-        """Nothing of these is left: they are not told by `ended_unclean` any more."""
+        """Nothing of these is left: `ended_unclean` does not list them any more."""
         if not plan_ids:
             return
         with self._database.write() as session:

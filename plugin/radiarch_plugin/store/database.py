@@ -63,7 +63,7 @@ class Database:
 
     @contextlib.contextmanager
     def exclusive(self, name: str) -> Iterator[None]:
-        """Whoever else asks for the same name waits, also in other processes that share a PostgreSQL database.
+        """Other threads that ask for the same name wait, also in other processes that share a PostgreSQL database.
 
         No transaction is open meanwhile: what takes long may be done within.
         """
@@ -92,7 +92,7 @@ class Database:
 
 
 class _NamedLocks:
-    """A lock for each name that is asked for, for as long as anybody holds it or waits for it."""
+    """A lock for each name that is asked for, for as long as a thread holds it or waits for it."""
 
     def __init__(self) -> None:
         self._guard = threading.Lock()

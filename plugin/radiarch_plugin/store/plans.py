@@ -210,7 +210,7 @@ class Plans:
                 now = self._now()
                 waiting_arrival = arrival_of(session, plan_id)
                 if waiting_arrival is not None and waiting_arrival.state == ArrivalState.WAITING.value:
-                    # a plan was made for it; that somebody cancelled it is the plan's story
+                    # a plan was made for it; that it was cancelled is recorded with the plan
                     waiting_arrival.state, waiting_arrival.updated_at = ArrivalState.PLANNED.value, now
                 set_state(session, row, PlanState.CANCELLED, now, reason=reason)
         return self.get(plan_id)

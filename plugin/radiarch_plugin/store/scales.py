@@ -1,4 +1,4 @@
-"""Machines' meterset scales: what checks of plans have told of them, and what a person has said of that.
+"""Machines' meterset scales: what checks of plans have found of them, and whether a person has confirmed it.
 
 A check is judged by the scales that other plans of the machine had, and adds its own when it ends. An entry counts
 where its check did not fail and found nothing else than what was known; a person may confirm an entry, which is then
@@ -27,7 +27,7 @@ from .tables import MachineScaleRow, PlanDocumentRow, PlanRow
 from .views import MachineScalePage, MachineScaleView
 
 MAX_KNOWN = 200
-"""Machines of which a job is told; the last ones that were seen."""
+"""How many machines a job is given: those that were seen last."""
 MAX_ENTRIES = 5_000
 """Entries that are looked at for that."""
 
@@ -70,7 +70,7 @@ class MachineScales:
 
 
 def known_scales(session: Session, workflow_id: str, inputs: Sequence[JobInput]) -> tuple[KnownScale, ...]:
-    """What other plans than the job's own have told of machines' scales; nothing for a job that derives none."""
+    """What checks of other plans have found of machines' scales; nothing for a job that derives none."""
     workflow = WORKFLOWS.get(workflow_id)
     if workflow is None or workflow.starts_from != "rtplan":
         return ()
@@ -109,7 +109,7 @@ def _known(key: tuple[str, str, str], rows: Sequence[MachineScaleRow]) -> KnownS
 
 
 def record_scale(session: Session, row: PlanRow, document: PlanDocumentRow, result: JobResult, now: datetime) -> None:
-    """Remember what a check that ends now has told of its plan's machine, in the transaction that ends it."""
+    """Record what a check that ends now has found of its plan's machine, in the transaction that ends it."""
     found = result.machine_scale
     plan = next((i for i in inputs_of(document) if i.kind == "rtplan"), None)
     if found is None or plan is None or result.verdict is None:

@@ -255,7 +255,7 @@ class LogChunkRow(Base):
 
 
 class MachineScaleRow(Base):
-    """What one check has told of its plan's machine; see `scales`."""
+    """What one check has found of its plan's machine; see `scales`."""
 
     __tablename__ = "machine_scales"
     __table_args__ = (Index("ix_machine_scales_machine", "machine", "seq"), {"sqlite_autoincrement": True})

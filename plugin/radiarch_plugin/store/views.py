@@ -163,7 +163,7 @@ class PlanView(PlanBrief, RunRequest, RunResult):
 
 
 class MachineScaleView(_View):
-    """What one check has told of its plan's machine."""
+    """What one check has found of its plan's machine."""
 
     id: str
     plan_id: str

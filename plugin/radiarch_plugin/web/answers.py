@@ -173,7 +173,7 @@ class PlanAnswer(PlanSummary, RunRequest, RunResult):
 
 
 class MachineScaleAnswer(View):
-    """What one check has told of its plan's machine: protons per MU over those of our beam data."""
+    """What one check has found of its plan's machine: protons per MU over those of our beam data."""
 
     id: str
     plan_id: str = Field(description="The check.")

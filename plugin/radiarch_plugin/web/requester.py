@@ -1,4 +1,4 @@
-"""Who asks: the user whom Orthanc has authenticated; whether somebody may ask is Orthanc's business."""
+"""Who asks: the user whom Orthanc has authenticated; authorization is Orthanc's."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Tree:
 
 
 class StaticFiles:
-    """The tree on disk, read again when a file of it has changed (an upgrade, or somebody at work on it)."""
+    """The tree on disk, read again when a file of it has changed (an upgrade, or development)."""
 
     def __init__(self, folder: Path = WEB_FOLDER) -> None:
         self._folder = folder

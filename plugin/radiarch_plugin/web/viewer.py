@@ -152,7 +152,7 @@ class Viewer:
         return _file(content, source.suffix, hashed=hashed, gzipped=self._gzip(name, source.suffix, content))
 
     def pack(self) -> None:
-        """Compress what takes long to be compressed, so that nobody has to wait for it: a second or two."""
+        """Compress large files beforehand (one or two seconds), so that no request waits for it."""
         for name, path in self._files.items():
             if path.stat().st_size > _LARGE_BYTES:
                 self.get(name)

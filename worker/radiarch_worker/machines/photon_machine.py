@@ -21,7 +21,7 @@ from .library import InvalidSiteFilesError
 from .site_file import SiteFile, UnusableFileError, finding, is_photon_machine
 
 GENERIC_LINAC = "generic-120"
-"""The machine that ships; nobody has it."""
+"""The machine that ships: a generic one, of no site."""
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]

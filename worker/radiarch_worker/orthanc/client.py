@@ -32,7 +32,7 @@ class Orthanc:
     settings
         Address, credentials, and for how long a request is tried again.
     log
-        Told when there is something to wait for.
+        Called with a line when there is something to wait for.
     session
         Whose store is meant instead of Orthanc's own; it answers the same requests.
     results

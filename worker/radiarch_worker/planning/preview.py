@@ -19,7 +19,7 @@ MAX_CURVES = 40
 
 
 def report_preview(reporter: Reporter, patient: Patient, dose: Dose, named: Mapping[str, StructureRef]) -> None:
-    """Send `preview_dvh` to whoever follows the run; where that fails the log says why, and planning goes on."""
+    """Send `preview_dvh` to the followers of a run; where that fails, the log says why and planning goes on."""
     notes: list[str] = []  # the result has the DVHs of the final dose
     attempted("preview", lambda: reporter.preview(preview_dvh(patient, dose, named)), reporter.log, notes)
 

@@ -352,7 +352,7 @@ def _check_belongs(plan: ReadIonPlan, reference: ReadDose | None, patient: Patie
 
 
 def _check_position(plan: ReadIonPlan, patient: Patient) -> tuple[str, ...]:
-    """Refuse a plan for a patient who lies otherwise than on the CT; what is to be said where it does not say how."""
+    """Refuse a plan for another patient position than the CT's; a note where it names none."""
     position = patient.ct.patient_position
     if plan.patient_position is None:
         return (

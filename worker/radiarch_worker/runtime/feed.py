@@ -27,7 +27,7 @@ log = logging.getLogger("radiarch.worker")
 
 
 def connect(url: str, *, timeout_s: float = _TIMEOUT_S) -> Client:
-    """A client that never waits long by default: whoever calls has a job to watch over."""
+    """A client that never waits long by default: its caller has a job to watch over."""
     return redis.Redis.from_url(
         url,
         socket_connect_timeout=_TIMEOUT_S,

@@ -74,7 +74,7 @@ class Progress:
         self._expected_s = {s: max(expected_s.get(s, TYPICAL_S[s]), 0.01) for s in STAGES}
         self._s_per_unit = {**TYPICAL_S_PER_UNIT, **s_per_unit}
         self.work: dict[Stage, float] = {}
-        """Work of the stages that told theirs."""
+        """Work of the stages that have reported theirs."""
         self.stage = STAGES[0]
         self.durations_s: dict[Stage, float] = {}
         """Of the stages that have ended."""
@@ -166,7 +166,7 @@ class Progress:
         return pace if pace > 1e-6 else None
 
     def _slowness(self, stage: Stage, now: float) -> float:
-        """Measured over expected time of what is done of the same kind: with work that was told, or without."""
+        """Measured over expected time of what is done of the same kind: with reported work, or without."""
         has_work = stage in self.work
         measured = expected = _ANCHOR_TOLD_S if has_work else _ANCHOR_S
         for ended in STAGES[: STAGES.index(self.stage)]:  # one that was left out took no time

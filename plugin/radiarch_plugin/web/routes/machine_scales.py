@@ -1,4 +1,4 @@
-"""``/machine-scales``: what checks have told of machines' meterset scales; a person confirms or deletes an entry."""
+"""``/machine-scales``: what checks have found of machines' meterset scales; a person confirms or deletes an entry."""
 
 from __future__ import annotations
 

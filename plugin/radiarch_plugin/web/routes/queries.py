@@ -36,7 +36,7 @@ def _moment(text: Any, *, end: bool) -> Any:
         if _DAY.fullmatch(text):
             return datetime.fromisoformat(text).replace(tzinfo=UTC) + timedelta(days=end)
         if found := _MOMENT.fullmatch(text):
-            zone = (found[4] or "Z").replace(" ", "+")  # what a plus sign in a query means, if nobody encodes it
+            zone = (found[4] or "Z").replace(" ", "+")  # a plus sign in a query that is not percent-encoded
             return datetime.fromisoformat(found[1] + zone).astimezone(UTC) + timedelta(microseconds=end)
     except (ValueError, OverflowError):  # no such day or time, or beyond the calendar
         pass

@@ -77,7 +77,7 @@ def _document(data: bytes) -> bytes:
     try:
         dataset = pydicom.dcmread(BytesIO(data))
         document, length = bytes(dataset.EncapsulatedDocument), int(dataset.EncapsulatedDocumentLength)
-    except Exception as e:  # somebody else's file under our UID can raise nearly anything
+    except Exception as e:  # another system's file under our UID can raise nearly anything
         raise ServiceError(
             f"the stored report cannot be read ({type(e).__name__})",
             remedy="Delete it in Orthanc and plan again.",

@@ -1,4 +1,4 @@
-"""``/structure-sets``: RTSTRUCTs in Orthanc as somebody sees them who is about to ask for a plan."""
+"""``/structure-sets``: RTSTRUCTs in Orthanc, as the form for a new plan shows them."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _problem(facts: RtstructFacts) -> ErrorInfo | None:
 
 
 def _which(search: Search, located: Located, orthanc: OrthancClient) -> ErrorInfo | None:
-    """Why it cannot be told which series is meant, if so."""
+    """Why it is not known which series is meant; None where it is."""
     try:
         search.chosen(orthanc, located)
     except RadiarchError as e:

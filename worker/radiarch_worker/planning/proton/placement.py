@@ -30,7 +30,7 @@ _BESIDE_MAX = 0.05
 """Share that may lie beyond every beam's layers by more than a step: corners whose rays pass between spots, beside the
 target, through what stops much more than it."""
 _SAID_MM = 1.0
-"""Of water, by which a voxel may lie beyond a layer's range without a word: there the dose has fallen to 80 %."""
+"""Of water, by which a voxel may lie beyond a layer's range without a note: there the dose has fallen to 80 %."""
 _POINTS_CHECKED = 5000
 _SHIFTER_GAP_MM = 50.0
 """Air between a range shifter and the patient; our assumption of what a snout keeps."""

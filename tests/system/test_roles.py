@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,21 @@ def test_nobody_becomes_more_by_asking_in_another_way(service: Service, tmp_path
     assert status(service, "vera", "GET", f"/patients/{patient}", headers=override) == 403
     assert status(service, "vera", "GET", f"/patients/{patient}") == 200
     assert status(service, "ada", "DELETE", f"/patients/{patient}") == 200
+
+
+def test_of_two_logins_neither_lends_the_other_its_rights(service: Service) -> None:
+    def login(user: str, password: str = "secret") -> tuple[str, str]:
+        return "Authorization", "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    for headers in (
+        [login("vera"), login("ada")],
+        [login("vera"), login("ada", "wrong")],
+        [login("ada", "wrong"), login("vera")],
+        [("Authorization", f"{login('vera')[1]}, {login('ada')[1]}")],
+        [("Authorization", login("vera")[1].replace("Basic", "basic"))],
+    ):
+        with httpx.Client(base_url=service.orthanc_url, trust_env=False) as client:
+            assert client.delete("/patients/x", headers=headers).status_code in (401, 403), headers
 
 
 def test_our_own_routes_say_why(service: Service) -> None:

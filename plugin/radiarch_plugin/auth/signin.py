@@ -76,9 +76,12 @@ class SignIn:
         InvalidSignInError
             Also where a name resembles ``Auth``: left out, it would open what is meant to be closed.
         """
-        section = configuration.get("Radiarch")
-        section = section if isinstance(section, Mapping) else {}
-        if meant := [k for k in section if k != "Auth" and str(k).lower().replace("_", "").startswith("auth")]:
+        section = configuration.get("Radiarch", {})
+        if not isinstance(section, Mapping):
+            raise InvalidSignInError("Radiarch is not an object")
+        if meant := [k for k in configuration if k != "Radiarch" and k.lower() == "radiarch"]:
+            raise InvalidSignInError(f"{meant[0]} is no section, expected Radiarch")
+        if meant := [k for k in section if k != "Auth" and _resembles_auth(k)]:
             raise InvalidSignInError(f"Radiarch.{meant[0]} is no setting, expected Radiarch.Auth")
         given = section.get("Auth", {})
         if not isinstance(given, Mapping):
@@ -124,6 +127,11 @@ class SignIn:
             f"asked by {who} ({(user or '')[:80]!a}), expected {expected}",
             "Ask somebody who may, or change Radiarch.Auth.Roles in Orthanc's configuration.",
         )
+
+
+def _resembles_auth(setting: str) -> bool:
+    name = setting.lower().replace("_", "")
+    return name.startswith(("auth", "role", "signin")) or name == "mode"
 
 
 def _roles(given: object) -> dict[str, Role]:

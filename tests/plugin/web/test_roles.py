@@ -182,6 +182,10 @@ def test_without_the_section_everything_is_as_before() -> None:
 WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ({"Radiarch": {"auth": {"Mode": "basic"}}}, "Radiarch.auth is no setting"),
     ({"Radiarch": {"Authentication": {"Mode": "basic"}}}, "Radiarch.Authentication is no setting"),
+    ({"Radiarch": {"Mode": "basic"}}, "Radiarch.Mode is no setting"),
+    ({"Radiarch": {"Roles": {}}}, "Radiarch.Roles is no setting"),
+    ({"radiarch": {"Auth": {"Mode": "basic"}}}, "radiarch is no section"),
+    ({"Radiarch": []}, "Radiarch is not an object"),
     ({"Radiarch": {"Auth": "basic"}}, "not an object"),
     ({"Radiarch": {"Auth": {"mode": "basic"}}}, "Radiarch.Auth.mode is no setting"),
     (configuration(Mode="oidc"), "Mode is none of none, basic"),

@@ -268,9 +268,7 @@ class PlanWorker(Worker):
             return
         log.info("job %s: taken", job.id)
         self._current, self._beat_at = spec, 0.0
-        self._feed.status(
-            self._first_status(spec)
-        )  # first: the plugin, which sees that RQ has started it, expects a heartbeat
+        self._feed.status(self._first_status(spec))  # first: the plugin, seeing it started, expects a heartbeat
         self._feed.attempt("record the job as started", lambda c: self._record_start(job))
         try:
             result = self._run_attempt(job, spec)

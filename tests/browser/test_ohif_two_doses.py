@@ -88,6 +88,10 @@ def test_two_plans_are_beside_each_other_with_one_cursor(viewer: Viewer, shown: 
     assert viewer.browser.find("radiarch-dvh").get_attribute("plan-ids") == ",".join(reversed(shown.plans))
     viewer.session("session.combine('beside', null)")
     viewer.wait(f"{VIEWS}.length === 3 && {VIEWS}.every((v) => v.getActor('radiarch-dose'))", "three planes again")
+    # another system's dose as well; where Gy are of two kinds, that is said
+    combined(viewer, shown, "beside", {"kind": "dose", "id": shown.uid("physical")})
+    viewer.browser.wait_text("A Physical", "radiarch-viewer-banner")
+    viewer.browser.wait_text("though they have the same colors", "radiarch-viewer-banner")
     # OHIF's own, of every turn of the wheel
     assert all("passive event listener" in c for c in viewer.browser.complaints())
 

@@ -36,8 +36,14 @@ class Banner extends Panel {
       this.#open.clear();
       return null;
     }
-    const chosen = plan ? this.one(plan.id, this.heading(plan, first), notesOf(plan)) : this.one(choice.id, this.other(), extent());
-    const beside = other && otherPlan && this.one(`${how} ${otherPlan.id}`, this.heading(otherPlan, second), notesOf(otherPlan));
+    const chosen = plan
+      ? this.one(plan.id, this.heading(plan, first), notesOf(plan))
+      : this.one(choice.id, this.stranger(choice.id, first), extent());
+    const beside =
+      other &&
+      (otherPlan
+        ? this.one(`${how} ${otherPlan.id}`, this.heading(otherPlan, second), notesOf(otherPlan))
+        : this.one(`${how} ${other.id}`, this.stranger(other.id, second), []));
     return [
       ...(how === 'beside' ? [beside, chosen] : [chosen, beside]),
       other && dose.status === 'ready' && dose.legend && html`<div class="muted">${sentence(dose.legend)}</div>`,
@@ -46,13 +52,14 @@ class Banner extends Panel {
   }
 
   /** A dose that no plan here has made. */
-  other() {
-    const object = session.objects.items?.find((o) => o.sopUid === session.choice?.id);
+  stranger(sopUid, role) {
+    const object = session.objects.items?.find((o) => o.sopUid === sopUid);
     const says = [
       session.plans.status === 'ready' && 'dose of another system',
       !session.other && (session.dose.legend ?? session.dose.quantity),
     ];
     return [
+      role && html`<span class="muted">${role}</span>`,
       html`<b>${object ? doseLabel(object) : 'Dose'}</b>`,
       html`<span class="muted">${[...says, object?.study && `study ${object.study}`].filter(Boolean).join(', ')}</span>`,
     ];

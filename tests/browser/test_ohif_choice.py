@@ -222,7 +222,8 @@ def test_the_banner_says_which_plan_it_is_and_what_must_be_known_first(
 def test_whose_a_dose_is_follows_from_records_and_not_from_names(viewer: Viewer, shown: Shown, address: str) -> None:
     opened(viewer, address, plan=shown.plans[0])
     others = viewer.session("session.otherDoses.map((d) => d.sopUid)")
-    assert set(others) == {shown.uid(n) for n in ("physical", "weighted", "named like ours", "beam", "negative")}
+    theirs = ("physical", "weighted", "named like ours", "moved", "beam", "negative")
+    assert set(others) == {shown.uid(n) for n in theirs}
     groups = viewer.browser.script(
         "return [...given[0].querySelectorAll('optgroup')].map((g) => [g.label, [...g.children].map((o) => o.value)])",
         viewer.browser.find("#choice"),

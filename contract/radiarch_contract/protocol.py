@@ -143,7 +143,7 @@ class Protocol(Asked):
         """The workflow's parameters as this protocol gives them."""
         p: dict[str, Any] = dict(self.calculation)
         if self.beams:
-            p["beams"] = [b.model_dump() for b in self.beams]
+            p["beams"] = [b.model_dump(exclude_defaults=True) for b in self.beams]  # photons have no range shifter
         if self.beam_count is not None:
             p["beam_count"] = self.beam_count
         if self.objectives:

@@ -25,6 +25,7 @@ from .parameters import (
     Vector3,
     WorkflowParameters,
 )
+from .photon import PhotonImrtParameters, PhotonVmatParameters
 from .places import Place
 from .proton import (
     LET_DESCRIPTION,
@@ -132,6 +133,22 @@ WORKFLOWS: Mapping[str, Workflow] = {
             "Objectives over errors of setup and range: worst case or expected value; evaluated in every scenario.",
             "proton",
             ImptRobustParameters,
+        ),
+        Workflow(
+            "photon-imrt",
+            "Photon IMRT, step and shoot",
+            "Apertures of beams that stand still, their leaves and MU optimised together; dose by a collapsed cone.",
+            "photon",
+            PhotonImrtParameters,
+            optional_outputs=(OutputKind.REPORT,),
+        ),
+        Workflow(
+            "photon-vmat",
+            "Photon VMAT",
+            "One or more arcs whose leaves and MU are optimised within the machine's limits; dose by a collapsed cone.",
+            "photon",
+            PhotonVmatParameters,
+            optional_outputs=(OutputKind.REPORT,),
         ),
         Workflow(
             "evaluation",

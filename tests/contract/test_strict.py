@@ -37,6 +37,14 @@ PLANNED = {
     "isocenter_mm": [1, 2.5, -3],
     "overrides": [OVERRIDE],
 }
+PHOTONS: dict[str, Any] = {
+    "objectives": [OBJECTIVE],
+    "machine": "generic-120",
+    "target_margin_mm": 6.5,
+    "correction_rounds": 2,
+    "seed": 7,
+    "overrides": [OVERRIDE],
+}
 PARAMETERS: dict[str, dict[str, Any]] = {
     "proton-impt-basic": PLANNED,
     "proton-impt-optimized": PLANNED
@@ -51,6 +59,10 @@ PARAMETERS: dict[str, dict[str, Any]] = {
         "strategy": "RANDOM",
         "scenario_count": 9,
     },
+    "photon-imrt": PHOTONS
+    | {"beams": [{"gantry_deg": 90, "collimator_deg": 5}], "apertures": 20, "aperture_mu_min": 1.5},
+    "photon-vmat": PHOTONS
+    | {"arcs": [{"start_deg": 181, "stop_deg": 179, "direction": "clockwise"}], "control_point_spacing_deg": 4},
     "evaluation": {"gamma": {"dose_percent": 2, "distance_mm": 2.5, "normalisation": "local", "cutoff_percent": 5}},
     "recalculation": {"meterset_scale": 1, "uncertainty_percent": 2.5, "seed": 3, "overrides": [OVERRIDE]},
 }

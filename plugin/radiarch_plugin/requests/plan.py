@@ -175,7 +175,7 @@ def _parameters(request: PlanRequest, loaded: LoadedProtocol | None) -> tuple[st
     given: dict[str, Any] = loaded.protocol.parameters() if loaded else {}
     own = dict(request.parameters)
     if request.beams is not None:
-        own["beams"] = [b.model_dump(mode="json") for b in request.beams]
+        own["beams"] = [b.model_dump(mode="json", exclude_defaults=True) for b in request.beams]
     if request.beam_count is not None:
         own["beam_count"] = request.beam_count
     if request.objectives is not None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from radiarch_contract.errors import ErrorCode, InvalidRequestError
 from radiarch_contract.job import BeamResult
@@ -14,17 +13,16 @@ from radiarch_contract.workflows import Prescription, WorkflowParameters, get_wo
 
 from radiarch_worker.engines.arraycache import ArrayCache
 from radiarch_worker.model import Beam, Patient, PlanResult, Reporter
-from radiarch_worker.photon import PhotonBeam
 
 from .modality import Modality
-from .photon.beam_result import photon_beam_result
+from .photon import PHOTON
 from .prepare import needed_rois, overridden_rois, prepare
 from .proton import PROTON
 from .targets import untreated_notes
 
 __all__ = ["MODALITIES", "beam_results", "needed_rois", "overridden_rois", "plan", "prepare"]
 
-MODALITIES: Mapping[str, Modality] = {"proton": PROTON}
+MODALITIES: Mapping[str, Modality] = {"proton": PROTON, "photon": PHOTON}
 """By the name that workflows have."""
 
 
@@ -81,6 +79,5 @@ def plan(
 
 def beam_results(beams: Sequence[Beam]) -> tuple[BeamResult, ...]:
     """Beams as answers show them."""
-    by_type: dict[type[Beam], Callable[[Any], BeamResult]] = {PhotonBeam: photon_beam_result}
-    by_type |= {modality.beam: modality.beam_result for modality in MODALITIES.values()}
+    by_type = {modality.beam: modality.beam_result for modality in MODALITIES.values()}
     return tuple(by_type[type(beam)](beam) for beam in beams)

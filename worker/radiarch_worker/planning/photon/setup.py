@@ -270,12 +270,14 @@ def _model(setup: Setup) -> PencilModel:
     axis_mm, leaves_mm = file.source_axis_distance_mm, file.mlc.distance_mm
     wide = energy.extra_focal
     magnified = (axis_mm - leaves_mm) / leaves_mm
+    # what is nearest to the source hides most of what is behind it: jaws that follow the leaves
+    nearest_mm = min((j.distance_mm for j in (file.jaws_x, file.jaws_y) if j is not None), default=leaves_mm)
     spectrum = Spectrum(tuple(e for e, _ in energy.spectrum), tuple(n for _, n in energy.spectrum))
     return PencilModel(
         beam_quality(spectrum),
         axis_mm,
         (energy.source_spot_mm[0] * magnified, energy.source_spot_mm[1] * magnified),
         wide.share,
-        wide.sigma_mm * (axis_mm - leaves_mm) / (leaves_mm - wide.distance_mm),
+        wide.sigma_mm * (axis_mm - nearest_mm) / (axis_mm - wide.distance_mm) * axis_mm / nearest_mm,
         energy.off_axis,
     )

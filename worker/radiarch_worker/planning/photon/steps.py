@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from radiarch_contract import __version__
 from radiarch_contract.states import Stage
 from scipy import ndimage
 
@@ -213,6 +214,7 @@ def _provenance(
     return {
         "patient_position": setup.job.patient.ct.patient_position.value,
         "engine": "collapsed cone",
+        "engine_version": __version__,
         "kernels": {"source": kernels.source, "sha256": kernels.digest},
         "machine": {"name": setup.machine.name, "sha256": setup.machine.sha256, "generic": setup.machine.file.generic},
         "ct_calibration": setup.calibration.provenance,

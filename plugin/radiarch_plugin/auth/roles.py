@@ -96,7 +96,7 @@ RULES = (
     ),
     _rule(
         "GET",
-        r"/tools(?:/(?:accepted-transfer-syntaxes|create-archive|create-media|create-media-extended|default-encoding"
+        r"/tools(?:/(?:accepted-sop-classes|accepted-transfer-syntaxes|create-archive|create-media|create-media-extended|default-encoding"
         r"|dicom-conformance|generate-uid|labels|log-level(?:-[a-z]+)?|metrics|metrics-prometheus|now|now-local"
         r"|unknown-sop-class-accepted))?",
         _VIEWERS,

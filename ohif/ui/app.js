@@ -5,9 +5,11 @@ import { live } from '../elements/core/live.js';
 import '../elements/index.js';
 import './pages.js';
 import './plan-page.js';
+import './record-pages.js';
 
 const PLACES = [
   ['plans', 'Plans'],
+  ['record', 'Studies'],
   ['arrivals', 'Arrivals'],
   ['new', 'New plan'],
   ['protocols', 'Protocols'],
@@ -43,6 +45,8 @@ function place([name, a, b]) {
   if (name === 'patients') return html`<radiarch-plans-page key="patient" patient-id=${a} />`;
   if (name === 'studies') return html`<radiarch-plans-page key="study" study-uid=${a} />`;
   if (name === 'structure-sets') return html`<radiarch-plans-page key="set" rtstruct-uid=${a} />`;
+  if (name === 'record' && a) return html`<radiarch-study-page key="study-record" study-uid=${a} patient-id=${b || null} />`;
+  if (name === 'record') return html`<radiarch-studies-page key="record" />`;
   if (name === 'arrivals') return html`<radiarch-arrivals-page key="arrivals" />`;
   if (name === 'new')
     return html`<radiarch-new-page key="new" rtstruct-uid=${a === 'study' ? null : (a ?? null)} study-uid=${a === 'study' ? b : null} />`;
@@ -107,6 +111,7 @@ function paint() {
 
 const TITLES = {
   plans: 'Plans',
+  record: 'Studies',
   arrivals: 'Arrivals',
   new: 'New plan',
   check: 'Check',

@@ -16,7 +16,7 @@ from radiarch_plugin.web.static_files import WEB_FOLDER
 from radiarch_plugin.web.viewer import PACKAGE
 
 from tests.client.conftest import Stored
-from tests.client.served import Served
+from tests.client.served import Served, look_at_studies
 from tests.plugin.store.samples import new_plan
 from tests.system.processes import wait_for
 
@@ -61,6 +61,7 @@ def places(served: Served, stored: Stored) -> Iterator[dict[str, str]]:
     served.start(failed)
     served.fail(failed)
     served.start(running)
+    look_at_studies(served)
     yield {
         "plans": "/plans",
         "plan": f"/plans/{done}",
@@ -70,6 +71,8 @@ def places(served: Served, stored: Stored) -> Iterator[dict[str, str]]:
         "compare": f"/compare/{done},{other}",
         "new": f"/new/{stored.rtstruct_uid}",
         "check": f"/check/{stored.study_uid}",
+        "studies": "/record",
+        "study": f"/record/{stored.study_uid}/{stored.study.rtstruct.PatientID}",
         "arrivals": "/arrivals",
         "protocols": "/protocols",
         "workers": "/workers",

@@ -32,10 +32,11 @@ from radiarch_plugin.jobs.queue import JobQueue
 from radiarch_plugin.jobs.results import Results
 from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
 from radiarch_plugin.protocols.loaded import load_protocols
+from radiarch_plugin.record.index import StudyIndex
 from radiarch_plugin.services import Runtime, Services
 from radiarch_plugin.sessions import Session, Sessions
 from radiarch_plugin.settings import SessionSettings
-from radiarch_plugin.store import LogPosition, ProgressUpdate, Store, open_database
+from radiarch_plugin.store import LogPosition, Ownership, ProgressUpdate, Store, open_database
 from radiarch_plugin.web.app import create_app
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -45,6 +46,14 @@ from phantoms import file_bytes
 from tests.system.processes import FRESH, free_port, wait_for
 
 DOSES_GY = tuple(i * 0.5 for i in range(141))
+
+
+def look_at_studies(served: Served) -> None:
+    """Bring the table of studies up to date, as the plugin's thread does."""
+    rest, owner = HttpRest(served.orthanc_url), Ownership(served.store.database)
+    StudyIndex(served.store, OrthancClient(rest), owner).turn()
+    owner.release()
+    rest.close()
 
 
 @dataclass

@@ -19,15 +19,12 @@ from radiarch_client.cli._doctor import _parts
 from radiarch_client.models import Info, Plan
 from radiarch_contract.curves_csv import COLUMNS
 from radiarch_contract.errors import ConflictError
-from radiarch_plugin.orthanc.client import HttpRest, OrthancClient
-from radiarch_plugin.record.index import StudyIndex
-from radiarch_plugin.store import Ownership
 
 from phantoms import PhantomStudy
 
 from .conftest import Command, Stored
 from .faults import Answer, faulty_server, json_answer
-from .served import Served, forget_workers
+from .served import Served, forget_workers, look_at_studies
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -386,10 +383,7 @@ def test_a_zip_is_sent_file_by_file(radiarch: Command, stored: Stored, tmp_path:
 
 
 def test_studies_are_listed_and_shown(radiarch: Command, client: Radiarch, stored: Stored, served: Served) -> None:
-    rest, owner = HttpRest(served.orthanc_url), Ownership(served.store.database)
-    StudyIndex(served.store, OrthancClient(rest), owner).turn()
-    owner.release()
-    rest.close()
+    look_at_studies(served)
     assert stored.study_uid in radiarch("studies", "-q", "client", "--structures", "--modality", "CT").out
     assert radiarch("studies", "-q", "client", "--no-structures", "--json").json == {"items": []}
     shown = radiarch("studies", stored.study_uid, "--json").json

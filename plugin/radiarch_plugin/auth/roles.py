@@ -69,13 +69,16 @@ RULES = (
     _rule("DELETE", rf"{_RUNS}/plans/[^/]+", _DOSIMETRISTS, "cancel a plan"),
     _rule("POST", f"{_API}/sessions", _DOSIMETRISTS, "open a session"),
     _rule("PUT DELETE", rf"{_API}/sessions/[^/]+", _DOSIMETRISTS, "prolong or end a session"),
+    _rule("POST", f"{_API}/measurements", _DOSIMETRISTS, "measure on images"),
+    _rule("PUT DELETE", f"{_API}/measurements/[^/]+", _DOSIMETRISTS, "change or delete a measurement"),
     _rule("POST", rf"{_API}/sessions/[^/]+/(?:instances|keep)", _DOSIMETRISTS, "upload to a session, keep its results"),
     _rule("POST", rf"{_API}/machine-scales/[^/]+/confirmation", _PHYSICISTS, "confirm the angle scale of a machine"),
     _rule("DELETE", rf"{_API}/machine-scales/[^/]+", _PHYSICISTS, "take back such a confirmation"),
     _rule(
         "GET",
         rf"{_API}/(?:workflows|protocols|plans|jobs|artifacts|arrivals|workers|structure-sets|changes|evaluations"
-        r"|recalculations|compare|machine-scales|sessions|statistics|patients|studies|series|instances)(?:/.*)?",
+        r"|recalculations|compare|machine-scales|sessions|statistics|patients|studies|series|instances"
+        r"|measurements)(?:/.*)?",
         _VIEWERS,
         "read studies, plans, checks, jobs, reports and pictures",
     ),

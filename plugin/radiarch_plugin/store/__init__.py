@@ -1,6 +1,7 @@
 """The plugin's database: the one truth about plans and arrivals; nothing here talks to Orthanc or Redis."""
 
 from .database import Database, Ownership, default_url, open_database
+from .measurements import MeasurementVersion, MeasurementView, NewMeasurement
 from .store import Store
 from .studies import PatientView, StudyEvent, StudyFacts, StudyFilter, StudySeries, StudySort, StudyView
 from .views import (
@@ -56,7 +57,10 @@ __all__ = [
     "LogPage",
     "LogPosition",
     "MachineScaleView",
+    "MeasurementVersion",
+    "MeasurementView",
     "NewArrival",
+    "NewMeasurement",
     "NewPlan",
     "OutputView",
     "Ownership",

@@ -11,6 +11,7 @@ from .attempts import Attempts
 from .changes import Changes
 from .database import Database
 from .journal import Journal
+from .measurements import Measurements
 from .names import Names
 from .plans import Plans
 from .scales import MachineScales
@@ -40,6 +41,7 @@ class Store:
     changes : what happened since, for open pages
     attempts : the reconcile loop's own view
     scales : what checks have told of machines' meterset scales
+    measurements : on images, with their versions
     studies : what Orthanc has, for lists and search
     names : patients' names that older versions did not keep
     """
@@ -52,5 +54,6 @@ class Store:
         self.changes = Changes(database)
         self.attempts = Attempts(database, now)
         self.scales = MachineScales(database, now)
+        self.measurements = Measurements(database, now)
         self.studies = Studies(database)
         self.names = Names(database)

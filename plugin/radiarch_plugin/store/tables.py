@@ -314,6 +314,29 @@ class StudySeriesRow(Base):
     modality: Mapped[str]
 
 
+class MeasurementRow(Base):
+    """A measurement; ``current`` is a `measurements.Version` as JSON, ``former`` a list of such. See `measurements`."""
+
+    __tablename__ = "measurements"
+    __table_args__ = (
+        Index("ix_measurements_study", "study_instance_uid", "patient_id", "seq"),
+        {"sqlite_autoincrement": True},
+    )
+
+    seq: Mapped[int] = mapped_column(BigInt, Identity(), primary_key=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    patient_id: Mapped[str]
+    study_instance_uid: Mapped[str]
+    series_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str]
+    frame_of_reference_uid: Mapped[str]
+    type: Mapped[str]
+    version: Mapped[int]
+    current: Mapped[str]
+    former: Mapped[str]
+    deleted: Mapped[bool]
+
+
 @event.listens_for(PlanRow, "before_insert")
 @event.listens_for(PlanRow, "before_update")
 def _plan_search(_mapper: Any, _connection: Any, row: PlanRow) -> None:

@@ -43,7 +43,11 @@ class EvaluationParameters(CheckParameters):
 
 
 class RecalculationParameters(CheckParameters, DoseParameters):
-    """`recalculation`: with what an RT Ion Plan is computed anew, and how it is compared."""
+    """`recalculation`: with what an RT Ion Plan or RT Plan is computed anew, and how it is compared.
+
+    Protons alone have ``uncertainty_percent``, ``final_primaries``, ``spot_size``, ``machine`` and ``let``, photons
+    ``linac``.
+    """
 
     uncertainty_percent: float = Field(
         default=1.5,
@@ -62,8 +66,8 @@ class RecalculationParameters(CheckParameters, DoseParameters):
         default=None,
         gt=0,
         le=1000,
-        description="Protons per MU of the plan's machine over those of `machine`; null: 1 where the plan was made for "
-        "`machine`, else derived from the plan's RTDOSE.",
+        description="Protons, or dose of photons, per MU of the plan's machine over those of `machine` or `linac`; "
+        "null: 1 where the plan was made for that, else derived from the plan's RTDOSE.",
     )
     spot_size: Literal["plan", "machine"] = Field(
         default="plan",
@@ -71,4 +75,9 @@ class RecalculationParameters(CheckParameters, DoseParameters):
         "does; machine: always as wide as the beam data have them.",
     )
     machine: str = Field(default="BDL_default_UN_RangeShifter", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    linac: str = Field(
+        default="generic-120",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="Machine file that photon plans are computed with; generic-120 is nobody's machine.",
+    )
     let: bool = Field(default=False, description=LET_DESCRIPTION)

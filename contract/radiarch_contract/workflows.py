@@ -163,10 +163,10 @@ WORKFLOWS: Mapping[str, Workflow] = {
         ),
         Workflow(
             "recalculation",
-            "Independent recalculation of a proton plan",
-            "An RT Ion Plan computed anew by Monte Carlo, and compared with its RTDOSE where there is one: gamma, DVH "
-            "and metric differences, difference dose.",
-            "proton",
+            "Independent recalculation of a plan",
+            "An RT Ion Plan computed anew by Monte Carlo, or an RT Plan of photons by a collapsed cone, and compared "
+            "with its RTDOSE where there is one: gamma, DVH and metric differences, difference dose.",
+            "any",
             RecalculationParameters,
             starts_from="rtplan",
             outputs=(OutputKind.RTDOSE,),

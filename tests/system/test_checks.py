@@ -182,14 +182,17 @@ def test_a_dose_is_judged_when_it_is_asked_for(service: Service, planned: Planne
     assert not stored["dose_difference"].pixel_array.any()
 
 
-def test_a_photon_plan_is_refused_by_name(service: Service, planned: Planned, send: Callable[..., None]) -> None:
+def test_an_rt_plan_without_beams_is_refused_by_name(
+    service: Service, planned: Planned, send: Callable[..., None]
+) -> None:
     photons = foreign(planned.rtplan)
     photons.SOPClassUID = photons.file_meta.MediaStorageSOPClassUID = RTPlanStorage
     del photons.IonBeamSequence
     send(photons)
-    refused = arrival(service, photons, "planned", "not_planned")
-    assert refused["state"] == "not_planned"
-    assert refused["error"]["code"] == "unsupported_plan"
+    taken = arrival(service, photons, "planned", "not_planned")
+    assert taken["state"] == "planned", taken
+    refused = service.wait_for_end(taken["plan_id"])
+    assert (refused["state"], refused["error"]["code"]) == ("failed", "unreadable_rtplan"), refused["error"]
     assert refused["error"]["remedy"]
 
 

@@ -64,10 +64,6 @@ class ObjectFacts:
         """Whether it is the dose of one plan, all fractions of it: what a plan that is computed whole compares with."""
         return self.dose_summation == "PLAN" and self.dose_type != "ERROR"
 
-    @property
-    def is_photon_plan(self) -> bool:
-        return self.sop_class_uid == RTPlanStorage
-
 
 def read_object(data: bytes, kind: Kind, *, calling_ae: str | None = None) -> ObjectFacts:
     """Read a dose's or a plan's facts from its DICOM file.

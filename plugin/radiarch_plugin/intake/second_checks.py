@@ -28,7 +28,6 @@ from radiarch_plugin.requests.check import (
     check_structure_set,
     check_together,
     doses_of_plan,
-    refuse_photons,
     structure_set_of,
 )
 from radiarch_plugin.store import ArrivalView, NewArrival, NewPlan, Store
@@ -210,8 +209,6 @@ class SecondChecks:
     def _outcome(self, arrival: ArrivalView) -> NewPlan | ErrorInfo | int | None:
         """The job, or why there is none; a number: so many objects are missing; None: its dose is waited for."""
         thing = self._read(arrival)
-        if thing.is_photon_plan:
-            refuse_photons(thing)
         uid = self._structure_set(arrival, thing)
         if uid is None:
             return 1

@@ -90,7 +90,7 @@ class EvaluationRequest(_CheckRequest):
 
 
 class RecalculationRequest(_CheckRequest):
-    """Compute an RT Ion Plan that is stored in Orthanc anew, and compare it with its dose."""
+    """Compute a plan that is stored in Orthanc anew, of protons or photons, and compare it with its dose."""
 
     rtplan_sop_instance_uid: Uid
     rtdose_sop_instance_uid: Uid | None = Field(
@@ -179,7 +179,6 @@ def make_recalculation(
     """
     parameters = parse_parameters("recalculation", request.parameters).model_dump(mode="json")
     plan = read_stored(orthanc, request.rtplan_sop_instance_uid, "rtplan")
-    refuse_photons(plan)
     inputs = [JobInput(kind="rtplan", sop_instance_uid=plan.sop_instance_uid, sha256=plan.sha256)]
     objects = [plan]
     if request.rtdose_sop_instance_uid is not None:
@@ -320,16 +319,6 @@ def as_reference(doses: Sequence[ObjectFacts]) -> JobInput:
         sha256=doses[0].sha256,
         alternatives=tuple(d.sop_instance_uid for d in doses[1:]),
     )
-
-
-def refuse_photons(plan: ObjectFacts) -> None:
-    if plan.is_photon_plan:
-        raise InputRefusedError(
-            f"plan {plan.sop_instance_uid} is an RT Plan (photons or electrons), expected an RT Ion Plan: there is no "
-            "engine for it",
-            remedy="Name a proton plan; photon plans are not recalculated.",
-            code=ErrorCode.UNSUPPORTED_PLAN,
-        )
 
 
 def check_together(one: ObjectFacts, other: ObjectFacts) -> None:

@@ -196,11 +196,11 @@ def test_a_wrong_request_is_refused_by_name(
     assert refused(api, path, asked)["code"] == code
 
 
-def test_photons_are_refused_by_name(api: Api, stored: Stored) -> None:
+def test_photon_plans_are_recalculated_as_well(api: Api, stored: Stored) -> None:
     photons = plan_of(stored.study, RTPlanStorage)
     api.upload(photons)
-    error = refused(api, "/recalculations", {"rtplan_sop_instance_uid": str(photons.SOPInstanceUID)})
-    assert (error["code"], "photons" in error["message"]) == (ErrorCode.UNSUPPORTED_PLAN, True)
+    asked = {"rtplan_sop_instance_uid": str(photons.SOPInstanceUID), "parameters": {"linac": "ours"}}
+    assert api.post("/recalculations", asked).json()["workflow_id"] == "recalculation"
 
 
 def test_what_does_not_belong_together_is_refused(api: Api, stored: Stored) -> None:

@@ -261,11 +261,11 @@ def contributing_equipment(provenance: Provenance, created: datetime) -> Dataset
 
 
 def physics_lines(plan: PlanResult) -> list[str]:
-    """RBE and uncertainty in words."""
+    """RBE, and uncertainty where there is one, in words."""
     rbe = plan.dose.rbe
     return [
         f"RBE {rbe:g} included" if rbe != 1 else "no RBE included",
-        f"uncertainty {plan.uncertainty_percent:.2g} % (1 sigma)",
+        *([f"uncertainty {plan.uncertainty_percent:.2g} % (1 sigma)"] if plan.uncertainty_percent else []),
     ]
 
 

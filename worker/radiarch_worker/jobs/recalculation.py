@@ -16,9 +16,8 @@ from radiarch_worker.dicom.enum import DoseSummationTypeValues
 from radiarch_worker.evaluation import Evaluation, ReadDose
 from radiarch_worker.evaluation.agreement import Subject, agreement, dose_level, find_targets
 from radiarch_worker.evaluation.quantity import weighted_by
-from radiarch_worker.ion import ion_beams
-from radiarch_worker.planning.proton.steps import RBE
-from radiarch_worker.recalculation import ReadIonPlan, Recomputed, read_ion_plan, recompute, verdict
+from radiarch_worker.model import Beam
+from radiarch_worker.recalculation import ReadPlan, Recomputed, recalculation_of, verdict
 from radiarch_worker.recalculation.displacement import beam_agreement
 
 from .run import Computed, Datasets, Run
@@ -26,15 +25,15 @@ from .run import Computed, Datasets, Run
 
 @dataclass(frozen=True)
 class _Reference:
-    """The plan's dose: as its object has it, and RBE-weighted by the constant that protons have here."""
+    """The plan's dose: as its object has it, and RBE-weighted by the constant that the plan's modality has here."""
 
     stored: ReadDose
     weighted: ReadDose
     factor: float
 
     @classmethod
-    def of(cls, stored: ReadDose, parameters: RecalculationParameters) -> _Reference:
-        factor = 1.0 if stored.weighted else RBE if parameters.rbe is None else parameters.rbe
+    def of(cls, stored: ReadDose, parameters: RecalculationParameters, rbe: float) -> _Reference:
+        factor = 1.0 if stored.weighted else rbe if parameters.rbe is None else parameters.rbe
         return cls(stored, weighted_by(stored, factor), factor)
 
     @property
@@ -61,7 +60,7 @@ class _Done:
 
     run: Run
     parameters: RecalculationParameters
-    plan: ReadIonPlan
+    plan: ReadPlan[Beam]
     computed: Recomputed
     judged: Evaluation
     subject: Subject
@@ -74,7 +73,7 @@ class _Done:
             *(made.dose.dose_gy, made.dose.grid, reference.weighted, self.subject.targets, self.parameters.gamma)
         )
         beams, why_not = beam_agreement(
-            ion_beams(made), self.computed.beams_gy, made.dose.grid, reference.weighted, self.run.patient
+            made.beams, self.computed.beams_gy, made.dose.grid, reference.weighted, self.run.patient
         )
         fitted = self.computed.source == "reference"
         self.run.add_optional(
@@ -89,13 +88,13 @@ class _Done:
                 compared.grid,
                 dose=self.description,
                 reference_dose=reference.stored.description,
-                weighted=True,
+                weighted=made.dose.rbe != 1,
                 summation=DoseSummationTypeValues.PLAN,
                 rtplan=(self.plan.sop_class_uid, self.plan.sop_instance_uid),
             ),
         )
         comparison = evaluation.as_comparison(
-            *(compared, reference.stored, of_reference, reference.factor, True),
+            *(compared, reference.stored, of_reference, reference.factor, made.dose.rbe != 1),
             beams=beams,
             scale=self.computed.scale,
             source=self.computed.source,
@@ -114,7 +113,7 @@ class _Done:
         if not compared:
             found += dose_level(self.judged, "the dose computed anew", self.subject, levels, says_physical=None)
         found += verdict.plan_criteria(self.plan, spec.prescription, target)
-        found.append(verdict.uncertainty_criterion(computed.plan.uncertainty_percent, computed.uncertainty_in, levels))
+        found += verdict.uncertainty_criteria(computed.plan.uncertainty_percent, computed.uncertainty_in, levels)
         found += verdict.data_criteria(computed.unconfirmed, levels)
         derived = computed.machine_scale
         if derived is not None:
@@ -131,7 +130,7 @@ class _Done:
         if self.computed.source == "reference":
             found.append(
                 f"The computed dose was multiplied by {self.computed.scale:.4f}, which the RTDOSE itself gave: doses "
-                "and differences after that are of the dose's shape alone."
+                "and differences after that are of the dose's shape alone, and MU were not checked."
             )
         elif self.computed.source == "given":
             found.append(f"The meterset was multiplied by {self.computed.scale:g}, as asked for.")
@@ -142,11 +141,12 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
     """Compute the plan anew, and compare it."""
     spec, link = run.spec, run.here.link
     with run.timed("read_plan"):
-        plan = read_ion_plan(run.inputs["rtplan"])
+        modality = recalculation_of(run.inputs["rtplan"])
+        plan = modality.read(run.inputs["rtplan"])
         reference = None
         if "reference_rtdose" in run.inputs:
-            reference = _Reference.of(run.read_dose("reference_rtdose", "The plan's RTDOSE"), parameters)
-    computed = recompute(
+            reference = _Reference.of(run.read_dose("reference_rtdose", "The plan's RTDOSE"), parameters, modality.rbe)
+    computed = modality.compute(
         plan,
         None if reference is None else reference.weighted,
         run.patient,
@@ -183,7 +183,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
         goals=judged.goals,
         uncertainty_percent=made.uncertainty_percent,
         dose=done.description,
-        dose_quantity="RBE_WEIGHTED",
+        dose_quantity="RBE_WEIGHTED" if made.dose.rbe != 1 else "PHYSICAL",
         comparison=comparison,
         verdict=said,
         machine_scale=scale,
@@ -194,7 +194,7 @@ def recalculate(run: Run, parameters: RecalculationParameters) -> Computed:
     return Computed(result.model_copy(update={"notes": run.all_notes(notes)}), datasets)
 
 
-def _subject(run: Run, plan: ReadIonPlan) -> Subject:
+def _subject(run: Run, plan: ReadPlan[Beam]) -> Subject:
     """The targets, and what is prescribed to the main one: as it was asked, else as the plan says."""
     prescription = run.spec.prescription
     targets = find_targets(run.patient, prescription, run.structures, plan.targets)
@@ -207,7 +207,7 @@ def _description(run: Run, computed: Recomputed) -> DoseDescription:
     dose = computed.plan.dose
     return DoseDescription(
         sop_instance_uid=dicom.result_uid(run.spec, OutputKind.RTDOSE),
-        dose_type="EFFECTIVE",
+        dose_type="EFFECTIVE" if dose.rbe != 1 else "PHYSICAL",
         max_gy=float(dose.dose_gy.max()),
         grid_mm=dose.grid.spacing_mm,
         manufacturer="Radiarch",

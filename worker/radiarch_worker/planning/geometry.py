@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from radiarch_worker.model import BoolVolume, Grid, Vector3
+from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Vector3
 
 
 def voxel_points_mm(mask: BoolVolume, grid: Grid) -> npt.NDArray[np.float64]:
@@ -97,7 +97,12 @@ def sample_mask(mask: BoolVolume, source: Grid, wanted: Grid) -> BoolVolume:
 
 def sample_share(mask: BoolVolume, source: Grid, wanted: Grid) -> npt.NDArray[np.float32]:
     """Of each voxel of a grid, the share that a mask's voxels take."""
-    share = mask.astype(np.float32)
+    return sample_mean(mask.astype(np.float32), source, wanted)
+
+
+def sample_mean(values: FloatVolume, source: Grid, wanted: Grid) -> FloatVolume:
+    """Mean of a volume over each voxel of a grid; what lies outside of the volume counts as 0."""
+    share = values
     for numpy_axis, axis in enumerate((2, 1, 0)):
         (low, high), (start, stop) = (_edges_mm(g, axis) for g in (wanted, source))
         common = np.minimum(high[:, None], stop[None, :]) - np.maximum(low[:, None], start[None, :])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -14,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from radiarch_contract.errors import ErrorCode, InputRefusedError
-from radiarch_contract.job import MachineScale
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, RecalculationParameters
@@ -26,43 +22,21 @@ from radiarch_worker.engines.mcsquare.dose import FIRST_PARTS
 from radiarch_worker.engines.mcsquare.installation import file_sha256, find_installation
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import HIGH_DOSE, body_on, known_on, resampled
-from radiarch_worker.model import BoolVolume, Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
+from radiarch_worker.model import BoolVolume, Dose, Grid, Patient, PlanResult, Reporter
 from radiarch_worker.planning.geometry import ScoringLattice, sample_mask
 from radiarch_worker.planning.proton.let import ScoredLet, extras_of, score_let
 from radiarch_worker.planning.proton.steps import RBE, noise_notes
 
 from .beam_data import check_energies, with_known_shifters, with_the_plans_source, with_the_plans_spots
+from .belongs import check_belongs, check_position
 from .ion_plan import ReadIonPlan
-from .meterset import Source, meterset_scale, scale_source
+from .meterset import Source, machine_scale, meterset_scale, scale_source
+from .recomputed import Recomputed
 
 _LEAST_PARTS = 4
 """Of each beam, so that the spread between parts gives the uncertainty."""
 _PILOT_PRIMARIES = 80_000
 """Protons to find the high dose, where neither target nor reference shows it."""
-
-
-@dataclass(frozen=True)
-class Recomputed:
-    """A plan computed anew.
-
-    Attributes
-    ----------
-    plan : beams as read, and the computed dose, scaled
-    beams_gy : (Z, Y, X) of each beam, on the dose's grid; they sum to the dose
-    scale : factor on the meterset: protons per MU of the plan's machine over those of the beam data
-    source : where the factor comes from
-    machine_scale : the factor as a property of the plan's machine, where it was derived
-    uncertainty_in : where the statistical uncertainty was measured
-    unconfirmed : data that the site has not confirmed
-    """
-
-    plan: PlanResult
-    beams_gy: tuple[FloatVolume, ...]
-    scale: float
-    source: Source
-    machine_scale: MachineScale | None
-    uncertainty_in: str
-    unconfirmed: tuple[str, ...]
 
 
 def recompute(
@@ -90,7 +64,7 @@ def recompute(
         Plan, dose and CT do not belong together, or the plan cannot be computed with this machine.
     EngineError
     """
-    _check_belongs(plan, reference, patient)
+    check_belongs(plan, reference, patient)
     ready = _prepare(plan, reference, patient, parameters, reporter, job_dir, threads)
     reporter.stage(Stage.FINAL_DOSE)
     began = time.monotonic()
@@ -101,7 +75,8 @@ def recompute(
     whole = np.float32(RBE * ready.plan.fractions)
     dose_gy = np.where(body, scored.result.dose_gy * whole, np.float32(0.0))
     scale, note = meterset_scale(
-        ready.source, dose_gy, ready.grid, reference, patient, parameters, ready.plan, ready.machine
+        *(ready.source, dose_gy, ready.grid, reference, patient, parameters),
+        *(ready.plan, ready.machine.name, "protons per MU"),
     )
     dose_gy = np.ascontiguousarray(dose_gy * np.float32(scale), dtype=np.float32)
     beams_gy = tuple(np.where(body, b * (whole * np.float32(scale)), np.float32(0.0)) for b in scored.result.beams_gy)
@@ -120,7 +95,7 @@ def recompute(
         beams_gy=beams_gy,
         scale=scale,
         source=ready.source,
-        machine_scale=_machine_scale(scale, ready.plan, ready.machine, ready.calibration) if derived else None,
+        machine_scale=machine_scale(scale, ready.plan, ready.machine.sha256, ready.calibration) if derived else None,
         uncertainty_in=scored.where,
         unconfirmed=tuple(
             f"{what} {data.name}"
@@ -170,7 +145,7 @@ def _prepare(
     job_dir: Path,
     threads: int,
 ) -> _Ready:
-    position_note = _check_position(plan, patient)
+    position_note = check_position(plan, patient)
     reporter.stage(Stage.BUILDING_PLAN, "reading the plan")
     machine = mcsquare.load_machine(parameters.machine)
     calibration = mcsquare.calibration_for(parameters.ct_calibration, patient.ct)
@@ -301,74 +276,6 @@ def _notes(ready: _Ready, scored: _Scored, scale_note: str) -> tuple[str, ...]:
         f"The dose is RBE-weighted (factor {RBE:g}).",
         *(() if scored.let is None else (scored.let.note,)),
     )
-
-
-def _machine_scale(
-    scale: float, plan: ReadIonPlan, machine: mcsquare.ProtonMachine, calibration: mcsquare.Calibration
-) -> MachineScale:
-    """A derived factor as a property of the plan's machine."""
-    names = sorted({" | ".join((m.name, m.manufacturer, m.model)) for m in plan.machines})
-    files = json.dumps(sorted(calibration.sha256.items())).encode()
-    return MachineScale(
-        machine=" + ".join(names)[:400],
-        machine_sha256=machine.sha256,
-        calibration_sha256=hashlib.sha256(files).hexdigest(),
-        scale=scale,
-    )
-
-
-def _check_belongs(plan: ReadIonPlan, reference: ReadDose | None, patient: Patient) -> None:
-    """Refuse a plan that is not in the CT's frame, and a dose that is not the plan's."""
-    frame = patient.ct.frame_of_reference_uid
-    if plan.frame_of_reference_uid not in ("", frame):
-        raise InputRefusedError(
-            f"the plan is in frame of reference {plan.frame_of_reference_uid}, CT and structures are in {frame}",
-            remedy="Name the structure set of the CT that the plan was made on.",
-            code=ErrorCode.FRAME_OF_REFERENCE_MISMATCH,
-        )
-    if not plan.frame_of_reference_uid and patient.rtstruct_sop_instance_uid not in plan.structure_sets:
-        raise InputRefusedError(
-            "the plan names neither a frame of reference nor this structure set: whether its isocenter is in this CT "
-            "is not known",
-            remedy="Export the plan with its references.",
-            code=ErrorCode.FRAME_OF_REFERENCE_MISMATCH,
-        )
-    if reference is None:
-        return
-    named = {uid for _, uid in reference.referenced_plans}
-    if named != {plan.sop_instance_uid}:
-        raise InputRefusedError(
-            f"the RTDOSE is of plan {', '.join(sorted(named))[:200] or '(none named)'}, "
-            f"expected {plan.sop_instance_uid}",
-            remedy="Name the dose of this very plan, or none; any two doses are compared by an evaluation.",
-            code=ErrorCode.UNSUPPORTED_DOSE,
-        )
-    if reference.summation != "PLAN":
-        raise InputRefusedError(
-            f"the RTDOSE has Dose Summation Type {reference.summation}, expected PLAN: the plan is computed whole",
-            remedy="Export the dose of the whole plan.",
-            code=ErrorCode.UNSUPPORTED_DOSE,
-        )
-
-
-def _check_position(plan: ReadIonPlan, patient: Patient) -> tuple[str, ...]:
-    """Refuse a plan for another patient position than the CT's; a note where it names none."""
-    position = patient.ct.patient_position
-    if plan.patient_position is None:
-        return (
-            "The plan does not say how the patient lies ((300A,0180) Patient Setup Sequence has no Patient Position): "
-            f"it was computed as on the CT, {position}.",
-        )
-    if plan.patient_position is not position:
-        raise InputRefusedError(
-            f"the plan's (0018,5100) Patient Position is {plan.patient_position}, the CT's is {position}: beams would "
-            "enter another side of the patient",
-            remedy="Name the plan of this CT, or correct the position where it is wrong.",
-            code=ErrorCode.UNSUPPORTED_PATIENT_POSITION,
-            plan=plan.patient_position.value,
-            ct=position.value,
-        )
-    return ()
 
 
 def _uncertainty_region(

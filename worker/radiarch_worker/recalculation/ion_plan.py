@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pydicom.dataset import Dataset
-from pydicom.uid import RTIonPlanStorage, RTPlanStorage
+from pydicom.uid import RTIonPlanStorage
 from radiarch_contract.errors import ErrorCode, InputRefusedError
 
 from radiarch_worker.ion import IonBeam
@@ -22,11 +22,6 @@ SOURCE_TOLERANCE_MM = 1.0
 
 def read_ion_plan(dataset: Dataset) -> ReadIonPlan:
     """Read an RT Ion Plan; see `read_plan`."""
-    if Reader(dataset, ION_PLAN.what, ErrorCode.UNREADABLE_RTPLAN).text("SOPClassUID") == RTPlanStorage:
-        raise unsupported(
-            "the plan is an RT Plan (photons or electrons), expected an RT Ion Plan: there is no engine for it",
-            "Name a proton plan; photon plans are not recalculated.",
-        )
     return read_plan(dataset, ION_PLAN)
 
 

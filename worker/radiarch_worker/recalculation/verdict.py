@@ -110,9 +110,11 @@ def counted(derived: MachineScale, history: KnownScale | None, verdict: Verdict)
     return derived.model_copy(update={"counts": verdict.result is not Outcome.FAIL and not changed})
 
 
-def uncertainty_criterion(percent: float, where: str, levels: ActionLevels) -> Criterion:
-    """Noise widens what gamma tolerates: a noisy recalculation proves nothing."""
-    return Criterion(
+def uncertainty_criteria(percent: float, where: str, levels: ActionLevels) -> list[Criterion]:
+    """Noise widens what gamma tolerates: a noisy recalculation proves nothing. Without noise nothing is judged."""
+    if not where:
+        return []
+    found = Criterion(
         id="uncertainty",
         title=f"Statistical uncertainty of the recalculation in {where}",
         value=percent,
@@ -120,6 +122,7 @@ def uncertainty_criterion(percent: float, where: str, levels: ActionLevels) -> C
         look=levels.uncertainty_percent,
         result=Outcome.PASS if percent <= levels.uncertainty_percent else Outcome.LOOK,
     )
+    return [found]
 
 
 def data_criteria(unconfirmed: Sequence[str], levels: ActionLevels) -> list[Criterion]:

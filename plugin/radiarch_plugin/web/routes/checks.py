@@ -54,7 +54,7 @@ def recalculate(
     requester: RequesterDep,
     idempotency_key: IdempotencyKey = None,
 ) -> PlanAnswer:
-    """An RT Ion Plan computed anew by Monte Carlo, and compared with its dose where there is one."""
+    """A plan computed anew, of protons by Monte Carlo or of photons by a collapsed cone, and compared with its dose."""
 
     def build() -> NewPlan:
         return make_recalculation(

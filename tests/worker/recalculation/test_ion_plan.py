@@ -176,7 +176,6 @@ UNSUPPORTED: dict[str, tuple[Callable[[Dataset], Any], str]] = {
     "a wedge at a point": (point(2, IonWedgePositionSequence=[Dataset()]), "wedges"),
     "a spreading device at a point": (point(0, LateralSpreadingDeviceSettingsSequence=[Dataset()]), "spreading"),
     "a modulator at a point": (point(0, RangeModulatorSettingsSequence=[Dataset()]), "modulators"),
-    "photons": (lambda ds: setattr(ds, "SOPClassUID", "1.2.840.10008.5.1.4.1.1.481.5"), "photons"),
     "two range shifters": (beam(lambda b: setattr(b, "NumberOfRangeShifters", 2)), "2 range shifters"),
     "an analog range shifter": (shifted(RangeShifterType="ANALOG"), "ANALOG"),
     "a range shifter without thickness": (shifted(RangeShifterWaterEquivalentThickness=None), "thickness"),

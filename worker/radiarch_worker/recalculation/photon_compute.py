@@ -19,6 +19,7 @@ from radiarch_worker.engines.collapsedcone.plan import plan_dose
 from radiarch_worker.engines.photonkernels import point_kernels
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.evaluation.comparison import body_on
+from radiarch_worker.machines.deliverability import SMALL_CM2, delivery
 from radiarch_worker.machines.photon_machine import PhotonMachine, photon_machine
 from radiarch_worker.model import Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
 from radiarch_worker.photon import FluenceMode, Linac
@@ -31,6 +32,7 @@ from .photon_plan import SOURCE_TOLERANCE_MM, ReadPhotonPlan
 from .recomputed import Recomputed
 
 ENGINE = "Radiarch collapsed cone"
+_LISTED = 5
 
 
 def recompute_photons(
@@ -229,12 +231,29 @@ def _provenance(ready: _Ready, parameters: RecalculationParameters, scale: float
     }
 
 
+def delivery_notes(plan: ReadPhotonPlan, machine: PhotonMachine) -> tuple[str, ...]:
+    """Which limits of the machine the plan breaks, how long its beams take, and how complex they are."""
+    found = [delivery(beam, machine) for beam in plan.beams]
+    seconds, mu = sum(f.time_s for f in found), sum(b.meterset_mu for b in plan.beams)
+    modulation = sum(f.modulation * b.meterset_mu for f, b in zip(found, plan.beams, strict=True)) / mu
+    small = sum(f.small_aperture_share * b.meterset_mu for f, b in zip(found, plan.beams, strict=True)) / mu
+    about = (
+        f"By the limits of machine {machine.name} its beams take about {seconds:.0f} s; modulation complexity score "
+        f"{modulation:.2f}, {100 * small:.0f} % of the MU through apertures under {SMALL_CM2:g} cm²."
+    )
+    broken = [b for f in found for b in f.broken]
+    listed = (f"Beam {b.beam}, control point {b.index}: {b.message} ({b.limit.value})." for b in broken[:_LISTED])
+    more = (f"{len(broken) - _LISTED} more limits of the machine are broken.",) if len(broken) > _LISTED else ()
+    return (about, *listed, *more)
+
+
 def _notes(ready: _Ready, scale_note: str) -> tuple[str, ...]:
     plan = ready.plan
     return (
         f"Plan {plan.label!r} of {plan.manufacturer or 'an unnamed maker'} was recalculated; nothing was planned.",
         *plan.notes,
         *ready.notes,
+        *(delivery_notes(plan, ready.machine) if is_known(plan, ready.machine) else ()),
         *([] if ready.source == "none" and not is_known(plan, ready.machine) else [scale_note]),
         "The dose is physical dose to water; its engine has no statistical uncertainty.",
     )

@@ -39,7 +39,7 @@ _BESIDE_MM = 40.0
 """Beyond the outermost leaves to where pencil beams are followed."""
 _FILE_MODES = {"flattened": "STANDARD", "unflattened": "FFF"}
 _RAYS_CHECKED = 400
-_TARGET_VOXELS, _OTHER_VOXELS = 20_000, 6_000
+_TARGET_VOXELS, _OTHER_VOXELS = 20_000, 12_000
 """Most voxels of a structure that objectives look at; of more, so many are drawn."""
 
 

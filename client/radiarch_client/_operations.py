@@ -251,7 +251,7 @@ def create_evaluation(
     prescription
         Needed for goals in % of it.
     gamma
-        Criteria: ``dose_percent``, ``distance_mm``, ``normalisation`` (global or local), ``cutoff_percent``.
+        Criteria: ``dose_percent``, ``distance_mm``, ``normalization`` (global or local), ``cutoff_percent``.
     levels
         What the verdict is judged by, such as ``{"mean_percent": {"look": 1, "fail": 3}}``.
     rbe

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from .parameters import DoseParameters, WorkflowParameters
+from .parameters import DoseParameters, WorkflowParameters, with_new_names
 from .proton import LET_DESCRIPTION
 from .strict import Asked
 from .verdict import ActionLevels
@@ -15,12 +16,19 @@ from .verdict import ActionLevels
 class GammaCriteria(Asked):
     """Criteria of a gamma index; percentages are of the reference's maximum, or of its dose at each point."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
+
     dose_percent: float = Field(default=3.0, ge=0.5, le=20)
     distance_mm: float = Field(default=3.0, ge=0.5, le=20)
-    normalisation: Literal["global", "local"] = "global"
+    normalization: Literal["global", "local"] = "global"
     cutoff_percent: float = Field(
         default=10.0, ge=0, le=90, description="Points with less of the reference's maximum are not judged."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, given: Any) -> Any:
+        return with_new_names(given, cls.OLD_NAMES) if isinstance(given, Mapping) else given
 
 
 class CheckParameters(WorkflowParameters):

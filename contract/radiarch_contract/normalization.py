@@ -1,4 +1,4 @@
-"""Normalisation: the written dose to which a plan is scaled after its final dose; scaling is the worker's business.
+"""Normalization: the written dose to which a plan is scaled after its final dose; scaling is the worker's business.
 
 ``[STRUCTURE:] METRIC = VALUE`` with METRIC one of ``D95%`` ``D2cc`` ``Dmean`` ``Dmin`` ``Dmax`` ``Dmax(0.03cc)`` and
 VALUE in ``%`` (of the structure's prescribed dose) or ``Gy``. Without a structure it is the target.
@@ -20,7 +20,7 @@ _REMEDY = "Write it like 'D95% = 100%', 'CTV: D98% = 95%' or 'PTV: Dmean = 60 Gy
 
 @dataclass(frozen=True)
 class Normalization:
-    """A parsed normalisation.
+    """A parsed normalization.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class Normalization:
 
     @classmethod
     def parse(cls, text: str, *, target: str) -> Normalization:
-        """Parse a normalisation; ``target`` is the structure where it names none.
+        """Parse a normalization; ``target`` is the structure where it names none.
 
         Raises
         ------
@@ -83,7 +83,7 @@ class Normalization:
 def _at(text: str, position: int, expected: str) -> InvalidRequestError:
     found = repr(text[position]) if position < len(text) else "the end"
     return InvalidRequestError(
-        f"normalisation {text!r}: character {position + 1} is {found}, expected {expected}",
+        f"normalization {text!r}: character {position + 1} is {found}, expected {expected}",
         remedy=_REMEDY,
         position=position,
     )

@@ -95,6 +95,15 @@ class GoalTuning(Asked):
         return self
 
 
+def with_new_names(given: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """What was given, under new names (by old name); where both are given, the new one counts."""
+    values = {name: value for name, value in given.items() if name not in names}
+    for old, new in names.items():
+        if old in given:
+            values.setdefault(new, given[old])
+    return values
+
+
 class WorkflowParameters(Asked):
     """Base of every workflow's parameters.
 
@@ -124,14 +133,9 @@ class WorkflowParameters(Asked):
     def _accept_old_names(cls, given: Any) -> Any:
         if not isinstance(given, Mapping):
             return given
-        renamed = {old: new for old, new in cls.OLD_NAMES.items() if old in given}
-        if not renamed:
-            return given
-        values = {name: value for name, value in given.items() if name not in renamed}
-        for old, new in renamed.items():
-            values.setdefault(new, given[old])
+        values = with_new_names(given, cls.OLD_NAMES)
         # A stored record has every parameter. One that asks for nothing is not worth a note.
-        noted = tuple(old for old in renamed if given[old] is not False)
+        noted = tuple(old for old in cls.OLD_NAMES if given.get(old) not in (None, False))
         return {**values, "old_names": noted} if noted else values
 
     @field_validator("old_names")
@@ -170,9 +174,11 @@ class DoseParameters(WorkflowParameters):
 class PlanningParameters(DoseParameters):
     """Parameters of every workflow that plans."""
 
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {"normalisation": "normalization"}
+
     max_iterations: int = Field(default=150, ge=1, le=5000)
     method: Literal["L-BFGS-B", "projected-gradient"] = "L-BFGS-B"
-    normalisation: str | None = Field(
+    normalization: str | None = Field(
         default=None,
         max_length=120,
         description="Dose to which the finished plan is scaled, dose and meterset alike: 'D95% = 100%' (of the target) "
@@ -182,7 +188,7 @@ class PlanningParameters(DoseParameters):
         default=None, description="Patient LPS, mm; null: the target's centre of mass."
     )
 
-    @field_validator("normalisation")
+    @field_validator("normalization")
     @classmethod
     def _readable_normalization(cls, text: str | None) -> str | None:
         if text is not None:

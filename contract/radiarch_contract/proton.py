@@ -86,7 +86,7 @@ class ImptBasicParameters(ProtonParameters):
 class ImptOptimizedParameters(ProtonParameters):
     """`proton-impt-optimized`: objectives as given, or tuned to the goals."""
 
-    OLD_NAMES: ClassVar[Mapping[str, str]] = {"adapt": "tune_to_goals"}
+    OLD_NAMES: ClassVar[Mapping[str, str]] = {**PlanningParameters.OLD_NAMES, "adapt": "tune_to_goals"}
     objectives: tuple[Objective, ...] = Field(min_length=1, max_length=100)
     tune_to_goals: bool | GoalTuning = Field(
         default=False,

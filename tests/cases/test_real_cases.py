@@ -237,7 +237,7 @@ def test_the_clinical_plan_computed_anew_passes_gamma(service: Service, prostate
     assert found["gamma"]["criteria"] == {
         "dose_percent": 3.0,
         "distance_mm": 3.0,
-        "normalisation": "global",
+        "normalization": "global",
         "cutoff_percent": 10.0,
     }
     assert found["gamma"]["points"] > 50_000

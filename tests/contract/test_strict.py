@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from radiarch_contract import plain_yaml
+from radiarch_contract.check_parameters import GammaCriteria
 from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.job import JobInput, JobSpec, SessionRef
 from radiarch_contract.objectives import Objective
@@ -31,7 +32,7 @@ PLANNED = {
     "spot_spacing_mm": 6,
     "final_primaries": 20_000,
     "spot_mu_min": 1.5,
-    "normalisation": "D95% = 100%",
+    "normalization": "D95% = 100%",
     "seed": 7,
     "let": True,
     "isocenter_mm": [1, 2.5, -3],
@@ -63,7 +64,7 @@ PARAMETERS: dict[str, dict[str, Any]] = {
     | {"beams": [{"gantry_deg": 90, "collimator_deg": 5}], "apertures": 20, "aperture_mu_min": 1.5},
     "photon-vmat": PHOTONS
     | {"arcs": [{"start_deg": 181, "stop_deg": 179, "direction": "clockwise"}], "control_point_spacing_deg": 4},
-    "evaluation": {"gamma": {"dose_percent": 2, "distance_mm": 2.5, "normalisation": "local", "cutoff_percent": 5}},
+    "evaluation": {"gamma": {"dose_percent": 2, "distance_mm": 2.5, "normalization": "local", "cutoff_percent": 5}},
     "recalculation": {"meterset_scale": 1, "uncertainty_percent": 2.5, "seed": 3, "overrides": [OVERRIDE]},
 }
 PROTOCOL = {
@@ -213,6 +214,8 @@ def test_what_version_0_1_0_has_stored_is_still_read(spec: dict[str, Any]) -> No
     assert dumped == spec
     parameters = parse_parameters(made.workflow_id, made.parameters, stored=True)
     renamed = {parameters.OLD_NAMES.get(name, name): value for name, value in spec["parameters"].items()}
+    if "gamma" in renamed:
+        renamed["gamma"] = {GammaCriteria.OLD_NAMES.get(k, k): v for k, v in renamed["gamma"].items()}
     dumped = parameters.model_dump(mode="json")
     assert {name: dumped[name] for name in renamed} == renamed
     if "\0" in json.dumps(spec["parameters"]):

@@ -113,4 +113,4 @@ def gamma(text: str | None) -> dict[str, Any] | None:
         found = {}
     if not found or kind not in ("", "global", "local"):
         raise click.UsageError(f"--gamma {text!r}: expected % and mm, such as 3/2, 3/2/global or 3/2/local")
-    return found | ({"normalisation": kind} if kind else {})
+    return found | ({"normalization": kind} if kind else {})

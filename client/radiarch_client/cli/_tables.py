@@ -298,7 +298,7 @@ def _comparison(found: DoseComparison) -> list[Any]:
     c = gamma.criteria if gamma else {}
     judged = (
         f"{gamma.passed_percent:.1f} % of {gamma.points} points pass {c.get('dose_percent', 0):g} % / "
-        f"{c.get('distance_mm', 0):g} mm, {c.get('normalisation')}, above {c.get('cutoff_percent', 0):g} %"
+        f"{c.get('distance_mm', 0):g} mm, {c.get('normalization')}, above {c.get('cutoff_percent', 0):g} %"
         if gamma
         else found.gamma_note
     )

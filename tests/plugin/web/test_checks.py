@@ -114,7 +114,7 @@ def test_a_dose_is_judged_with_the_structure_set_that_it_names(api: Api, stored:
     assert (plan["prescription"], plan["rtstruct_sop_instance_uid"]) == (None, stored.rtstruct_uid)
     assert [(i["kind"], i["sop_instance_uid"]) for i in plan["inputs"]] == [("rtdose", uid)]
     assert plan["inputs"][0]["sha256"]
-    assert plan["parameters"]["gamma"]["normalisation"] == "global"
+    assert plan["parameters"]["gamma"]["normalization"] == "global"
     assert api.get(f"/evaluations/{plan['id']}").json() == plan
     assert api.get(f"/recalculations/{plan['id']}").status_code == 404
     again = api.post("/evaluations", {"rtdose_sop_instance_uid": uid, "goals": ["PTV: Dmean >= 10 Gy"]}, key="k")

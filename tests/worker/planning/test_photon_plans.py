@@ -74,7 +74,7 @@ def in_a_hurry(folder: Path, threads: int) -> tuple[PlanResult, Recorder]:
         "beams": (StaticField(gantry_deg=0.0), StaticField(gantry_deg=180.0)),
         "apertures": 4,
         "correction_rounds": 0,
-        "normalisation": "D50% = 51 Gy",
+        "normalization": "D50% = 51 Gy",
     }
     made = job(PhotonImrtParameters(**{**QUICK, **asked}), folder, threads)
     assert isinstance(made.reporter, Recorder)
@@ -166,7 +166,7 @@ def test_the_number_of_threads_changes_no_bit(quick: tuple[PlanResult, Recorder]
 def test_a_normalization_scales_dose_and_meterset_alike(quick: tuple[PlanResult, Recorder], tmp_path: Path) -> None:
     result, _ = quick
     assert np.median(inside(result, 2)) == pytest.approx(51.0, rel=0.01)
-    assert result.provenance["normalisation_factor"] != pytest.approx(1.0, abs=1e-3)
+    assert result.provenance["normalization_factor"] != pytest.approx(1.0, abs=1e-3)
     setup = set_up(job(PhotonImrtParameters(**QUICK), tmp_path))
     again = 25 * plan_dose(
         setup.density, setup.dose_grid, photon_beams(result), a_patient().ct.patient_position, MACHINE, 2

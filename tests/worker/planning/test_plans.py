@@ -219,10 +219,10 @@ def test_normalized_dose_and_meterset_are_the_plan_times_one_factor(
     optimized: tuple[PlanResult, Recorder], tmp_path: Path
 ) -> None:
     p = a_patient()
-    result, _ = planned(tmp_path, normalisation="D95% = 95%", uncertainty_percent=10, final_primaries=60_000)
+    result, _ = planned(tmp_path, normalization="D95% = 95%", uncertainty_percent=10, final_primaries=60_000)
     judged = evaluate(p, result.dose, PRESCRIPTION, ("PTV: D95% ≥ 95%",), refs(p))
     assert judged.goals[0].value == pytest.approx(95.0, rel=1e-5)
-    by = result.provenance["normalisation_factor"]
+    by = result.provenance["normalization_factor"]
     assert any("multiplied" in note for note in result.notes)
     least = load_machine("BDL_default_UN_RangeShifter").limits.spot_mu_min
     mu = np.concatenate([layer.meterset_mu for layer in ion_beams(result)[0].layers])
@@ -241,7 +241,7 @@ def test_normalized_dose_and_meterset_are_the_plan_times_one_factor(
 @pytest.mark.engine
 def test_spots_that_normalization_makes_too_small_are_left_out_and_the_dose_is_of_the_rest(tmp_path: Path) -> None:
     coarse = {"spot_spacing_mm": 12, "beamlet_primaries": 50, "max_iterations": 5, "final_primaries": 40_000}
-    result, _ = planned(tmp_path, normalisation="PTV: Dmean = 36 Gy", spot_mu_min=1.5, **coarse)
+    result, _ = planned(tmp_path, normalization="PTV: Dmean = 36 Gy", spot_mu_min=1.5, **coarse)
     mu = np.concatenate([layer.meterset_mu for layer in ion_beams(result)[0].layers])
     assert mu.min() >= 1.5
     assert any("left out" in note for note in result.notes)

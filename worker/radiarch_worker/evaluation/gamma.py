@@ -82,7 +82,7 @@ def gamma_index(
         **{f"r{i}": reference.axis_mm(a) for i, a in enumerate((2, 1, 0))},
         **{f"e{i}": x for i, x in enumerate(padded_axes)},
         criteria=np.array([criteria.dose_percent, criteria.distance_mm, normalization_gy]),
-        local=np.array(criteria.normalisation == "local"),
+        local=np.array(criteria.normalization == "local"),
     )
     # the modules are found where this process found them, however it was started
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "OMP_NUM_THREADS": "1"}

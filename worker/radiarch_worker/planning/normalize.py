@@ -32,12 +32,12 @@ class Wanted:
     dose_gy : total over all fractions, as reported
     """
 
-    normalisation: Normalization
+    normalization: Normalization
     dose_gy: float
 
 
 def wanted(text: str, prescription: Prescription) -> Wanted:
-    """The dose that a normalisation asks for."""
+    """The dose that a normalization asks for."""
     found = Normalization.parse(text, target=prescription.target)
     unit_gy = 1.0 if found.unit == "Gy" else prescription.dose_of_gy(found.structure) / 100
     return Wanted(found, found.value * unit_gy)
@@ -53,23 +53,23 @@ def factor(wanted: Wanted, dose: Dose, patient: Patient, structures: Mapping[str
     EngineError
         ``optimization_failed`` where the dose is too far from what is asked for.
     """
-    name = wanted.normalisation.structure
+    name = wanted.normalization.structure
     structure = find_structure(patient, structures, name)
     if structure is None or not structure.mask.any():
         raise InputRefusedError(
-            f"normalisation {wanted.normalisation.text!r}: the patient has no structure {name!r} with contours",
+            f"normalization {wanted.normalization.text!r}: the patient has no structure {name!r} with contours",
             remedy="Normalise to a structure of this patient, such as the target.",
             code=ErrorCode.UNKNOWN_STRUCTURE,
         )
     samples = sample({0: structure}, patient.ct.grid, dose, zero_outside=True)[0]
-    found_gy = goal_dose_gy(wanted.normalisation.goal, samples)
+    found_gy = goal_dose_gy(wanted.normalization.goal, samples)
     found = wanted.dose_gy / found_gy if found_gy > 0 else math.inf
     low, high = FACTOR_RANGE
     if not low <= found <= high:
         raise EngineError(
-            f"normalisation {wanted.normalisation.text!r}: {wanted.normalisation.metric} is {found_gy:.2f} Gy, "
+            f"normalization {wanted.normalization.text!r}: {wanted.normalization.metric} is {found_gy:.2f} Gy, "
             f"{wanted.dose_gy:.2f} Gy would need a factor outside {low:g} to {high:g}",
-            remedy="Correct the objectives or the normalisation: the optimised dose is far from what it asks for.",
+            remedy="Correct the objectives or the normalization: the optimised dose is far from what it asks for.",
             code=ErrorCode.OPTIMIZATION_FAILED,
         )
     return found

@@ -83,7 +83,7 @@ def comparison(flow: Flow, evaluation: Evaluation, found: DoseComparison | None)
             (
                 "Gamma",
                 f"{gamma.passed_percent:.2f} % of {gamma.points} points pass {c.dose_percent:g} %/{c.distance_mm:g} "
-                f"mm, {c.normalisation}, above {c.cutoff_percent:g} % of {gamma.reference_max_gy:.2f} Gy; mean "
+                f"mm, {c.normalization}, above {c.cutoff_percent:g} % of {gamma.reference_max_gy:.2f} Gy; mean "
                 f"{gamma.mean:.2f}",
             )
         )

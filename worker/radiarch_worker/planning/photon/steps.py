@@ -181,7 +181,7 @@ def _conclude(
 ) -> PlanResult:
     said = [*setup.notes, *notes]
     provenance = _provenance(setup, len(progress.trace), final.objective, beams, left)
-    text = setup.job.parameters.normalisation
+    text = setup.job.parameters.normalization
     if text is not None:
         by = normalize.factor(
             *(normalize.wanted(text, setup.job.prescription), final.dose, setup.job.patient, setup.job.structures)
@@ -190,7 +190,7 @@ def _conclude(
         scaled = replace(final.dose, dose_gy=final.dose.dose_gy * np.float32(by))
         final = replace(final, beams=written, dose=scaled)
         said.append(f"Dose and meterset were multiplied by {by:.4f}, so that {text}.")
-        provenance |= {"normalisation": text, "normalisation_factor": by}
+        provenance |= {"normalization": text, "normalization_factor": by}
     file = setup.machine.file
     axes = [name for name, jaws in (("X", file.jaws_x), ("Y", file.jaws_y)) if jaws is not None]
     return PlanResult(

@@ -249,7 +249,7 @@ class GoalTuner:
             setup.job.reporter.solver(done + iteration, objective, by_name)
             self._bar.progress((number - self._first_round + min(1.0, iteration / limit)) / self._rounds_at_most)
 
-        headroom = normalize.HEADROOM if parameters.normalisation else 1.0
+        headroom = normalize.HEADROOM if parameters.normalization else 1.0
         solution = optimize(
             problem,
             uniform_start(setup, self._beamlets) if start is None else start,

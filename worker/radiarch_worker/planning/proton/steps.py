@@ -43,7 +43,7 @@ JUDGED_PERCENT = 2.0
 _LEAST_REACH = 0.05
 """Lower limit of a spot's reach, relative to the largest; 0.02 and 0.2 give the same."""
 _MU_DECIMALS = 5
-_NORMALISATION_ROUNDS = 4
+_NORMALIZATION_ROUNDS = 4
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ def solve(
         solution = optimize(
             problem,
             uniform_start(setup, beamlets) if start is None else start,
-            least_weight=setup.spot_mu_min * (normalize.HEADROOM if parameters.normalisation else 1.0),
+            least_weight=setup.spot_mu_min * (normalize.HEADROOM if parameters.normalization else 1.0),
             max_iterations=parameters.max_iterations,
             method=parameters.method,
             on_iteration=report,
@@ -378,7 +378,7 @@ def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, d
     job = setup.job
     wanted = normalize.wanted(text, job.prescription)
     left_out = 0
-    for _ in range(_NORMALISATION_ROUNDS):
+    for _ in range(_NORMALIZATION_ROUNDS):
         by = normalize.factor(wanted, final.dose, job.patient, job.structures)
         low = (final.weights_mu > 0) & (final.weights_mu * by < setup.spot_mu_min - 0.5 * 10**-_MU_DECIMALS)
         if not low.any():
@@ -387,7 +387,7 @@ def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, d
         final = final_dose(setup, np.where(low, 0.0, final.weights_mu * by))
     else:
         raise EngineError(
-            f"normalisation {wanted.normalisation.text!r}: scaled down, ever more spots fall below "
+            f"normalization {wanted.normalization.text!r}: scaled down, ever more spots fall below "
             f"{setup.spot_mu_min:g} MU ({left_out} so far)",
             remedy="Lower the target's objectives to what is normalised to, or use wider spots.",
             code=ErrorCode.OPTIMIZATION_FAILED,
@@ -399,14 +399,14 @@ def _normalized(setup: Setup, final: FinalDose, text: str) -> tuple[FinalDose, d
         meterset_mu=meterset,
         dose=replace(final.dose, dose_gy=final.dose.dose_gy * np.float32(by)),
     )
-    scaling = [f"Dose and meterset were multiplied by {by:.4f}, so that {wanted.normalisation.text}."]
+    scaling = [f"Dose and meterset were multiplied by {by:.4f}, so that {wanted.normalization.text}."]
     if left_out:
         scaling.append(
             f"{left_out} spots fell below {setup.spot_mu_min:g} MU by it and were left out; the dose was computed "
             "without them."
         )
     job.reporter.log(scaling[0])
-    return scaled, {"normalisation": wanted.normalisation.text, "normalisation_factor": by}, scaling
+    return scaled, {"normalization": wanted.normalization.text, "normalization_factor": by}, scaling
 
 
 def finish(
@@ -440,7 +440,7 @@ def deliver(setup: Setup, weights_mu: npt.NDArray[np.float64]) -> tuple[FinalDos
     if setup.job.parameters.let:
         setup = reporting(setup, 0.0, 1 / (1 + LET_SHARE))
     final = final_dose(setup, weights_mu)
-    text = setup.job.parameters.normalisation
+    text = setup.job.parameters.normalization
     return (final, {}, []) if text is None else _normalized(setup, final, text)
 
 

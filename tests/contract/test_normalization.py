@@ -1,10 +1,12 @@
-"""The grammar of normalisation: what it takes, and errors that point at the character."""
+"""The grammar of normalization: what it takes, and errors that point at the character."""
 
 from __future__ import annotations
 
 import pytest
+from radiarch_contract.check_parameters import GammaCriteria
 from radiarch_contract.errors import InvalidRequestError
 from radiarch_contract.normalization import Normalization
+from radiarch_contract.parameters import PlanningParameters
 from radiarch_contract.workflows import parse_parameters
 
 
@@ -46,6 +48,21 @@ def test_errors_point_at_the_character(text: str, character: int) -> None:
 
 
 def test_parameters_refuse_what_cannot_be_read() -> None:
-    assert parse_parameters("proton-impt-basic", {"normalisation": "D95% = 100%"})
+    assert parse_parameters("proton-impt-basic", {"normalization": "D95% = 100%"})
     with pytest.raises(InvalidRequestError, match="character 5"):
-        parse_parameters("proton-impt-basic", {"normalisation": "D95%"})
+        parse_parameters("proton-impt-basic", {"normalization": "D95%"})
+
+
+def test_the_old_spelling_is_accepted_and_said() -> None:
+    new, old = (
+        parse_parameters("proton-impt-basic", {name: "D95% = 100%"}) for name in ("normalization", "normalisation")
+    )
+    assert isinstance(new, PlanningParameters)
+    assert isinstance(old, PlanningParameters)
+    assert new.normalization == old.normalization
+    assert not new.notes
+    assert ["normalisation" in n and "normalization" in n for n in old.notes] == [True]
+    asked = {"beams": [{"gantry_deg": 0}], "normalisation": None}
+    assert not parse_parameters("proton-impt-basic", asked, stored=True).notes
+    gamma = GammaCriteria.model_validate({"normalisation": "local"})
+    assert gamma.model_dump() == GammaCriteria(normalization="local").model_dump()

@@ -277,7 +277,9 @@ class RunResult(_Wire):
     metrics: tuple[StructureMetrics, ...] = ()
     goals: tuple[GoalResult, ...] = ()
     uncertainty_percent: float | None = Field(
-        default=None, description="Of the final dose, 1 sigma, mean over the target's voxels; measured."
+        default=None,
+        description="Of the final dose, 1 sigma, mean over the target's voxels; measured. Null where none was "
+        "computed, or by an engine that draws no random numbers.",
     )
     dose: DoseDescription | None = Field(default=None, description="Of an evaluation: the dose that was judged.")
     dose_quantity: DoseQuantity | None = Field(default=None, description="What metrics, goals and curves are of.")

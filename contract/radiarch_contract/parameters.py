@@ -146,6 +146,11 @@ class WorkflowParameters(Asked):
         return names
 
     @property
+    def asked_beams(self) -> tuple[Any, ...]:
+        """Beams as answers show them before there is a plan; none where that cannot be said in a line each."""
+        return ()
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a user has to know about the parameters as they were given."""
         return tuple(

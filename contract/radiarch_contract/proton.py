@@ -78,6 +78,10 @@ class ProtonParameters(PlanningParameters):
         n = self.beam_count or 2
         return tuple(Beam(gantry_deg=360.0 * i / n) for i in range(n))
 
+    @property
+    def asked_beams(self) -> tuple[Beam, ...]:
+        return self.planned_beams
+
 
 class ImptBasicParameters(ProtonParameters):
     """`proton-impt-basic`: one uniform objective on the target, and a fall-off outside."""

@@ -191,7 +191,7 @@ class PlanResult:
 
     beams: tuple[Beam, ...]
     dose: Dose
-    uncertainty_percent: float
+    uncertainty_percent: float | None  # statistical; None where the engine draws no random numbers
     machine: Machine
     provenance: Mapping[str, Any]  # engine and version, machine data and calibration with sha256, seed, primaries …
     notes: tuple[str, ...] = ()

@@ -65,7 +65,7 @@ def plan(*beams: PhotonBeam) -> PlanResult:
     return PlanResult(
         beams=made,
         dose=Dose(waterbox.smooth_dose(grid), grid, 1.0),
-        uncertainty_percent=0.0,
+        uncertainty_percent=None,
         machine=LINAC,
         provenance={"engine": "collapsed cone", "engine_version": "1", "machine": {"name": LINAC.name}},
     )

@@ -128,6 +128,7 @@ def test_dose_covers_the_body_and_nothing_is_dosed_far_from_it(optimized: tuple[
 @pytest.mark.engine
 def test_uncertainty_is_kept_and_all_is_told(optimized: tuple[PlanResult, Recorder]) -> None:
     result, recorder = optimized
+    assert result.uncertainty_percent is not None
     assert 0 < result.uncertainty_percent <= 3.0
     json.dumps(dict(result.provenance))
     for key in ("engine", "engine_version", "machine", "ct_calibration", "rbe", "seed", "final_primaries"):

@@ -198,6 +198,7 @@ def test_fractions_and_dose_are_those_of_the_protocol() -> None:
 def test_noise_and_unconfirmed_data_where_a_site_asks_for_its_own() -> None:
     assert verdict.uncertainty_criteria(1.9, "PTV", LEVELS)[0].result is Outcome.PASS
     assert verdict.uncertainty_criteria(2.1, "PTV", LEVELS)[0].result is Outcome.LOOK
+    assert verdict.uncertainty_criteria(None, "PTV", LEVELS) == []
     strict = ActionLevels(confirmed_data=True)
     assert verdict.data_criteria(("beam data X",), LEVELS) == []
     assert verdict.data_criteria((), strict) == []

@@ -63,7 +63,7 @@ def evaluate(run: Run, parameters: EvaluationParameters) -> Computed:
     shown = PlanResult(
         beams=(),
         dose=Dose(dose.dose_gy, dose.grid, 1.0),
-        uncertainty_percent=0.0,
+        uncertainty_percent=None,
         machine=Machine(""),
         provenance=provenance,
         notes=run.all_notes(notes),

@@ -23,6 +23,7 @@ class Modality:
     workflows : by id; each takes such a job
     beam : type of its beams
     beam_result : a beam as answers show it
+    warm_up : loads tables and compiled code that its jobs need, by next to no work; called once before all jobs
     """
 
     parameters: type[WorkflowParameters]
@@ -30,3 +31,4 @@ class Modality:
     workflows: Mapping[str, Callable[[Any], PlanResult]]
     beam: type[Beam]
     beam_result: Callable[[Any], BeamResult]
+    warm_up: Callable[[], None]

@@ -75,7 +75,7 @@ def recompute_photons(
         plan=PlanResult(
             beams=plan.beams,
             dose=Dose(np.ascontiguousarray(dose_gy * factor), ready.grid, 1.0),
-            uncertainty_percent=0.0,
+            uncertainty_percent=None,
             machine=_described(ready.machine),
             provenance=_provenance(ready, parameters, scale),
             notes=_notes(ready, note),

@@ -110,9 +110,9 @@ def counted(derived: MachineScale, history: KnownScale | None, verdict: Verdict)
     return derived.model_copy(update={"counts": verdict.result is not Outcome.FAIL and not changed})
 
 
-def uncertainty_criteria(percent: float, where: str, levels: ActionLevels) -> list[Criterion]:
+def uncertainty_criteria(percent: float | None, where: str, levels: ActionLevels) -> list[Criterion]:
     """Noise widens what gamma tolerates: a noisy recalculation proves nothing. Without noise nothing is judged."""
-    if not where:
+    if percent is None or not where:
         return []
     found = Criterion(
         id="uncertainty",

@@ -149,11 +149,12 @@ def prescription(flow: Flow, spec: JobSpec, plan: PlanResult) -> None:
     text = f"{rx.dose_gy:g} Gy to {rx.target} in {rx.fractions} fractions of {rx.dose_gy / rx.fractions:.4g} Gy{rbe}"
     flow.pages.text(LEFT_MM, flow.y_mm, text, 10.5, width_mm=WIDTH_MM)
     flow.y_mm += 1.5
-    uncertainty = f"Statistical uncertainty {plan.uncertainty_percent:.2f} % (1 sigma, mean over the target's voxels)"
-    if plan.uncertainty_percent > 0:
-        flow.paragraphs([f"{uncertainty}; dose grid {_spacing(plan.dose.grid.spacing_mm)}."], size_pt=8.5)
+    percent, grid = plan.uncertainty_percent, _spacing(plan.dose.grid.spacing_mm)
+    if percent is None:
+        flow.paragraphs([f"Dose grid {grid}."], size_pt=8.5)
     else:
-        flow.paragraphs([f"Dose grid {_spacing(plan.dose.grid.spacing_mm)}."], size_pt=8.5)
+        uncertainty = f"Statistical uncertainty {percent:.2f} % (1 sigma, mean over the target's voxels)"
+        flow.paragraphs([f"{uncertainty}; dose grid {grid}."], size_pt=8.5)
 
 
 def robustness(flow: Flow, found: Robustness | None) -> None:

@@ -17,7 +17,7 @@ from radiarch_contract.run import taken
 from radiarch_contract.states import OutputKind, PlanState
 from radiarch_contract.strict import STORED
 from radiarch_contract.uids import sop_instance_uid
-from radiarch_contract.workflows import Beam, ProtonParameters, parse_parameters
+from radiarch_contract.workflows import Beam, parse_parameters
 
 from radiarch_plugin.requests.plan import PlanRequest, make_plan
 from radiarch_plugin.requests.reoptimize import ReoptimizeRequest, make_child
@@ -230,4 +230,4 @@ def _beams(plan: PlanView) -> tuple[BeamResult | Beam, ...]:
         parameters = parse_parameters(plan.workflow_id, plan.parameters, stored=True)
     except RadiarchError:  # made by another version with other parameters
         return ()
-    return parameters.planned_beams if isinstance(parameters, ProtonParameters) else ()
+    return parameters.asked_beams

@@ -11,6 +11,7 @@ from .beam_result import photon_beam_result
 from .imrt import plan_imrt
 from .setup import PhotonJob
 from .vmat import plan_vmat
+from .warm_up import warm_up
 
 __all__ = ["PHOTON"]
 
@@ -20,4 +21,5 @@ PHOTON = Modality(
     workflows={"photon-imrt": plan_imrt, "photon-vmat": plan_vmat},
     beam=PhotonBeam,
     beam_result=photon_beam_result,
+    warm_up=warm_up,
 )

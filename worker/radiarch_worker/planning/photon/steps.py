@@ -196,7 +196,7 @@ def _conclude(
     return PlanResult(
         beams=final.beams,
         dose=final.dose,
-        uncertainty_percent=0.0,
+        uncertainty_percent=None,
         machine=Linac(setup.machine.name, file.source_axis_distance_mm, file.mlc.boundaries_mm, tuple(axes)),
         provenance=provenance,
         notes=tuple(said),

@@ -11,6 +11,7 @@ from radiarch_worker.planning.modality import Modality
 from .impt import plan_basic, plan_optimized
 from .robust import plan_robust
 from .steps import ProtonJob
+from .warm_up import warm_up
 
 __all__ = ["PROTON"]
 
@@ -41,4 +42,5 @@ PROTON = Modality(
     },
     beam=IonBeam,
     beam_result=_beam_result,
+    warm_up=warm_up,
 )

@@ -18,12 +18,12 @@ from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.collapsedcone.plan import plan_dose
 from radiarch_worker.engines.photonkernels import point_kernels
 from radiarch_worker.evaluation import ReadDose
-from radiarch_worker.evaluation.comparison import body_on
 from radiarch_worker.machines.deliverability import SMALL_CM2, delivery
 from radiarch_worker.machines.photon_machine import PhotonMachine, photon_machine
 from radiarch_worker.model import Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
 from radiarch_worker.photon import FluenceMode, Linac
-from radiarch_worker.planning.geometry import ScoringLattice, sample_mean
+from radiarch_worker.planning.geometry import ScoringLattice
+from radiarch_worker.planning.photon.density import patient_density
 
 from .beam_item import unsupported
 from .belongs import check_belongs, check_position
@@ -103,7 +103,7 @@ class _Ready:
 
     Attributes
     ----------
-    density : (Z, Y, X) g/cm³ on ``grid``, mean over each voxel, 0 outside of BODY
+    density : (Z, Y, X) g/cm³ on ``grid``; see `patient_density`
     """
 
     plan: ReadPhotonPlan
@@ -131,8 +131,7 @@ def _prepare(
     lattice = ScoringLattice.of(patient.ct.grid, parameters.scoring_spacing_mm, patient.body.mask)
     grid = lattice.grid(patient.body.mask)
     ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=grid)
-    density = np.interp(ct.hu, calibration.density[:, 0], calibration.density[:, 1]).astype(np.float32)
-    density = np.where(body_on(patient, grid), sample_mean(density, ct.grid, grid), np.float32(0.0))
+    density = patient_density(patient, ct, calibration, grid)
     mu = sum(b.meterset_mu for b in plan.beams)
     reporter.log(
         f"plan of {plan.manufacturer or 'an unnamed maker'}: {len(plan.beams)} beams, "
@@ -190,7 +189,7 @@ def _check_machine(plan: ReadPhotonPlan, machine: PhotonMachine) -> tuple[str, .
 def _beam_doses(ready: _Ready, threads: int, reporter: Reporter) -> list[FloatVolume]:
     """Of each beam over all fractions, Gy; unscaled."""
     fractions = np.float32(ready.plan.fractions)
-    inside = body_on(ready.patient, ready.grid)
+    inside = ready.density > 0
     found = []
     for n, beam in enumerate(ready.plan.beams):
 

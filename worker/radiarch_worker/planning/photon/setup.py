@@ -13,7 +13,6 @@ from radiarch_contract.photon import OptimizedPhotonParameters
 from radiarch_contract.states import Stage
 from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription
-from scipy import ndimage
 
 from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import mcsquare
@@ -31,6 +30,7 @@ from radiarch_worker.planning.structures import require_target, united
 from radiarch_worker.planning.targets import require_dose_voxels
 
 from .conformal import fitted
+from .density import patient_density
 from .leaves import Aperture, Head
 from .problem import ApertureProblem, dose_of_one_mu
 
@@ -132,31 +132,12 @@ def set_up(job: PhotonJob) -> Setup:
         dose_grid = lattice.grid(patient.body.mask)
         require_dose_voxels(targets, patient.ct.grid, dose_grid, patient.body.mask)
         ct = mcsquare.prepare_ct(patient.ct, patient.body, calibration, cover=dose_grid)
-        density = _density(ct, calibration, dose_grid, lattice.step)
-        density[~ndimage.binary_dilation(sample_mask(patient.body.mask, patient.ct.grid, dose_grid))] = 0.0
+        density = patient_density(patient, ct, calibration, dose_grid)
         isocenter = parameters.isocenter_mm or center_of_mass_mm(target.mask, patient.ct.grid)
     return Setup(
         *(job, machine, energy, calibration, density, targets, target, dose_grid, isocenter, clock),
         (*machine.notes, *ct.notes),
     )
-
-
-def _density(
-    ct: mcsquare.EngineCt, calibration: mcsquare.Calibration, grid: Grid, step: tuple[int, int, int]
-) -> FloatVolume:
-    """Mean density of each dose voxel; CT voxels that lie in two of them count half in each."""
-    density = np.interp(ct.hu, calibration.density[:, 0], calibration.density[:, 1]).astype(np.float32)
-    for axis, count in zip((2, 1, 0), step, strict=True):
-        weights = np.ones(count + 1 - count % 2)
-        if count % 2 == 0:
-            weights[[0, -1]] = 0.5
-        density = ndimage.convolve1d(density, weights / count, axis=axis, mode="nearest")
-    index = [
-        np.rint((grid.axis_mm(axis) - ct.grid.origin_mm[axis]) / ct.grid.spacing_mm[axis]).astype(int)
-        for axis in (2, 1, 0)
-    ]
-    found: FloatVolume = np.ascontiguousarray(density[np.ix_(*index)])
-    return found
 
 
 @dataclass(frozen=True)

@@ -295,7 +295,7 @@ def create_recalculation(
     priority: str | None = None,
     idempotency_key: str | None = None,
 ) -> Flow[Plan]:
-    """An RT Ion Plan computed anew by Monte Carlo, and compared with its RTDOSE where there is one.
+    """An RT Ion Plan or RT Plan computed anew, and compared with its RTDOSE where there is one.
 
     Parameters
     ----------

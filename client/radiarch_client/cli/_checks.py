@@ -90,7 +90,7 @@ def register(root: RadiarchGroup) -> None:
         wait: bool,
         **given: Any,
     ) -> int:
-        """Second check: an RT Ion Plan that is stored, computed anew by Monte Carlo and compared with its dose."""
+        """Second check: a plan that is stored, computed anew and compared with its dose."""
         parameters: dict[str, Any] = {name: value_of(text) for name, text in pairs("--param", params)}
         if gamma is not None:
             parameters["gamma"] = read_gamma(gamma)

@@ -197,8 +197,8 @@ def _noted(tables: CalibrationTables, why: str) -> Calibration:
     by = tables.confirmation
     if by is None:
         note = (
-            f"CT calibration {tables.name}{chosen} is not confirmed by this site: proton ranges may be wrong by some "
-            "percent."
+            f"CT calibration {tables.name}{chosen} is not confirmed by this site: depths in tissue (proton ranges, "
+            "attenuation of photons) may be wrong by some percent."
         )
     elif why:
         note = f"CT calibration {tables.name}{chosen}, confirmed by {by.by} on {by.on}."

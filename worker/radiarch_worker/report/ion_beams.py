@@ -31,7 +31,7 @@ def row(beam: IonBeam, position: PatientPosition) -> list[str]:
         f"{beam.gantry_deg:.1f}",
         f"{beam.couch_deg:.1f}",
         side_of_source(beam, position),
-        ", ".join(f"{v:.1f}" for v in beam.isocenter_mm),
+        ", ".join(f"{v:z.1f}" for v in beam.isocenter_mm),
         str(len(beam.layers)),
         str(sum(len(layer.meterset_mu) for layer in beam.layers)),
         f"{min(energies):.1f} – {max(energies):.1f}" if energies else "–",

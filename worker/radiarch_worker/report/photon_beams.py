@@ -35,7 +35,7 @@ def row(beam: PhotonBeam, position: PatientPosition) -> list[str]:
         gantry,
         f"{beam.collimator_deg:.1f}",
         f"{beam.couch_deg:.1f}",
-        ", ".join(f"{v:.1f}" for v in beam.isocenter_mm),
+        ", ".join(f"{v:z.1f}" for v in beam.isocenter_mm),
         f"{beam.energy_mv:g} MV" + (" FFF" if beam.fluence is FluenceMode.UNFLATTENED else ""),
         str(len(beam.control_points)),
         f"{beam.meterset_mu:.1f}",

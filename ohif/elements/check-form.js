@@ -13,7 +13,7 @@ const KINDS = {
     title: 'Recalculation',
     modality: 'RTPLAN',
     object: 'Plan',
-    does: 'Computes the plan anew by Monte Carlo, and compares it with its dose.',
+    does: 'Computes the plan anew, and compares it with its dose.',
   },
   evaluation: {
     title: 'Evaluation',

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .model import Beam, FloatVolume, Grid, Machine, PlanResult
+from .model import Beam, FloatVolume, Grid, Machine, PlanResult, beams_of
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,5 @@ class Let:
 
 
 def ion_beams(plan: PlanResult) -> tuple[IonBeam, ...]:
-    """The beams of a proton plan.
-
-    Raises
-    ------
-    TypeError
-        It is a plan of another modality.
-    """
-    beams = tuple(beam for beam in plan.beams if isinstance(beam, IonBeam))
-    if len(beams) != len(plan.beams):
-        raise TypeError("the plan has beams of another modality, expected protons")
-    return beams
+    """The beams of a proton plan; see `beams_of`."""
+    return beams_of(plan, IonBeam, "protons")

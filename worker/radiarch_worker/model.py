@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -202,6 +202,23 @@ class PlanResult:
     """What is written beside the dose where it was asked for, by the kind of output."""
     run: Mapping[str, Any] = field(default_factory=dict)
     """Of this run, not of the plan: whether beamlets were cached …; the same plan may be made in other ways."""
+
+
+B = TypeVar("B", bound=Beam)
+
+
+def beams_of(plan: PlanResult, kind: type[B], radiation: str) -> tuple[B, ...]:
+    """A plan's beams, all of one kind.
+
+    Raises
+    ------
+    TypeError
+        It is a plan of another modality.
+    """
+    beams = tuple(beam for beam in plan.beams if isinstance(beam, kind))
+    if len(beams) != len(plan.beams):
+        raise TypeError(f"the plan has beams of another modality, expected {radiation}")
+    return beams
 
 
 class Reporter(Protocol):

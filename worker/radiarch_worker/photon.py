@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from .model import Beam, Machine, PlanResult
+from .model import Beam, Machine, PlanResult, beams_of
 
 LeafPositions = npt.NDArray[np.float64]
 """(2, pairs) mm: bank X1, then bank X2."""
@@ -192,17 +192,8 @@ class Linac(Machine):
 
 
 def photon_beams(plan: PlanResult) -> tuple[PhotonBeam, ...]:
-    """The beams of a photon plan.
-
-    Raises
-    ------
-    TypeError
-        It is a plan of another modality.
-    """
-    beams = tuple(beam for beam in plan.beams if isinstance(beam, PhotonBeam))
-    if len(beams) != len(plan.beams):
-        raise TypeError("the plan has beams of another modality, expected photons")
-    return beams
+    """The beams of a photon plan; see `beams_of`."""
+    return beams_of(plan, PhotonBeam, "photons")
 
 
 def _mean(a: LeafPositions | None, b: LeafPositions | None, share: float) -> LeafPositions | None:

@@ -11,7 +11,7 @@ from pydicom.valuerep import DSfloat
 from radiarch_contract.job import JobSpec
 from radiarch_contract.states import OutputKind
 
-from radiarch_worker.model import Patient, PlanResult
+from radiarch_worker.model import Beam, Patient, PlanResult
 from radiarch_worker.position import PatientPosition
 
 from .base import ResultSOPClass, dose_reference_uid, invalid_result, physics_lines, reference, target_roi_number
@@ -20,13 +20,32 @@ from .enum import (
     DoseReferenceStructureTypeValues,
     DoseReferenceTypeValues,
     PlanIntentValues,
+    RotationDirectionValues,
     RTPlanGeometryValues,
 )
-from .valuerep import decimal_string, text
+from .valuerep import decimal_string, decimal_strings, text
 
 PATIENT_SETUP_NUMBER = 1
 DOSE_REFERENCE_NUMBER = 1
 FRACTION_GROUP_NUMBER = 1
+
+
+def add_patient_place(point: Dataset, beam: Beam) -> None:
+    """Where the patient is at a control point, by couch angle and isocenter (PS3.3 C.8.8.14 and C.8.8.25)."""
+    still = RotationDirectionValues.NONE.value
+    point.GantryPitchAngle = 0.0
+    point.GantryPitchRotationDirection = still
+    point.PatientSupportAngle = decimal_string(beam.couch_deg)
+    point.PatientSupportRotationDirection = still
+    # Where the table top stands is not planned: empty, not zero.
+    point.TableTopVerticalPosition = None
+    point.TableTopLongitudinalPosition = None
+    point.TableTopLateralPosition = None
+    point.TableTopPitchAngle = 0.0
+    point.TableTopPitchRotationDirection = still
+    point.TableTopRollAngle = 0.0
+    point.TableTopRollRotationDirection = still
+    point.IsocenterPosition = decimal_strings(beam.isocenter_mm)
 
 
 class TreatmentPlan(ResultSOPClass):

@@ -15,13 +15,13 @@ from radiarch_contract.structures import StructureRef
 from radiarch_contract.workflows import Prescription, RecalculationParameters
 
 from radiarch_worker.engines import mcsquare
-from radiarch_worker.engines.collapsedcone.plan import plan_dose
+from radiarch_worker.engines.collapsedcone.plan import FILE_MODES, plan_dose
 from radiarch_worker.engines.photonkernels import point_kernels
 from radiarch_worker.evaluation import ReadDose
 from radiarch_worker.machines.deliverability import SMALL_CM2, delivery
 from radiarch_worker.machines.photon_machine import PhotonMachine, photon_machine
 from radiarch_worker.model import Dose, FloatVolume, Grid, Patient, PlanResult, Reporter
-from radiarch_worker.photon import FluenceMode, Linac
+from radiarch_worker.photon import Linac
 from radiarch_worker.planning.geometry import ScoringLattice
 from radiarch_worker.planning.photon.density import patient_density
 
@@ -161,10 +161,9 @@ def is_known(plan: ReadPhotonPlan, machine: PhotonMachine) -> bool:
 
 def _check_machine(plan: ReadPhotonPlan, machine: PhotonMachine) -> tuple[str, ...]:
     """Refuse beams that the machine's data do not have; what is to be said of leaves that are others."""
-    modes = {FluenceMode.FLATTENED: "STANDARD", FluenceMode.UNFLATTENED: "FFF"}
     for beam in plan.beams:
         try:
-            machine.energy(beam.energy_mv, modes[beam.fluence])
+            machine.energy(beam.energy_mv, FILE_MODES[beam.fluence])
         except InvalidRequestError as e:
             raise unsupported(f"beam {beam.number}: {e}", "Name a machine file (linac) that has its energy.") from None
     distance, own = plan.source_distances_mm, machine.file.source_axis_distance_mm

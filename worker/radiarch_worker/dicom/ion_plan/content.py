@@ -23,7 +23,7 @@ from radiarch_worker.dicom.enum import (
     ScanModeValues,
     TreatmentDeliveryTypeValues,
 )
-from radiarch_worker.dicom.treatment_plan import PATIENT_SETUP_NUMBER
+from radiarch_worker.dicom.treatment_plan import PATIENT_SETUP_NUMBER, add_patient_place
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
 from radiarch_worker.ion import IonBeam, IonMachine, Layer, RangeShifter
 
@@ -197,19 +197,7 @@ def _add_fixed_geometry(point: Dataset, beam: IonBeam, machine: IonMachine) -> N
     still = RotationDirectionValues.NONE.value
     point.GantryAngle = decimal_string(beam.gantry_deg)
     point.GantryRotationDirection = still
-    point.GantryPitchAngle = 0.0
-    point.GantryPitchRotationDirection = still
     point.BeamLimitingDeviceAngle = decimal_string(0)
     point.BeamLimitingDeviceRotationDirection = still
-    point.PatientSupportAngle = decimal_string(beam.couch_deg)
-    point.PatientSupportRotationDirection = still
-    # Where the table top stands is not planned: empty, not zero.
-    point.TableTopVerticalPosition = None
-    point.TableTopLongitudinalPosition = None
-    point.TableTopLateralPosition = None
-    point.TableTopPitchAngle = 0.0
-    point.TableTopPitchRotationDirection = still
-    point.TableTopRollAngle = 0.0
-    point.TableTopRollRotationDirection = still
-    point.IsocenterPosition = decimal_strings(beam.isocenter_mm)
+    add_patient_place(point, beam)
     point.SnoutPosition = float(machine.snout_position_mm)

@@ -18,7 +18,7 @@ from radiarch_worker.dicom.enum import (
     RTBeamLimitingDeviceTypeValues,
     TreatmentDeliveryTypeValues,
 )
-from radiarch_worker.dicom.treatment_plan import PATIENT_SETUP_NUMBER
+from radiarch_worker.dicom.treatment_plan import PATIENT_SETUP_NUMBER, add_patient_place
 from radiarch_worker.dicom.valuerep import decimal_string, decimal_strings, text
 from radiarch_worker.photon import ControlPoint, FluenceMode, Linac, PhotonBeam, Rotation
 
@@ -160,21 +160,9 @@ def _add_fixed_geometry(item: Dataset, beam: PhotonBeam) -> None:
     item.NominalBeamEnergy = decimal_string(beam.energy_mv)
     item.BeamLimitingDeviceAngle = decimal_string(beam.collimator_deg)
     item.BeamLimitingDeviceRotationDirection = still
-    item.PatientSupportAngle = decimal_string(beam.couch_deg)
-    item.PatientSupportRotationDirection = still
     item.TableTopEccentricAngle = decimal_string(0)
     item.TableTopEccentricRotationDirection = still
-    # Where the table top stands is not planned: empty, not zero.
-    item.TableTopVerticalPosition = None
-    item.TableTopLongitudinalPosition = None
-    item.TableTopLateralPosition = None
-    item.TableTopPitchAngle = 0.0
-    item.TableTopPitchRotationDirection = still
-    item.TableTopRollAngle = 0.0
-    item.TableTopRollRotationDirection = still
-    item.GantryPitchAngle = 0.0
-    item.GantryPitchRotationDirection = still
-    item.IsocenterPosition = decimal_strings(beam.isocenter_mm)
+    add_patient_place(item, beam)
 
 
 def _positions(point: ControlPoint) -> _Positions:

@@ -18,7 +18,8 @@ from .fluence import Aperture
 
 TOGETHER_DEG = 6.0
 """Exposures of an arc that are swept together: their directions differ by no more."""
-_FILE_MODES = {FluenceMode.FLATTENED: "STANDARD", FluenceMode.UNFLATTENED: "FFF"}
+FILE_MODES = {FluenceMode.FLATTENED: "STANDARD", FluenceMode.UNFLATTENED: "FFF"}
+"""What machine files call a fluence mode."""
 
 
 def plan_dose(
@@ -50,7 +51,7 @@ def plan_dose(
     """
     total = np.zeros(grid.shape, dtype=np.float32)
     for n, beam in enumerate(beams):
-        energy = machine.energy(beam.energy_mv, _FILE_MODES[beam.fluence])
+        energy = machine.energy(beam.energy_mv, FILE_MODES[beam.fluence])
 
         def done(share: float, before: int = n) -> None:
             if progress is not None:

@@ -17,12 +17,14 @@ from radiarch_contract.workflows import Prescription
 from radiarch_worker.beam_axes import BeamAxes
 from radiarch_worker.engines import mcsquare
 from radiarch_worker.engines.arraycache import ArrayCache
+from radiarch_worker.engines.collapsedcone.plan import FILE_MODES
 from radiarch_worker.engines.photonkernels import Spectrum, beam_quality
 from radiarch_worker.engines.photonpencil import BeamView, FluenceGrid, PencilBeams, PencilModel
 from radiarch_worker.machines.photon_machine import PhotonEnergy, PhotonMachine, photon_machine
 from radiarch_worker.model import BoolVolume, FloatVolume, Grid, Patient, Reporter, Structure, Vector3
 from radiarch_worker.optimization import DoseTerm
 from radiarch_worker.patient.body import known_extent_mm
+from radiarch_worker.photon import FluenceMode
 from radiarch_worker.planning.clock import Clock
 from radiarch_worker.planning.geometry import ScoringLattice, center_of_mass_mm, sample_mask, voxel_points_mm
 from radiarch_worker.planning.raytrace import depth_to_points
@@ -37,7 +39,6 @@ from .problem import ApertureProblem, dose_of_one_mu
 CELL_MM = 2.5
 _BESIDE_MM = 40.0
 """Beyond the outermost leaves to where pencil beams are followed."""
-_FILE_MODES = {"flattened": "STANDARD", "unflattened": "FFF"}
 _RAYS_CHECKED = 400
 _TARGET_VOXELS, _OTHER_VOXELS = 20_000, 12_000
 """Most voxels of a structure that objectives look at; of more, so many are drawn."""
@@ -118,7 +119,7 @@ def set_up(job: PhotonJob) -> Setup:
     job.reporter.stage(Stage.BUILDING_PLAN, "densities and dose grid")
     with clock.stage(Stage.BUILDING_PLAN):
         machine = photon_machine(parameters.machine)
-        energy = machine.energy(parameters.energy_mv, _FILE_MODES[parameters.fluence])
+        energy = machine.energy(parameters.energy_mv, FILE_MODES[FluenceMode(parameters.fluence)])
         if not machine.file.mlc.interdigitation:
             raise InputRefusedError(
                 f"the leaves of machine {machine.name} must not interdigitate, which is not optimised for",

@@ -6,6 +6,7 @@ import { Note, State, sentence } from '/radiarch/elements/core/parts.js';
 import { planName } from '/radiarch/elements/index.js';
 
 import { doseLabel, session } from '../session.js';
+import { keepBesideImages } from './beside.js';
 import { Panel } from './panel.js';
 
 const EXTENTS = {
@@ -93,22 +94,5 @@ const extent = () => (session.dose.status === 'ready' && EXTENTS[session.dose.su
 
 customElements.define('radiarch-viewer-banner', Banner);
 
-/** Keep the banner above the images, wherever OHIF puts them; returns how to stop. */
-export function keepBanner() {
-  const { cornerstone } = window;
-  const banner = document.createElement('radiarch-viewer-banner');
-  const place = () => {
-    // the grid's column: the banner takes its room from the images, and hides nothing of them
-    const column = document.querySelector('[data-cy="viewport-grid"]')?.closest('.flex-col');
-    if (column && banner.parentElement !== column) column.prepend(banner);
-  };
-  const { ELEMENT_ENABLED } = cornerstone.Enums.Events;
-  cornerstone.eventTarget.addEventListener(ELEMENT_ENABLED, place);
-  session.addEventListener('change', place);
-  place();
-  return () => {
-    cornerstone.eventTarget.removeEventListener(ELEMENT_ENABLED, place);
-    session.removeEventListener('change', place);
-    banner.remove();
-  };
-}
+/** Keep the banner above the images; returns how to stop. */
+export const keepBanner = () => keepBesideImages('radiarch-viewer-banner', 'prepend');

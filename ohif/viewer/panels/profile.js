@@ -7,6 +7,7 @@ import uPlot from '/radiarch/vendor/uPlot.esm.js';
 
 import { profileOf } from '../lines.js';
 import { session } from '../session.js';
+import { keepBesideImages } from './beside.js';
 import { Panel } from './panel.js';
 
 const CHART_CSS = packageSheet('/radiarch/vendor/uPlot.min.css');
@@ -185,21 +186,5 @@ class Profile extends Panel {
 
 customElements.define('radiarch-viewer-profile', Profile);
 
-/** Keep the profile below the images, wherever OHIF puts them; returns how to stop. */
-export function keepProfile() {
-  const { cornerstone } = window;
-  const profile = document.createElement('radiarch-viewer-profile');
-  const place = () => {
-    const column = document.querySelector('[data-cy="viewport-grid"]')?.closest('.flex-col');
-    if (column && profile.parentElement !== column) column.append(profile);
-  };
-  const { ELEMENT_ENABLED } = cornerstone.Enums.Events;
-  cornerstone.eventTarget.addEventListener(ELEMENT_ENABLED, place);
-  session.addEventListener('change', place);
-  place();
-  return () => {
-    cornerstone.eventTarget.removeEventListener(ELEMENT_ENABLED, place);
-    session.removeEventListener('change', place);
-    profile.remove();
-  };
-}
+/** Keep the profile below the images; returns how to stop. */
+export const keepProfile = () => keepBesideImages('radiarch-viewer-profile', 'append');
